@@ -16,6 +16,9 @@ from tests.counts import Costs
 
 FEW = 3
 """Most files of tests that run in one process, because a second one takes longer to start than they do to run"""
+FEW_MODULES = 40
+"""New modules that the garbage collector may visit in each of its rounds"""
+spared = {"modules": 0}
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; and the machine is shared, with the other test process to begin with
 os.fsync = os.fstat  # no power cut ends a test; a wrong handle is still an error
@@ -38,8 +41,15 @@ def pytest_collection():
     try:
         return (yield)
     finally:
-        gc.freeze()
+        spare_modules()
         gc.enable()
+
+
+def spare_modules() -> None:
+    """Exempt all objects from garbage collection if modules have come meanwhile, as those of a compiler, or a test has taken it back."""
+    if not gc.get_freeze_count() or len(sys.modules) > spared["modules"] + FEW_MODULES:
+        spared["modules"] = len(sys.modules)
+        gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,6 +83,7 @@ def one_process():
             torch.use_deterministic_algorithms(False)
     if folders := sys.modules.get("deeprl.running.config.folders"):
         folders._added.clear()
+    spare_modules()
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,13 @@ def actions_for(envs, ticks):
     return np.random.default_rng(0).integers(0, 3, (ticks, envs.num))
 
 
-CASES = [(function, mode) for function in ("in_process", "in_workers", "Whole", "made_with_seeds") for mode in MODES]
+def case(function: str, mode: str, *more):
+    """As a parameter. Workers have the interface of environments in this process, and start three processes: once by default."""
+    marks = pytest.mark.exhaustive if function == "in_workers" and (mode != "NextStep" or more) else ()
+    return pytest.param(function, mode, *more, marks=marks)
+
+
+CASES = [case(function, mode) for function in ("in_process", "in_workers", "Whole", "made_with_seeds") for mode in MODES]
 
 
 @pytest.mark.parametrize(("function", "mode"), CASES)
@@ -177,8 +183,9 @@ def test_rows_stay_inside_their_episode(make, function, mode, num):
     assert min(seen.values()) > 10
 
 
-@pytest.mark.parametrize("mode", ["NextStep", "Disabled"])
-@pytest.mark.parametrize("function", ["in_process", "in_workers"])
+@pytest.mark.parametrize(
+    ("function", "mode"), [case(function, mode) for function in ("in_process", "in_workers") for mode in ("NextStep", "Disabled")]
+)
 def test_environments_that_are_reset_alone_play_the_episodes_of_copies(make, function, mode):
     copies = make(Function(function=PLACE + "alone", num=3, reseed_every=2), 7)
     envs = make(choice(function, kwargs={"mode": mode}, reseed_every=2), 7)
@@ -197,9 +204,19 @@ def test_the_first_episodes_have_the_seeds_of_copies_at_least(make, function, mo
     assert not np.array_equal(envs.reset(), make(choice(function, kwargs={"mode": mode}), 7, evaluation=True).reset())
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("function", ["in_process", "in_workers"])
-@pytest.mark.parametrize("kwargs", [{"parts": True}, {"mask": "told"}, {"mask": "observed"}, {"parts": True, "mask": "observed"}], ids=str)
+@pytest.mark.parametrize(
+    ("function", "mode", "kwargs"),
+    [
+        pytest.param("in_workers", "NextStep", {"parts": True, "mask": "told"}),
+        *(
+            case(function, mode, kwargs)
+            for kwargs in ({"parts": True}, {"mask": "told"}, {"mask": "observed"}, {"parts": True, "mask": "observed"})
+            for function in ("in_process", "in_workers")
+            for mode in MODES
+        ),
+    ],
+    ids=str,
+)
 def test_spaces_of_several_parts_and_masks(make, function, mode, kwargs):
     masked = "mask" in kwargs
     envs = make(choice(function, kwargs={"mode": mode, **kwargs}, mask=True if masked else None), 5)
@@ -492,26 +509,26 @@ from deeprl.envs.vectorized import Vectorized
 from deeprl.system.signals import HANDLED
 
 if __name__ == "__main__":
-    kwargs = {"vectorization_mode": "async", "vector_kwargs": {"context": sys.argv[1]}}
     before = [signal.getsignal(number) for number in HANDLED]
-    envs = Vectorized(id="CartPole-v1", num=2, kwargs=kwargs).make(1)
-    assert [signal.getsignal(number) for number in HANDLED] == before
-    envs.reset()
-    for process in envs.backend.vector.processes:
-        for number in HANDLED:
-            os.kill(process.pid, number)
-    for _ in range(5):
-        envs.step(np.zeros(2, int))
-    envs.close()
+    for context in ("fork", "forkserver"):
+        kwargs = {"vectorization_mode": "async", "vector_kwargs": {"context": context}}
+        envs = Vectorized(id="CartPole-v1", num=2, kwargs=kwargs).make(1)
+        assert [signal.getsignal(number) for number in HANDLED] == before
+        envs.reset()
+        for process in envs.backend.vector.processes:
+            for number in HANDLED:
+                os.kill(process.pid, number)
+        for _ in range(5):
+            envs.step(np.zeros(2, int))
+        envs.close()
 """
 """A process of its own, because children of a fork server ignore what it ignored when it was started, by whatever test"""
 
 
-@pytest.mark.parametrize("context", ["fork", "forkserver"])
-def test_workers_ignore_the_signals_that_stop_a_run(context, tmp_path):
+def test_workers_ignore_the_signals_that_stop_a_run(tmp_path):
     script = tmp_path / "signalled.py"
     script.write_text(SIGNALLED)
-    subprocess.run([sys.executable, script, context], check=True, timeout=120)
+    subprocess.run([sys.executable, script], check=True, timeout=120)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Gymnasium

@@ -103,11 +103,14 @@ def test_a_world_of_another_kind_is_refused(tmp_path, capsys):
     assert "env=lab/" in capsys.readouterr().err
 
 
-def test_a_start_imports_neither_compiler_nor_simulator(tmp_path):
+def test_a_start_imports_neither_compiler_nor_simulator_nor_tensorflow(tmp_path):
+    """Nor what else a run of tables that writes TensorBoard's files can do without."""
     words = ["agent=lab/dtr", "env=lab/dtr", "steps=4", f"hydra.run.dir={tmp_path / 'run'}"]
+    heavy = {"torch._dynamo", "torch._inductor", "torch.utils.tensorboard", "mujoco", "ale_py", "cv2", "matplotlib", "pandas", "rich",
+             "tensorflow", "wandb"}  # fmt: skip
     code = (
         "import sys; from deeprl.cli import train; train.leave = lambda code: None; train.main()\n"
-        "print(sorted({'torch._dynamo', 'torch._inductor', 'mujoco', 'ale_py', 'cv2', 'matplotlib'} & set(sys.modules)))"
+        f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr

@@ -635,8 +635,7 @@ def test_an_idle_watchdog_leaves_nothing_behind(tmp_path):
 HANG = """
 import ctypes, sys, threading
 from pathlib import Path
-from deeprl.running.runs.loggers import JsonLines, Loggers, TensorBoard
-from deeprl.running.runs.folder import RunFolder, read_lines
+from deeprl.running.runs.folder import RunFolder
 from deeprl.system.watchdog import Watchdog
 folder = RunFolder(Path(sys.argv[1]))
 with Watchdog(folder.path, 1 / 600, lambda text: folder.write_status("failed", 7, 3, error=text)) as dog:

@@ -266,13 +266,6 @@ def test_what_followed_the_checkpoint_is_hidden_after_a_resume(tmp_path):
     first.close()
 
 
-def test_tensorboard_costs_no_heavy_import():
-    heavy = ("tensorflow", "torch.utils.tensorboard", "wandb", "pandas", "rich")
-    code = f"import sys, deeprl.running.runs.loggers; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 # ---- configuration
 
 

@@ -171,7 +171,7 @@ def test_a_signal_in_a_check_is_like_control_c(number):
         signal.signal(number, started)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM])
 def test_an_interrupted_check_leaves_nothing(nothing_is_left, number):
     words = [sys.executable, "-m", "deeprl", "check", *CARTPOLE, "--seconds", "600"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
