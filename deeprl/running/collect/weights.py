@@ -21,15 +21,17 @@ from deeprl.running.accelerate.pure import Constants
 
 
 class Touched(TorchDispatchMode):
-    """Memory of all tensors that operators take in a `with` block."""
+    """All tensors that operators take in a `with` block: their memory, and those that live on by `id`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.memory: set[int] = set()
+        self.ids: set[int] = set()
 
     def __torch_dispatch__(self, operator: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        leaves = pytree.tree_leaves((args, kwargs or {}))
-        self.memory |= {leaf.untyped_storage().data_ptr() for leaf in leaves if isinstance(leaf, Tensor)}
+        taken = [leaf for leaf in pytree.tree_leaves((args, kwargs or {})) if isinstance(leaf, Tensor)]
+        self.memory |= {tensor.untyped_storage().data_ptr() for tensor in taken}
+        self.ids |= {*map(id, taken)}
         return operator(*args, **(kwargs or {}))
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from deeprl.running.accelerate.graph import apart
 from deeprl.running.accelerate.modes import apply
+from deeprl.running.collect.weights import Touched
 from deeprl.system.files import JsonObject
 from deeprl.tools.export.policy import ExportedPolicy
 
@@ -56,28 +57,22 @@ def exported(policy: ExportedPolicy) -> ExportedProgram:
     if policy.agent.state_size:
         inputs += (torch.zeros(ROWS, policy.agent.state_size),)
     rows = Dim("M")
-
-    def program() -> ExportedProgram:
-        with torch.no_grad(), silence():
-            return torch.export.export(mine, inputs, dynamic_shapes=tuple({0: rows} for _ in inputs), strict=False)
-
-    # twice, because a program stores every parameter of its module: critics, target networks, deviations of noisy layers
-    for name in unread(program()):
-        owner, _, last = name.rpartition(".")
-        module = mine.get_submodule(owner)
-        (module.register_parameter if last in module._parameters else module.register_buffer)(last, None)
-    found = program()
+    with torch.no_grad(), silence():
+        # a program stores every parameter of its module: critics, target networks, deviations of noisy layers
+        for module, name in unread(mine, inputs):
+            (module.register_parameter if name in module._parameters else module.register_buffer)(name, None)
+        found = torch.export.export(mine, inputs, dynamic_shapes=tuple({0: rows} for _ in inputs), strict=False)
     for node in found.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of code, and folders of this machine
     return found
 
 
-def unread(program: ExportedProgram) -> list[str]:
-    """Names of the parameters and buffers that no operator of a program reads."""
-    read = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
-    signature = program.graph_signature
-    places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    return [name for place, name in places.items() if place not in read]
+def unread(policy: ExportedPolicy, inputs: tuple[Tensor, ...]) -> list[tuple[nn.Module, str]]:
+    """The parameters and buffers that no operator reads, as owner and name."""
+    with Touched() as touched:
+        policy(*inputs)
+    named = [(module, *each) for module in policy.modules() for each in (*module._parameters.items(), *module._buffers.items())]
+    return [(module, name) for module, name, tensor in named if tensor is not None and id(tensor) not in touched.ids]
 
 
 def runner(program: ExportedProgram) -> Runner:
