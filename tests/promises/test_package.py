@@ -66,8 +66,8 @@ def built(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(built) -> Path:
-    """The interpreter of an environment with both wheels. Dependencies come from the environments of this process (one may stand on another),
-    an editable install does not, because `.pth` files count in an environment's own folder alone."""
+    """The interpreter of an environment with both wheels. Dependencies come from the environments of this process (one may stand on
+    another), an editable install does not, because `.pth` files count in an environment's own folder alone."""
     venv = built / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=built)
     found = venv / "bin" / "python"
