@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_process():
     """What a command settles for its whole process: threads, product, determinism, and folders of configurations (`--config-dir`)."""
     if trainer := sys.modules.get("deeprl.running.training.trainer"):
-        trainer.freeze_objects = lambda: None  # twice a run it would visit the objects of all tests so far
+        trainer.freeze_objects = trainer.thaw_objects = lambda: None  # twice a run it would visit the objects of all tests so far
     yield
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)

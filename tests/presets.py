@@ -70,8 +70,9 @@ def presets(*but: str) -> list:
 
 
 def narrow(preset: str, width: int = 8) -> list[str]:
-    """Words that make its networks small."""
-    words = []
+    """Words that make its networks small, and those of quantiles few, of which a loss takes all pairs."""
+    head = {field.name for field in fields(option_class("agent/head", parts(preset)["head"]))} if "head" in parts(preset) else set()
+    words = [f"agent.head.{key}={width}" for key in ("quantiles", "samples", "target_samples") if key in head]
     for slot in ("torso", "torso@actor_torso"):
         if option := parts(preset).get(slot):
             keys = {field.name for field in fields(option_class("agent/torso", option))}

@@ -19,16 +19,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from deeprl.running.runs.archive import as_folder
-    from deeprl.running.session.api import load
-    from deeprl.running.training.evaluation import evaluate, interval, repeated_seed, summarise, task_means
-    from deeprl.running.training.overestimation import Overestimation
-    from deeprl.system.progress import Progress
-
     if options.episodes is not None:
         at_least_one(options.episodes)
 
     def one(path: Path) -> None:
+        from deeprl.running.session.api import load
+        from deeprl.running.training.evaluation import evaluate, interval, repeated_seed, summarise, task_means
+        from deeprl.running.training.overestimation import Overestimation
+        from deeprl.system.progress import Progress
+
         run = load(path, options.checkpoint, tuple(options.allow_package))
         seed = options.seed if options.seed is not None else repeated_seed(path, run.config["seed"], run.step, options.checkpoint)
         default = recorded(path, run.step, seed, run.config["evaluation"]["final_episodes"])
@@ -52,7 +51,12 @@ def run(options: argparse.Namespace) -> int:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
             print_result(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
 
-    return each_run(as_folder(options.run), one)
+    folder = options.run
+    if folder.is_file():
+        from deeprl.running.runs.archive import as_folder
+
+        folder = as_folder(folder)
+    return each_run(folder, one)
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:

@@ -29,10 +29,11 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--format {options.format} needs {', '.join(missing)}: {extra('export')}; or take --format torch")
     if options.out is not None and (count := len(find_runs(options.run))) > 1:
         raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {count} runs: name one of them")
-    from deeprl.running.session.api import load
-    from deeprl.tools.export.build import export
 
     def one(path: Path) -> None:
+        from deeprl.running.session.api import load
+        from deeprl.tools.export.build import export
+
         loaded = load(path, options.checkpoint, tuple(options.allow_package))
         for sentence in loaded.agent.simplified():
             say(f"note: {sentence}")

@@ -21,13 +21,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Film episodes. The seed of episode i is that of the checkpoint's evaluation, or --seed, plus i. `deeprl eval --episodes 1 --seed`
     with this seed plays the same episode."""
-    from deeprl.running.session.api import load
-    from deeprl.running.training.evaluation import Tape, evaluate, repeated_seed
-    from deeprl.running.training.video import animation, check_rendering, film
 
     episodes = at_least_one(options.episodes)
 
     def one(path: Path) -> None:
+        from deeprl.running.session.api import load
+        from deeprl.running.training.evaluation import Tape, evaluate, repeated_seed
+        from deeprl.running.training.video import animation, check_rendering, film
+
         run = load(path, options.checkpoint, tuple(options.allow_package))
         check_rendering(run.env, "deeprl record")
         animations = {}

@@ -46,14 +46,16 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     Returns:
         the exit code.
     """
+    folder = RunFolder(path)
+    written = folder.read_config()  # before torch is imported, which takes seconds
     from deeprl.running.config.compose import prepare
     from deeprl.running.config.folders import packages
     from deeprl.running.config.stored import checked, of_its_commit
     from deeprl.running.session.session import train
 
-    folder, allowed = RunFolder(path), None if allow is None else packages(*allow)
+    allowed = None if allow is None else packages(*allow)
     with of_its_commit(path):
-        stored = checked(folder.read_config(), allowed)
+        stored = checked(written, allowed)
     stored["init_from"] = source or stored.get("init_from")
     config = changed(stored, overrides)
     prepare()

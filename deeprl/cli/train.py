@@ -26,7 +26,7 @@ from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
 from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.running.config import folders
-from deeprl.running.config.compose import FAULTS, compose, one_run, prepare, resolve, run_folder_of, run_once
+from deeprl.running.config.compose import FAULTS, compose, compose_with_folder, one_run, prepare, resolve, run_once
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.rules import check as check_keys
@@ -180,9 +180,8 @@ def check(overrides: list[str], sweep: bool) -> tuple[Path, dict] | None:
             for option in options:
                 compose([first for o in overrides if (first := option if o == slot else first_of(o))])
         overrides = [first for o in overrides if (first := first_of(o))]
-    config, user, chosen = compose(overrides)
+    config, user, chosen, folder = compose_with_folder(overrides)
     check_keys(config)
-    folder = run_folder_of(overrides)
     check_folder(folder, resumes=config["resume"] == "auto")
     if sweep and folder:
         raise ConfigError(f"hydra.run.dir={folder} is the folder of one run. The runs of -m lie under hydra.sweep.dir={folder}")

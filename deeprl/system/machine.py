@@ -232,6 +232,11 @@ def freeze_objects() -> None:
     gc.freeze()
 
 
+def thaw_objects() -> None:
+    """The end of `freeze_objects`."""
+    gc.unfreeze()
+
+
 def peak_memory() -> int:
     """Largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

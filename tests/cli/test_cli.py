@@ -586,6 +586,18 @@ def test_as_processes_of_their_own(words, code, says):
     assert done.stdout == ""
 
 
+def test_a_folder_without_a_run_is_told_before_torch_is_loaded():
+    code = (
+        "import sys\nfrom deeprl.cli.main import main\n"
+        "for word in ('resume', 'eval', 'record', 'export'):\n"
+        "    try:\n        main([word, 'nowhere'])\n    except SystemExit as left:\n        assert left.code == 1\n"
+        "assert not {'torch', 'numpy'} & {*sys.modules}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("nowhere is no run folder") == 4
+
+
 def test_lines_are_written_whole(tmp_path):
     """What `lines` above relies on: NaN is null, and each line is JSON."""
     writer = JsonLines(tmp_path)

@@ -50,26 +50,24 @@ def compose(overrides: Iterable[str]) -> tuple[Config, set[str], dict[str, str]]
     Raises:
         ConfigError: an override is wrong; the message names the nearest right key, group or value.
     """
+    return compose_with_folder(overrides)[:3]
+
+
+def compose_with_folder(overrides: Iterable[str]) -> tuple[Config, set[str], dict[str, str], str | None]:
+    """As `compose`, and last the value of hydra.run.dir, interpolations resolved; None if the overrides do not set it."""
     overrides = [for_hydra(override) for override in overrides]
     prepare()
     check_words(overrides)
     try:
         cfg = _compose(overrides)
         chosen = choices(cfg)
-        return (*resolve(cfg), chosen)
+        folder = str(cfg.hydra.run.dir or "") if "hydra.run.dir" in map(key_of, overrides) else None
+        return (*resolve(cfg), chosen, folder)
     except FAULTS as error:
         absent = folders.left_out() if isinstance(error, MissingConfigException) else ""
         raise ConfigError(explain(overrides, error) + absent) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(own_files.fault(error)) from error
-
-
-def run_folder_of(overrides: list[str]) -> str | None:
-    """The value of hydra.run.dir in overrides, with interpolations resolved; None if they do not set it."""
-    if not any(key_of(override) == "hydra.run.dir" for override in overrides):
-        return None
-    prepare()
-    return str(_compose([for_hydra(override) for override in overrides]).hydra.run.dir or "")
 
 
 def one_run(overrides: list[str]) -> DictConfig | None:
@@ -141,10 +139,12 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
         budget = container(cfg.pop("budget", None) or {})
     others = settings.apply(cfg, chosen, user)
     shorten(cfg, settings.spread(budget, chosen), user)
-    missing = OmegaConf.missing_keys(cfg)
-    if missing:
-        raise ConfigError(f"{sorted(missing)[0]} has no value: give one, {sorted(missing)[0]}=...")
-    resolved = OmegaConf.to_container(cfg, resolve=True)
+    try:
+        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException:
+        if missing := OmegaConf.missing_keys(cfg):
+            raise ConfigError(f"{min(missing)} has no value: give one, {min(missing)}=...") from None
+        raise
     assert isinstance(resolved, dict)
     own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
     refuse_idle(chosen, user)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
@@ -21,6 +20,7 @@ from yaml import YAMLError
 
 from deeprl.running.config import folders
 from deeprl.running.config.defaults import Defaults, Unusual
+from deeprl.running.config.overrides import parsed
 from deeprl.running.config.parsed import Content
 
 PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")
@@ -30,13 +30,13 @@ OF_HYDRA = {"hydra", "_dummy_empty_config_.yaml"}
 ByHydra = Callable[[str | None, list[str]], DictConfig]
 """What Hydra composes of a file (none: its own part alone) and overrides"""
 
-_parts: dict[tuple, bytes] = {}  # Hydra's own part, by its options and the folders, which it lists
+_parts: dict[tuple, bytes] = {}  # with Hydra's own part, by its options, what files say of it, and the folders, which it lists
 
 
 def composed(overrides: list[str], by_hydra: ByHydra) -> DictConfig:
     """What Hydra composes of configs/train.yaml and the overrides, in a fraction of the time."""
     try:
-        given = OverridesParser.create().parse_overrides(overrides)
+        given = [parsed(override) for override in overrides]
         options: dict[str, Any] = {each.get_key_element(): each.value() for each in given if is_option(each)}
         values = [each for each in given if not is_option(each)]
         if len(options) + len(values) < len(given) or not all(map(is_value, values)) or ConfigStore.instance().repo.keys() - OF_HYDRA:
@@ -76,16 +76,30 @@ def _merged(defaults: Defaults, by_hydra: ByHydra) -> DictConfig:
         for word in reversed(place.split(".") if place else []):
             content = {word: content}
         merge(plain, content)
-    if "searchpath" in (plain.get("hydra") or {}):
+    own = plain.pop("hydra", None) or {}
+    if "searchpath" in own:
         raise Unusual("hydra.searchpath")
-    chosen = tuple(f"{key}={'null' if name is None else name}" for key, name in defaults.of_hydra.items())
-    key = (chosen, *folders.folders())
-    if key not in _parts:
-        _parts[key] = pickle.dumps(by_hydra(None, [*chosen]), pickle.HIGHEST_PROTOCOL)
-    config = pickle.loads(_parts[key])
+    config = OmegaConf.create({"hydra": None, **plain})  # in Hydra's order
+    OmegaConf.set_struct(config, True)
     with open_dict(config), flag_override(config, "no_deepcopy_set_nodes", True):
-        config.merge_with(OmegaConf.create(plain))
+        config.hydra = _part(defaults, own, by_hydra)
     return config
+
+
+def _part(defaults: Defaults, own: Content, by_hydra: ByHydra) -> DictConfig:
+    """Hydra's own part of a configuration.
+
+    Args:
+        own: what files say of it.
+    """
+    chosen = tuple(f"{key}={'null' if name is None else name}" for key, name in defaults.of_hydra.items())
+    key = (chosen, repr(own), *folders.folders())
+    if key not in _parts:
+        part = by_hydra(None, [*chosen])
+        with open_dict(part):
+            part.merge_with({"hydra": own})
+        _parts[key] = pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
+    return pickle.loads(_parts[key]).hydra  # type: ignore[no-any-return]
 
 
 def merge(into: Content, content: Content) -> None:

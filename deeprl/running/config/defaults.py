@@ -144,7 +144,8 @@ class Defaults:
             else:
                 found[number] = [(place, file.content)] if each == SELF else self.visit(each, group, place, late)
         for number, each in waiting.items():
-            name = OmegaConf.create({**self.choices, "defaults": each.name})["defaults"]
+            asked = {key: option for key, option in self.choices.items() if key in (each.name or "")}
+            name = OmegaConf.create({**asked, "defaults": each.name})["defaults"]
             found[number] = self.visit(replace(each, name=name), group, place, late=True)
         return [each for number in range(len(listed)) for each in found[number]]
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import QuotedString, ValueType
+from hydra.core.override_parser.types import Override, QuotedString, ValueType
 from hydra.errors import HydraException
 
 from deeprl.errors import ConfigError
@@ -29,6 +30,16 @@ PATHS = ("hydra.run.dir", "hydra.sweep.dir")
 """Keys whose value is one path, which may have any letters"""
 
 
+@lru_cache(maxsize=1000)
+def parsed(override: str) -> Override:
+    """As Hydra reads it: once, because that takes half a millisecond, and several checks ask.
+
+    Raises:
+        HydraException: it does not fit the grammar.
+    """
+    return OverridesParser.create().parse_override(override)
+
+
 def key_of(override: str) -> str:
     """ "agent.chain.length" of "+agent.chain.length=3"."""
     return override.split("=", 1)[0].lstrip("+~").split("@")[0]
@@ -42,7 +53,7 @@ def keys_of(overrides: Iterable[str]) -> set[str]:
         key, _, value = override.partition("=")
         found.add(key.partition("@")[2].replace(".", "/") or key_of(override))
         if value.startswith("{"):
-            entries = OverridesParser.create().parse_override(f"{key}={value}").value()
+            entries = parsed(f"{key}={value}").value()
             found |= {place for place, _ in flatten({key_of(override): entries})} if isinstance(entries, dict) else set()
     return found
 
@@ -80,10 +91,10 @@ def for_hydra(override: str) -> str:
 def _is_text(override: str) -> bool:
     """Whether Hydra reads a value as text, or as null, and not as a number, a list, several values, or a fault of grammar."""
     try:
-        parsed = OverridesParser.create().parse_override(override)
+        found = parsed(override)
     except HydraException:
         return False
-    return not parsed.is_sweep_override() and isinstance(parsed.value(), str | QuotedString | None)
+    return not found.is_sweep_override() and isinstance(found.value(), str | QuotedString | None)
 
 
 def check_words(overrides: list[str]) -> None:
@@ -131,7 +142,7 @@ def require_option(override: str) -> None:
             file may set Hydra's own part of a configuration, which calls any function.
     """
     try:
-        value = OverridesParser.create().parse_override(override).value()
+        value = parsed(override).value()
     except HydraException:
         return  # the composition reports what is wrong with it
     for option in value if isinstance(value, list) else [value]:
@@ -145,7 +156,7 @@ def require_option(override: str) -> None:
 def fault_of_grammar(override: str) -> str:
     """Why Hydra cannot read an override, which it tells in the words of its parser; empty if it can."""
     try:
-        OverridesParser.create().parse_override(override)
+        parsed(override)
         return ""
     except HydraException:
         key, _, value = override.partition("=")
@@ -163,7 +174,7 @@ def fault_of_grammar(override: str) -> str:
 def sweeps(override: str) -> bool:
     """Whether an override stands for several runs, as seed=1,2 does."""
     try:
-        return OverridesParser.create().parse_override(override).is_sweep_override()
+        return parsed(override).is_sweep_override()
     except HydraException:
         return False  # the composition reports what is wrong with it
 
@@ -195,14 +206,14 @@ def swept(override: str, glob: bool = False) -> list[str]:
         ConfigError: the sweep has no job.
     """
     try:
-        (parsed,) = OverridesParser.create(config_loader=Menu()).parse_overrides([override])  # type: ignore[arg-type]
+        (sweep,) = OverridesParser.create(config_loader=Menu()).parse_overrides([override])  # type: ignore[arg-type]
     except HydraException:
         return [override]  # the composition reports what is wrong with it
-    if not parsed.is_sweep_override():
+    if not sweep.is_sweep_override():
         return [override]
-    if not parsed.is_discrete_sweep() or (parsed.value_type is ValueType.GLOB_CHOICE_SWEEP and not glob):
+    if not sweep.is_discrete_sweep() or (sweep.value_type is ValueType.GLOB_CHOICE_SWEEP and not glob):
         return []
-    found = [f"{override.split('=', 1)[0]}={value}" for value in parsed.sweep_string_iterator()]
+    found = [f"{override.split('=', 1)[0]}={value}" for value in sweep.sweep_string_iterator()]
     if not found:
         raise ConfigError(f"{override} is a sweep without a run.")
     return found

@@ -7,7 +7,6 @@ number: `checkpoint.minutes` saves, `stop.hours` ends the run.
 from __future__ import annotations
 
 import contextlib
-import gc
 import shlex
 import time
 from functools import partial
@@ -34,7 +33,7 @@ from deeprl.running.training.snapshot import Restored, Snapshot
 from deeprl.running.training.standing import Standing
 from deeprl.running.training.stopwatch import Stopwatch
 from deeprl.schedules import crossed
-from deeprl.system.machine import freeze_objects
+from deeprl.system.machine import freeze_objects, thaw_objects
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.signals import Signals
@@ -120,7 +119,7 @@ class Trainer:
             self.write_status("stopped", self.stop)
             return "stopped"
         finally:
-            gc.unfreeze()
+            thaw_objects()
         return "finished"
 
     def _train(self) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from deeprl.errors import ConfigError, NotFinite
 from deeprl.running.config import tuned
-from deeprl.running.config.compose import compose, run_folder_of
+from deeprl.running.config.compose import compose_with_folder
 from deeprl.running.config.folders import file, source
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.sources import planned_updates, source_class
@@ -37,8 +37,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
         ConfigError: as in training.
     """
     overrides = list(overrides)
-    composed, user, chosen = compose(overrides)
-    folder = run_folder_of(overrides)
+    composed, user, chosen, folder = compose_with_folder(overrides)
     if folder and not (composed["resume"] == "auto" and holds_run(Path(folder))):
         require_new(Path(folder))
     root = Path(folder or "runs")

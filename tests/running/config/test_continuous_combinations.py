@@ -64,6 +64,10 @@ def node(slot: str, option: str) -> dict:
     return settled(*BASE, *(f"agent/{each}={menu[place % len(menu)]}" for each, menu in menus.items()))["agent"][group]
 
 
+FEWER = {"quantiles": 8, "samples": 7, "target_samples": 6, "policy_samples": 5, "cosines": 4, "length": 3}
+"""In place of numbers with which a loss of pairs of quantiles takes most of the time"""
+
+
 def narrow(torso: dict, width: int) -> None:
     torso.update({"hidden": [width]} if "hidden" in torso else {"width": width})
 
@@ -77,6 +81,8 @@ def configuration(*row) -> dict:
     agent["head"]["noisy"] = noisy
     narrow(agent["torso"], 7)
     narrow(agent["actor_torso"], 6)
+    for part in (agent["head"], agent["chain"]):
+        part.update({key: number for key, number in FEWER.items() if key in part})
     if chosen["head"] == "bounded":  # a discount of 1 has no bounds of its own
         agent["head"].update(low=-50.0, high=50.0)
     if chosen["temperature"] != "none":  # log π is that of the action without the noise

@@ -19,7 +19,7 @@ from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.metrics import metrics_of
 from deeprl.running.training.saving import Saver
 from deeprl.running.training.trainer import Trainer
-from deeprl.system.machine import freeze_objects
+from deeprl.system.machine import freeze_objects, thaw_objects
 from tests.builders import CARTPOLE, DISCRETE, random_batch, same, snapshot, train, update, value_agent
 
 
@@ -165,8 +165,9 @@ def test_the_bytes_of_a_checkpoint_are_those_of_its_files(tmp_path, monkeypatch)
 
 
 def test_objects_of_before_training_are_exempt_from_collections_until_it_ends(tmp_path, monkeypatch):
-    """`freeze_objects`, in place of which tests/conftest.py puts nothing."""
+    """In place of both functions tests/conftest.py puts nothing."""
     monkeypatch.setattr(trainer_module, "freeze_objects", freeze_objects)
+    monkeypatch.setattr(trainer_module, "thaw_objects", thaw_objects)
     frozen, plain = [], Trainer.learn
 
     def learn(self, drawn):
