@@ -42,6 +42,7 @@ def pytest_collection():
         return (yield)
     finally:
         spare_modules()
+        gc.set_threshold(10_000, 20, 10)  # in place of 700 and 10: a test makes many objects, which go without a collector
         gc.enable()
 
 
