@@ -206,15 +206,28 @@ def explain(overrides: list[str], error: Exception) -> str:
         large = key in ("agent", "env")
         listed = "" if large and (near or len(offered) > 12) else f" It takes {', '.join(offered)}."
         return f"{key}={value} is not an option of {key}.{near}{listed}" + (f" (`deeprl list {key}s` shows them all.)" if large else "")
-    good: list[str] = []
-    for override in sorted(overrides, key=lambda override: key_of(override) not in known):  # as Hydra: options before their keys
+
+    def fault(words: list[str]) -> Exception | None:
         try:
-            resolve(_compose([*good, override]))
+            resolve(_compose(words))
         except ConfigError:  # a value that a later override may supply
             pass
-        except FAULTS as fault:
-            return _explain_one(good, override, fault, known)
-        good.append(override)
+        except FAULTS as found:
+            return found
+        return None
+
+    def rank(override: str) -> int:
+        """As Hydra takes them: agents and environments, the options of their slots, keys."""
+        return key_of(override).count("/") if key_of(override) in known else 9
+
+    ordered = sorted(overrides, key=rank)
+    good = [override for override in ordered if key_of(override) in known]
+    if not good or fault(good):
+        good = []
+    for override in ordered[len(good) :]:
+        if found := fault([*good, override]):
+            return _explain_one(good, override, found, known)
+        good = [*good, override]
     return on_one_line(error)
 
 

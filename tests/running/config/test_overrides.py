@@ -69,8 +69,9 @@ def test_entries_of_an_open_dictionary_need_no_plus():
     ],
 )
 def test_a_slot_that_the_choice_lacks(word, says):
+    """Of the agent that is chosen, wherever it stands."""
     with pytest.raises(ConfigError, match=says):
-        compose(["agent=dqn", word])
+        compose([word, "agent=dqn"])
 
 
 @pytest.mark.parametrize(("before", "now"), RENAMED.items())
