@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import FINISHED
+from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import print_result
 
 
@@ -18,15 +19,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    folder = RunFolder(options.run)
+    folder.read_config()  # tells of a wrong folder before torch is loaded, which takes seconds
     from deeprl.running.runs.archive import pack
-    from deeprl.running.runs.folder import RunFolder
     from deeprl.running.session.api import load
     from deeprl.tools.export.card import card
 
     found = load(options.run, options.checkpoint, tuple(options.allow_package))
     names, seed = found.config["names"], found.config["seed"]
     out = options.out or Path(f"{names['agent']}_{names['env']}_seed{seed}.zip".replace("/", "_"))
-    text = card(found, RunFolder(options.run).read_system(), out.name)
+    text = card(found, folder.read_system(), out.name)
     pack(options.run, found.step, found.agent.state(), text, out)
     print_result(f"{out}: step {found.step:,}, {out.stat().st_size:,} bytes. To use it: deeprl eval {out}, or deeprl.load({str(out)!r})")
     return FINISHED

@@ -589,13 +589,13 @@ def test_as_processes_of_their_own(words, code, says):
 def test_a_folder_without_a_run_is_told_before_torch_is_loaded():
     code = (
         "import sys\nfrom deeprl.cli.main import main\n"
-        "for word in ('resume', 'eval', 'record', 'export'):\n"
+        "for word in ('resume', 'eval', 'record', 'export', 'pack'):\n"
         "    try:\n        main([word, 'nowhere'])\n    except SystemExit as left:\n        assert left.code == 1\n"
         "assert not {'torch', 'numpy'} & {*sys.modules}"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("nowhere is no run folder") == 4
+    assert done.stderr.count("nowhere is no run folder") == 5
 
 
 def test_lines_are_written_whole(tmp_path):
