@@ -50,7 +50,7 @@ from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.replay.source import Source, steady
 from deeprl.running.runs.logger import Logger, LoggerChoice
 from deeprl.schedules import Constant
-from deeprl.types import AgentStep, Batch, Rows, Spec, Term
+from deeprl.types import AgentStep, Batch, Goals, Rows, Spec, Term
 
 __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # What a configuration names; checks of its fields, whose message names the field
@@ -77,5 +77,5 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A destination of log lines
     "Logger", "LoggerChoice",
     # An environment
-    "EnvChoice", "Game", "Actions",
+    "EnvChoice", "Game", "Goals", "Actions",
 ]  # fmt: skip

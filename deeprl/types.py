@@ -7,6 +7,7 @@ T rows of a sequence   L ticks of a rollout
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -55,6 +56,19 @@ class Rows(NamedTuple):
     """(M,) float32: probability with which the behaviour took the action; a constant where no part of the agent reads it"""
     state: np.ndarray = np.zeros((1, 0), np.float32)
     """(M, S) float32: `AgentStep.state`; S is 0 without a core"""
+
+
+class Goals(NamedTuple):
+    """How the goal of a transition is exchanged for another one. Goals are rows (B, G) float32."""
+
+    achieved: slice
+    """Columns of an observation (obs,) that hold the goal which is achieved there"""
+    desired: slice
+    """Those that hold the goal which is sought"""
+    reward: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    """Achieved after a step, and desired -> raw rewards (B,)"""
+    terminated: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    """The same -> whether the step terminates (B,) bool; None: as it did with the goal of then"""
 
 
 Noise = dict[str, Any]

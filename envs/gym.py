@@ -22,6 +22,7 @@ from .answers import flag, number
 from .conversion import Conversion
 from .games import GAMES
 from .glance import doubts
+from .goals import goals_of
 from .masks import KEY
 from .vector.backend import Game
 from .vector.choice import EnvChoice
@@ -82,6 +83,9 @@ class GymGame(Game):
                 self.limit = layer._max_episode_steps
             refuse_statistics(layer)
         self.reward_range = getattr(env.unwrapped, "reward_range", None)  # Gymnasium 1.0 dropped it, some environments still declare it
+
+    def goals(self):
+        return goals_of(self.env)
 
     def layers(self):
         return [type(layer).__name__ for layer in layers_of(self.env)]

@@ -129,16 +129,20 @@ class Gather(Protocol):
         """
 
 
+Edit = Callable[[Tensor, Tensor], None]
+
+
 class Transitions:
     """Stored rows as batches of transitions, for one batch size.
 
     Args:
         mirror: the copy on the device, from which rows are taken if there is one.
         size: B.
+        edit: called with copies of rows in main memory, and with the numbers of the transitions; it may change the copies.
     """
 
-    def __init__(self, ring: Ring, mirror: DeviceMirror | None, rule: TransitionRule, size: int):
-        n, device = rule.n, rule.device
+    def __init__(self, ring: Ring, mirror: DeviceMirror | None, rule: TransitionRule, size: int, edit: Edit | None = None):
+        n, device, self.edit = rule.n, rule.device, edit
         self.rule, self.at, self.mirror, self.n, self.size, self.shape = rule, ring.layout, mirror, n, size, rule.spec.obs_shape
         self.gathers_next = n > 1 or rule.restarts  # next_obs is gathered by itself, because it may lie further ahead than one row
         self.weight = torch.ones(size, device=device)
@@ -180,6 +184,8 @@ class Transitions:
         """
         if self.mirror is None:
             stored = self.gathered(self.here, slot)
+            if self.edit is not None:
+                self.edit(stored["rows"], index)
         else:
             self.mirror.follow()
             stored = {"slot": slot}

@@ -158,12 +158,20 @@ class Replay(Source):
         """Number of transitions that can be sampled."""
         return self.live.length
 
+    def due(self, before: int, after: int) -> int:
+        """Updates after the steps (before, after]."""
+        return self.pace.due(before, after, self.begun)
+
     def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
-        due = self.pace.due(before, after, self.begun)
+        due = self.due(before, after)
         if not due or not len(self):  # all ranks agree, because an empty replay depends on the number of steps alone
             return
         for _ in range(due):
-            yield self.draw(self.uniforms.next()["u"], after)
+            yield self.sample(self.uniforms.next(), after)
+
+    def sample(self, noise: Mapping[str, Tensor], step: int) -> Drawn | Batch:
+        """The draw of an update after `step`, by random numbers of `noise`."""
+        return self.draw(noise["u"], step)
 
     def draw(self, u: Tensor, step: int | None = None) -> Drawn | Batch:
         """Choose transitions and copy their rows.
@@ -179,9 +187,7 @@ class Replay(Source):
         if not live.length:
             raise ValueError("the replay is empty")
         number, weight = self.draws.draw(u.numpy(), live, self.ring.last * self.num if step is None else step)
-        gather = self._gathers.get(len(number))
-        if gather is None:
-            gather = self._gathers[len(number)] = self.make_gather(len(number))
+        gather = self.gather_of(len(number))
         slot = self.ring.slots.reshape(-1).take(number % live.size)  # of the transitions' rows in the ring
         index = torch.from_numpy(number)
         if self.mirror is not None:
@@ -203,6 +209,13 @@ class Replay(Source):
         then = self._written[drawn.index]
         whole = int(drawn.index.max()) // self.num + self.n_step <= then
         return int(drawn.index.min()) >= self.live.first and (whole or then == self.ring.last)
+
+    def gather_of(self, size: int) -> Gather:
+        """What copies the rows of `size` transitions, made once."""
+        gather = self._gathers.get(size)
+        if gather is None:
+            gather = self._gathers[size] = self.make_gather(size)
+        return gather
 
     def make_gather(self, size: int) -> Gather:
         """What copies the rows of `size` transitions."""

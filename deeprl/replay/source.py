@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -61,6 +62,8 @@ class Source(Choice):
     `deeprl.replay.replay.Replay`.
 
     Attributes:
+        offline_steps: steps before the first of an environment, which are only counted.
+        provenance: which data it has beside the run's own, for summary.json: their name, digest and number of transitions.
         num: M environments that are stepped.
         batch_size: B, transitions or sequences of an update.
         capacity, bytes: rows that it holds at most, and their memory.
@@ -73,6 +76,10 @@ class Source(Choice):
     """Keys that say when it is learned from; none, where it never is"""
     collects: ClassVar[bool] = True
     """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
+    relabels: ClassVar[bool] = False
+    """Whether it is built with the environment's `goals` too, see `deeprl.types.Goals`"""
+    offline_steps = 0
+    provenance: Mapping[str, Any] = MappingProxyType({})
     num = 1
     batch_size = 0
     capacity = 1

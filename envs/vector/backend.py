@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from deeprl.types import Spec
+from deeprl.types import Goals, Spec
 
 if TYPE_CHECKING:
     from deeprl.envs.conversion import Conversion
@@ -39,6 +39,14 @@ class Game(ABC):
     """From the environment's own spaces; None: observations are the game's own already"""
     info: EpisodeInfo | None = None
     """Gathers numbers of the running episode, where the environment tells some; None: nobody asks for them"""
+
+    def goals(self) -> Goals:
+        """Where its observations have goals, and what they earn. It must not depend on the running episode.
+
+        Raises:
+            ValueError: it has none; the message says what it lacks.
+        """
+        raise ValueError("its observations have no goals")
 
     def layers(self) -> list[str]:
         """Names of the wrappers, from the outermost to the environment itself."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.types import Spec
+from deeprl.types import Goals, Spec
 
 from .backend import Backend, Game, Serial
 from .environments import Environments
@@ -84,6 +84,14 @@ class EnvChoice(Choice):
         game = self.build()
         game.close()
         return game.spec
+
+    def goals(self) -> Goals:
+        """Goals of its observations, by a game that lives on with them and is never stepped.
+
+        Raises:
+            ValueError: it has none.
+        """
+        return self.build().goals()
 
     def try_evaluation(self, num: int) -> None:
         """Refuse, before a run, `num` environments for evaluation that cannot work.

@@ -88,7 +88,7 @@ def assemble(
     tell_width(config, agent)
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         config["init_from"] = warm_start(agent, config["init_from"])
-    source = empty_source(config, spec, agent, make_replay, ranks)
+    source = empty_source(config, env, spec, agent, make_replay, ranks)
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(
         parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, source.bytes // 256), clean_later=not ranks.first
@@ -141,16 +141,22 @@ def set_up_process(config: Config) -> None:
     flush_denormals()
 
 
-def empty_source(config: Config, spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Source:
+def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Source:
     """The source, without rows.
 
     Args:
         make_replay: of `fitted`.
 
     Raises:
-        ConfigError: the machine has too little memory for it.
+        ConfigError: the machine has too little memory for it, or it exchanges goals, and the environment has none.
     """
-    found = build_source(config, spec, agent, make_replay, **distributed.shard(config["replay"], ranks))
+    own: dict[str, Any] = distributed.shard(config["replay"], ranks)
+    if make_replay.cls.relabels:  # type: ignore[attr-defined]
+        try:
+            own["goals"] = env.goals()
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigError(f"replay={config['names']['replay']} needs an environment with goals: {error}") from error
+    found = build_source(config, spec, agent, make_replay, **own)
     try:
         room = found.room()
     except ValueError as error:

@@ -65,10 +65,12 @@ class Episodes:
         """Means over the last episodes."""
         if not self.recent:
             return {}
+        info = means([e.info for e in self.recent])
         return {
             "rollout/ep_rew_mean": float(np.mean([e.reward for e in self.recent])),
             "rollout/ep_len_mean": float(np.mean([e.length for e in self.recent])),
-            **{f"rollout/info/{name}": mean for name, mean in means([e.info for e in self.recent]).items()},
+            **{f"rollout/info/{name}": mean for name, mean in info.items()},
+            **success_rate("rollout", info),
         }
 
     def state_dict(self) -> dict:
@@ -96,6 +98,12 @@ class Episodes:
 def episode(step: int, reward: float, length: int, info: Mapping[str, float] | None = None) -> Episode:
     """An episode of a checkpoint; those of older ones have no numbers of the task."""
     return Episode(int(step), float(reward), int(length), {str(name): float(value) for name, value in (info or {}).items()})
+
+
+def success_rate(room: str, info: Mapping[str, float]) -> dict[str, float]:
+    """`room`/success_rate, of means of episodes that tell `is_success` or, as some tasks of Gymnasium-Robotics, `success`."""
+    found = [info[name] for name in ("is_success", "success") if name in info]
+    return {f"{room}/success_rate": found[0]} if found else {}
 
 
 def means(infos: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from deeprl.errors import Stopped
 from deeprl.learning.agent import Agent
 from deeprl.running.config.rules import get
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.training.episodes import success_rate
 from deeprl.running.training.evaluation import Tape, evaluate, evaluation_seed, summarise, task_means
 from deeprl.running.training.overestimation import Overestimation
 from deeprl.system import generators
@@ -98,5 +99,5 @@ def way_past(config: dict, last: bool) -> str:
 def evaluation_metrics(summary: dict) -> dict[str, float]:
     """Metrics of an evaluation by name."""
     more = {f"eval/{name}": value for name, value in summary["diagnostics"].items()}
-    more |= {f"eval/info/{name}": value for name, value in summary["info"].items()}
+    more |= {f"eval/info/{name}": value for name, value in summary["info"].items()} | success_rate("eval", summary["info"])
     return {"eval/mean_reward": summary["mean"], "eval/mean_ep_length": summary["length"], **more}

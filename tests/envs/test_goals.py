@@ -1,0 +1,87 @@
+"""Goals of Gymnasium's form, and the worlds that are ours."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from deeprl.envs.goals import goals_of
+from deeprl.envs.gym import GymGame
+from deeprl.envs.reaching import BitFlip, Reach
+from tests.conformance import check_environment
+
+GOAL = spaces.Box(-1, 1, (2,))
+
+
+class Point(gymnasium.Env):
+    """Goals (2,) before and behind the rest of an observation; `compute_terminated` takes one goal at a time, as that of PointMaze."""
+
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Dict({"observation": spaces.Discrete(3), "achieved_goal": GOAL, "desired_goal": GOAL, "zoom": GOAL})
+
+    def reset(self, *, seed=None, options=None):
+        parts = {"achieved_goal": [0.1, 0.2], "desired_goal": [0.3, 0.4], "zoom": [0.5, 0.6]}
+        return {"observation": 1, **{name: np.array(value, np.float32) for name, value in parts.items()}}, {}
+
+    def compute_reward(self, achieved_goal, desired_goal, info):
+        return -np.linalg.norm(achieved_goal - desired_goal, axis=-1)
+
+    def compute_terminated(self, achieved_goal, desired_goal, info):
+        return bool(np.linalg.norm(achieved_goal - desired_goal) < 0.5)
+
+
+def test_places_are_those_of_the_flattened_observation():
+    game = GymGame(Point())
+    obs, goals = game.reset(0), goals_of(game.env)
+    assert obs[goals.achieved].tolist() == pytest.approx([0.1, 0.2])
+    assert obs[goals.desired].tolist() == pytest.approx([0.3, 0.4])
+
+
+def test_a_method_for_one_goal_is_asked_for_each():
+    goals = goals_of(Point())
+    one, other = np.array([[0, 0], [0, 0]], np.float32), np.array([[3, 4], [0, 0.1]], np.float32)
+    assert goals.reward(one, other).tolist() == pytest.approx([-5.0, -0.1])
+    assert goals.terminated(one, other).tolist() == [False, True]
+
+
+def test_what_lacks_goals_is_refused():
+    class Asks(Point):
+        def compute_reward(self, achieved_goal, desired_goal, info):
+            return info["distance"]
+
+    class Without(Point):
+        compute_reward = None
+
+    class Infinite(Point):
+        def compute_reward(self, achieved_goal, desired_goal, info):
+            return np.full(len(achieved_goal), np.inf)
+
+    for env, why in ((Asks, "KeyError: 'distance'"), (Without, "no method compute_reward"), (Infinite, "gives inf")):
+        with pytest.raises(ValueError, match=why):
+            goals_of(env())
+
+
+@pytest.mark.parametrize("world", [BitFlip(bits=4), Reach(max_episode_steps=20)], ids=lambda world: world.name)
+def test_our_worlds_keep_the_contract(world):
+    check_environment(world)
+
+
+def test_bits_flip_and_the_goal_ends():
+    game = BitFlip(bits=3).build()
+    obs = game.reset(1)
+    wrong = np.flatnonzero(obs[:3] != obs[3:])
+    for left, bit in enumerate(reversed(wrong), 1 - len(wrong)):
+        obs, reward, terminated, ended = game.step(int(bit))
+        assert (reward, terminated, ended) == (-float(left < 0), left == 0, left == 0)
+
+
+def test_a_point_reaches_its_goal_straight():
+    game = Reach().build()
+    obs, steps, terminated = game.reset(3), 0, False
+    distance = np.linalg.norm(obs[:2] - obs[2:])
+    while not terminated:
+        obs, _, terminated, _ = game.step(np.clip((obs[2:] - obs[:2]) / 0.1, -1, 1))
+        steps += 1
+    assert steps <= np.ceil(distance / 0.1) + 1
