@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from deeprl.choice import Choice, counts, in_range
 from deeprl.errors import ConfigError
 from deeprl.running.config.instantiate import Allowed, instantiate
+from deeprl.running.config.rules import get
 from deeprl.running.config.sources import chunk, source_class
 from deeprl.running.runs.config_file import Config
 
@@ -85,6 +86,8 @@ def complete_collect(config: Config, user: set[str]) -> None:
     source = source_class(config)
     if not source.paced_by or not source.collects:
         raise ConfigError("collect=ray is for agents that learn from a replay or from rollouts: leave it out.")
+    if get(config, "replay.offline_steps", 0):
+        raise ConfigError("replay.offline_steps does not go with collect=ray, whose actors count steps from their first: leave one out.")
     if config["runtime"].get("lag"):
         raise ConfigError("runtime.lag=1 has no meaning beside collect=ray, whose actors act while the learner works: leave it out.")
     if length is not None and (found.ahead or found.ticks != length):

@@ -1,4 +1,4 @@
-"""Offline learning: the transitions that another run of deeprl has stored are all the data that there is."""
+"""Offline learning: the transitions that another run of deeprl has stored, or those of a data set, are all the data that there is."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ import torch
 from torch import Tensor
 
 from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
+from deeprl.replay.gather import Transitions
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.source import Pace, Prepare, Settings
+from deeprl.running.collect import minari
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.running.runs.folder import RunFolder
+from deeprl.system.files import machine_fault
 from deeprl.system.terminal import say
-from deeprl.types import Rows, State
+from deeprl.types import Rows, Spec, State
 
 
 class Found(NamedTuple):
     """The replay in a checkpoint of a run."""
 
-    step: int
+    step: int | None
+    """None: of a data set, which has none"""
     num: int
     """Environments that the run stepped"""
     capacity: int
@@ -37,14 +41,25 @@ class Found(NamedTuple):
     """Name of its environment"""
 
 
-def find(data: str) -> Found:
+def find(data: str, spec: Spec) -> Found:
     """
     Args:
-        data: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last.
+        data: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last. Or a data set of Minari,
+            its folder or minari:NAME.
+        spec: of the environments of the run that learns.
 
     Raises:
-        ValueError: it is none, or its checkpoint holds no transitions.
+        ValueError: it is none, or its checkpoint holds no transitions, or it is of other spaces.
     """
+    if minari.is_data_set(data):
+        try:
+            found = minari.described(data)
+            state, rows = minari.as_replay(found, spec)
+        except DAMAGE as error:
+            if fault := machine_fault(error):
+                raise UnreadableError(f"{data} cannot be read: {fault}. It may be whole, so try again") from error
+            raise ValueError(f"data={data}: {error}") from error
+        return Found(None, 1, len(rows["rows"]), state, [rows], found.name)
     which = step_of(data) or "last"
     path = Path(folder_of(data)).expanduser()
     try:
@@ -64,7 +79,7 @@ class Stored(Replay):
     """A replay that is filled before the first step, by another run, and never grows.
 
     Args:
-        data: that run, see `find`. It is read, and nothing in it is called.
+        data: that run or data set, see `find`. It is read, and nothing in it is called.
         ratio: updates for each counted step.
         num: M, steps that are counted at once. No environment is stepped in training.
         others: as in `Replay`.
@@ -88,7 +103,7 @@ class Stored(Replay):
         num: int,
         **others,
     ):
-        found = find(data)
+        found = find(data, others["spec"])
         super().__init__(
             capacity=found.capacity, num=found.num, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device,
             pace=Pace(ratio=ratio), **others,
@@ -106,7 +121,9 @@ class Stored(Replay):
         if not torch.isfinite(held["rows"]).all():
             raise ValueError(f"data={data}: it holds a number that is not finite")
         self.digest = hashlib.blake2b(b"".join(held[name].numpy().tobytes() for name in sorted(held)), digest_size=16).hexdigest()
-        say(f"replay.data: {len(self):,} transitions of {found.env}, step {found.step:,}, digest {self.digest}")
+        self.provenance = {"name": data, "digest": self.digest, "transitions": len(self)}
+        which = found.env if found.step is None else f"{found.env}, step {found.step:,}"
+        say(f"replay.data: {len(self):,} transitions of {which}, digest {self.digest}")
 
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:
@@ -115,19 +132,32 @@ class Stored(Replay):
     def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
         """Running statistics of the agent are those of all transitions, from the start."""
         super().connect(seed, part, observe, prepare)
+        self.show(observe)
+
+    def show(self, observe: Callable[[Rows], object]) -> None:
+        """Call `observe` with all transitions, a few thousand at a time. Images are left out, because they have no running statistics."""
         live = np.arange(self.live.first, self.live.last)
         for number in np.array_split(live, -(-len(live) // 4096)):
-            observe(self.transitions(number))
+            observe(self.transitions(number, images=False))
 
-    def transitions(self, number: np.ndarray) -> Rows:
-        """The transitions of these numbers, with raw rewards, as one step of as many environments; without images."""
-        at, (rows, frames) = self.layout, self.ring.tensors()
+    def transitions(self, number: np.ndarray, images: bool = True) -> Rows:
+        """The transitions of these numbers, with raw rewards, as one step of as many environments.
+
+        Args:
+            images: false: observations that are images are empty.
+        """
+        at, rows, stored = self.layout, len(number), self.ring.tensors()[0]
         place = torch.from_numpy(self.ring.slots.reshape(-1).take(number % self.live.size))
-        here, there = rows[place], rows[place + 1]
-        if frames is None:
-            obs, after = (part[:, : at.size].unflatten(1, self.spec.obs_shape).numpy() for part in (here, there))
+        here = stored[place]
+        if at.image and images:
+            rule = self.rule._replace(n=1, extras=frozenset(), device=torch.device("cpu"), rewards=lambda raw: raw)
+            gather = Transitions(self.ring, None, rule, rows)
+            batch = gather.batch(gather(place, torch.from_numpy(number), None))
+            obs, after = batch.obs.numpy(), batch.next_obs.numpy()
+        elif at.image:
+            obs = after = np.zeros((rows, 0), np.uint8)
         else:
-            obs = after = np.zeros((len(number), 0), np.uint8)  # images have no running statistics
+            obs, after = (part[:, : at.size].unflatten(1, self.spec.obs_shape).numpy() for part in (here, stored[place + 1]))
         action = here[:, at.action : at.reward].numpy() if self.spec.action_dim else here[:, at.action].long().numpy()
         ended, terminated = here[:, at.ended].numpy() > 0, here[:, at.continues].numpy() == 0
         return Rows(obs, action, here[:, at.reward].numpy(), after, terminated, ended, here[:, at.probability].numpy())
@@ -145,12 +175,22 @@ class Stored(Replay):
         Raises:
             ValueError: the data have changed since.
         """
+        self.require(state)
+        self.draws.load(state, self.live)
+
+    def require(self, state: State) -> None:
+        """
+        Args:
+            state: of a checkpoint of the run that learns.
+
+        Raises:
+            ValueError: it learned from other data.
+        """
         if state.get("data") != self.digest:
             raise ValueError(
                 f"the run learned from data with the digest {state.get('data')!s:.40}, and replay.data={self.data} has {self.digest}: name "
                 "the checkpoint that it began with, FOLDER@STEP"
             )
-        self.draws.load(state, self.live)
 
     def restart(self, step: int) -> str:
         return ""

@@ -29,8 +29,8 @@ class Saver:
         self.ahead_steps = ahead if periodic and self.with_replay else math.inf
         """Steps after which rows are written ahead of their checkpoint"""
         self.segment_from = 0
-        self.marks = source.marks()
-        """Rows of each environment that are on disk"""
+        self.marks = [0] * len(source.marks())
+        """Rows of each environment that are on disk: none yet, although some may be there from the start"""
         self.stall = 0.0
         """Longest wait of training for the disk since the last checkpoint, in seconds"""
         self.cost: dict[str, float] = {}

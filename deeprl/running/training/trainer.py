@@ -137,9 +137,10 @@ class Trainer:
             self.signals.raise_if_stopped()
             self.watchdog.beat()
             before = self.step
-            self.collector.tick(before)
+            if before >= self.source.offline_steps:
+                self.collector.tick(before)
             self.standing.step = after = before + num
-            if lag:  # before the updates, so that a device computes them while the environments make the next step
+            if lag and after >= self.source.offline_steps:  # before the updates, which a device computes while environments make a step
                 self.collector.choose(after)
             for drawn in self.source.updates(before, after):
                 self.watchdog.beat()

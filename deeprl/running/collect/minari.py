@@ -1,0 +1,325 @@
+"""Data sets of Minari (https://minari.farama.org) as stored transitions. Its files are read here, and may be a stranger's; they are written
+by Minari itself.
+
+A file of HDF5 may name other files (external and virtual storage, links), hold pickles (objects, references), or claim far more numbers
+than it has bytes. None of this is followed: what is no plain array of numbers of a size that fits in memory is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from deeprl.replay.ring import layout
+from deeprl.system.files import opened, own_folder, read_regular, strict_json
+from deeprl.system.machine import available_memory
+from deeprl.types import Spec
+
+METADATA_LIMIT = 1 << 24
+"""Bytes of metadata.json, which has the bounds of each number of an observation"""
+KINDS = "fiub"
+"""NumPy's letters of numbers and flags"""
+
+
+class Episode(NamedTuple):
+    """One episode of T steps, as Minari has it."""
+
+    observations: np.ndarray
+    """(T + 1, obs) float32, flattened"""
+    actions: np.ndarray
+    """(T,) int64 from 0, or (T, D) float32 in the environment's own units"""
+    rewards: np.ndarray
+    """(T,) float32"""
+    terminated: bool
+    truncated: bool
+
+
+class DataSet(NamedTuple):
+    folder: Path
+    metadata: dict[str, Any]
+    observation_space: dict[str, Any]
+    action_space: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.metadata.get("dataset_id", self.folder.name))
+
+    @property
+    def spec(self) -> Spec:
+        """Of environments with these spaces.
+
+        Raises:
+            ValueError: their actions are neither Discrete nor a Box with bounds.
+        """
+        kind, width = self.action_space.get("type"), (size_of(self.observation_space),)
+        if kind == "Discrete":
+            return Spec(width, torch.float32, whole(self.action_space, "n"), 0)
+        low, high = bounds(self.action_space)
+        if kind != "Box" or not np.isfinite([low, high]).all() or (low >= high).any():
+            raise ValueError(f"its actions are {kind}, and only Discrete and Box with bounds are read")
+        return Spec(width, torch.float32, 0, low.size)
+
+
+def root() -> Path:
+    """The folder of data sets that are named `minari:NAME`."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+
+
+def folder_of(data: str) -> Path:
+    """The folder of a data set, given as a folder or as minari:NAME."""
+    if data.startswith("minari:"):
+        return root() / data.removeprefix("minari:")
+    return Path(data).expanduser()
+
+
+def is_data_set(data: str) -> bool:
+    return data.startswith("minari:") or os.path.lexists(folder_of(data) / "data" / "metadata.json")
+
+
+def described(data: str) -> DataSet:
+    """What the metadata of a data set say.
+
+    Raises:
+        ValueError: there is none, or it is damaged, or of another form.
+        OSError: its folder or file is a link, or cannot be read.
+    """
+    folder = folder_of(data)
+    path = own_folder(folder / "data") / "metadata.json"
+    try:
+        metadata = strict_json(read_regular(path, METADATA_LIMIT))
+        spaces = [json.loads(metadata[f"{name}_space"]) for name in ("observation", "action")]
+    except FileNotFoundError:
+        raise ValueError(f"{folder} holds no data set of Minari") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
+    if not all(isinstance(each, dict) for each in (metadata, *spaces)):
+        raise ValueError(f"{path} is damaged: a space is no object")
+    if metadata.get("data_format", "hdf5") != "hdf5":
+        raise ValueError(f"its data_format is {metadata['data_format']!s:.40}: make it again with data_format='hdf5'")
+    return DataSet(folder, metadata, *spaces)
+
+
+# ---- spaces, as Minari writes them in JSON
+
+
+def whole(space: dict[str, Any], key: str, least: int = 1) -> int:
+    value = space.get(key)
+    if type(value) is not int or not least <= value < 1 << 31:
+        raise ValueError(f"a space has {key}={value!r:.40}")
+    return value
+
+
+def shape_of(space: dict[str, Any]) -> tuple[int, ...]:
+    shape = space.get("shape", ())
+    if not isinstance(shape, list) or not all(type(size) is int and 0 < size < 1 << 20 for size in shape):
+        raise ValueError(f"a space has shape={shape!r:.40}")
+    return tuple(shape)
+
+
+def bounds(space: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) float32 of a Box."""
+    low, high = (np.asarray(space.get(key), np.float32).reshape(-1) for key in ("low", "high"))
+    size = int(np.prod(shape_of(space)))
+    if low.size != size or high.size != size:
+        raise ValueError(f"a Box of {size} numbers has {low.size} and {high.size} bounds")
+    return low, high
+
+
+def parts_of(space: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names of the parts of a Dict or a Tuple in a file, in the order in which Gymnasium flattens them."""
+    parts = space.get("subspaces")
+    pairs = parts.items() if isinstance(parts, dict) else ((f"_index_{i}", part) for i, part in enumerate(parts or ()))
+    for name, part in pairs:
+        if not isinstance(part, dict):
+            raise ValueError(f"its part {name!r:.40} is no space")
+        yield name, part
+
+
+def size_of(space: dict[str, Any]) -> int:
+    """Numbers of a flattened observation.
+
+    Raises:
+        ValueError: it has images, or parts without a fixed number of numbers.
+    """
+    kind = space.get("type")
+    if kind == "Box":
+        shape = shape_of(space)
+        if space.get("dtype") == "uint8" and len(shape) > 1:
+            raise ValueError(f"its observations {shape} are images, which are not read")
+        return int(np.prod(shape))
+    if kind == "Discrete":
+        return whole(space, "n")
+    if kind == "MultiBinary":
+        return whole(space, "n")
+    if kind in ("Dict", "Tuple"):
+        return sum(size_of(part) for _, part in parts_of(space))
+    raise ValueError(f"its observations have a part {kind!s:.40}, which is not read")
+
+
+# ---- the file
+
+
+def episodes(found: DataSet) -> Iterator[Episode]:
+    """All episodes of a data set, in their order.
+
+    Raises:
+        ValueError: h5py is missing, or the file is damaged, refused, or does not fit its metadata.
+        OSError: it is a link, or cannot be read.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ValueError("reading a data set needs h5py: pip install 'deeprl[minari]'") from error
+    number, spec = whole(found.metadata, "total_episodes"), found.spec
+    path = found.folder / "data" / "main_data.hdf5"
+    with opened(path) as handle:
+        try:
+            with h5py.File(handle, "r") as file:
+                for index in range(number):
+                    yield episode(Reader(file, h5py, f"episode_{index}"), found, spec)
+        except (KeyError, RuntimeError, TypeError, AttributeError, OSError) as error:  # what h5py raises for damaged content
+            raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
+
+
+class Reader(NamedTuple):
+    """Arrays of one group of a file, each checked before it is read."""
+
+    file: Any
+    h5py: Any
+    path: str
+
+    def __call__(self, name: str, rows: int | None) -> np.ndarray:
+        """
+        Args:
+            rows: that it must have; None: one at least.
+
+        Raises:
+            ValueError: it is not an array of numbers in this file, or has another length.
+        """
+        node, path = self.file, f"{self.path}/{name}"
+        for part in path.split("/"):
+            links = node.id.links if isinstance(node, self.h5py.Group) else None
+            # asked below h5py's own names, because `in` and `get` follow a link into its file
+            if not links or not links.exists(part.encode()) or links.get_info(part.encode()).type != self.h5py.h5l.TYPE_HARD:
+                raise ValueError(f"{path} is missing, or is a link, which is refused")
+            node = node[part]
+        if not isinstance(node, self.h5py.Dataset) or node.is_virtual or node.external or node.dtype.kind not in KINDS or not node.shape:
+            raise ValueError(f"{path} is {getattr(node, 'dtype', 'a group')}, or in another file: only plain arrays of numbers are read")
+        require_room(path, node.size * max(node.dtype.itemsize, 4))
+        if (rows is not None and node.shape[0] != rows) or not node.shape[0]:
+            raise ValueError(f"{path} has {node.shape[0]} rows, not {rows}")
+        return node[()]
+
+    def below(self, name: str) -> Reader:
+        return self._replace(path=f"{self.path}/{name}")
+
+
+def require_room(what: str, needed: int) -> None:
+    """
+    Args:
+        needed: bytes of numbers, which are copied a few times.
+
+    Raises:
+        ValueError: memory has no room for them.
+    """
+    free = available_memory()
+    if free is not None and 4 * needed > free:
+        raise ValueError(f"{what} claims {needed:,} bytes of numbers, too many for the {free:,} that are free in memory")
+
+
+def episode(read: Reader, found: DataSet, spec: Spec) -> Episode:
+    rewards = read("rewards", None)
+    steps = len(rewards)
+    flags = [read(name, steps) for name in ("terminations", "truncations")]
+    if rewards.ndim != 1 or any(each.shape != (steps,) or not np.isin(each, (0, 1)).all() for each in flags):
+        shapes = [each.shape for each in (rewards, *flags)]
+        raise ValueError(f"{read.path} has rewards, terminations and truncations of shapes {shapes}, or other flags than 0 and 1")
+    ends = (flags[0] + flags[1]) > 0
+    if ends[:-1].any():
+        raise ValueError(f"{read.path} ends at its step {int(ends.argmax())}, and goes on to {steps}")
+    observations = flattened(read, "observations", found.observation_space, steps + 1)
+    return Episode(observations, actions(read, found, spec, steps), rewards.astype(np.float32), bool(flags[0][-1]), bool(flags[1][-1]))
+
+
+def flattened(read: Reader, name: str, space: dict[str, Any], rows: int) -> np.ndarray:
+    """(rows, size) float32, as `gymnasium.spaces.flatten` joins the parts."""
+    kind = space["type"]
+    if kind in ("Dict", "Tuple"):
+        return np.concatenate([flattened(read.below(name), part, inner, rows) for part, inner in parts_of(space)], 1)
+    found = read(name, rows)
+    if kind == "Discrete":
+        number, n = found.reshape(rows, -1).astype(np.int64)[:, 0] - space.get("start", 0), whole(space, "n")
+        if not ((number >= 0) & (number < n)).all():
+            raise ValueError(f"{read.path}/{name} has a number outside of its {n}")
+        return np.eye(n, dtype=np.float32)[number]
+    if found.size != rows * size_of(space):
+        raise ValueError(f"{read.path}/{name} has shape {found.shape}, which its space does not")
+    return found.reshape(rows, -1).astype(np.float32)
+
+
+def actions(read: Reader, found: DataSet, spec: Spec, steps: int) -> np.ndarray:
+    stored, space = read("actions", steps), found.action_space
+    if spec.num_actions:
+        number = stored.reshape(steps, -1)
+        if number.shape[1] != 1 or number.dtype.kind not in "iu":
+            raise ValueError(f"{read.path}/actions are {stored.dtype} of shape {stored.shape}, not whole numbers")
+        return number[:, 0].astype(np.int64) - space.get("start", 0)
+    if stored.size != steps * spec.action_dim:
+        raise ValueError(f"{read.path}/actions have shape {stored.shape}, not ({steps}, {spec.action_dim})")
+    given, (low, high) = stored.reshape(steps, -1).astype(np.float32), bounds(space)
+    slack = 1e-4 * (high - low)
+    if not ((given >= low - slack) & (given <= high + slack)).all():
+        raise ValueError(f"{read.path}/actions leave the bounds of their space")
+    return given
+
+
+# ---- as rows of a replay
+
+
+def as_replay(found: DataSet, spec: Spec) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """State and rows of a ring of one environment, as `deeprl.replay.ring.Ring` loads them.
+
+    Args:
+        spec: of the environments of the run.
+
+    Raises:
+        ValueError: the data are not of this environment.
+    """
+    if found.spec[:4] != spec[:4]:
+        raise ValueError(f"{found.name} is of observations {found.spec.obs_shape} and {of_actions(found.spec)}, and this run has "
+                         f"{spec.obs_shape} and {of_actions(spec)}: not the same environment")  # fmt: skip
+    at, rows, steps, held = layout(spec, 1, 1, 1), [], 0, 0
+    for each in episodes(found):
+        count = len(each.rewards)
+        block = np.zeros((count + 1, at.width), np.float32)
+        block[:, : at.size] = each.observations
+        block[:count, at.action : at.reward] = unit(each.actions, found) if spec.action_dim else each.actions[:, None]
+        block[:count, at.reward] = each.rewards
+        block[:count, [at.continues, at.probability, at.real]] = 1.0
+        block[count - 1, at.continues], block[count - 1, at.ended] = not each.terminated, 1.0
+        rows.append(block)
+        steps, held = steps + count, held + block.nbytes
+        require_room(found.name, held)
+    stored = np.concatenate(rows)
+    state = {
+        "ticks": [0, steps], "count": np.array([len(stored)]), "oldest": np.array([0]), "fresh": np.array([True]),
+        "pending": np.zeros((1, at.width), np.float32),
+    }  # fmt: skip
+    segment = {"rows": stored, "start": np.array([0]), "stop": np.array([len(stored)])}
+    return state, {name: torch.from_numpy(array) for name, array in segment.items()}
+
+
+def of_actions(spec: Spec) -> str:
+    return f"{spec.num_actions} actions" if spec.num_actions else f"actions ({spec.action_dim},)"
+
+
+def unit(given: np.ndarray, found: DataSet) -> np.ndarray:
+    """Actions (T, D) within their bounds -> in [-1, 1], the inverse of `deeprl.envs.vector.spaces.Actions.to_env`."""
+    low, high = bounds(found.action_space)
+    return np.clip((given - (high + low) / 2) / ((high - low) / 2), -1.0, 1.0)

@@ -1,0 +1,140 @@
+"""Learning from stored data and from a run's own transitions: symmetric sampling (RLPD: Ball et al., 2023), a prefilled replay, and steps
+offline before the first of an environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.choice import in_range
+from deeprl.replay.gather import Drawn, Transitions
+from deeprl.replay.replay import Replay
+from deeprl.replay.samplers import Sampler, Uniform
+from deeprl.replay.source import Pace, Prepare, Settings, steady
+from deeprl.running.collect.stored import Stored
+from deeprl.types import Batch, Rows, State
+
+
+class Mixed(Replay):
+    """A replay beside data that stay as they are.
+
+    A share of each batch comes from the data, drawn uniformly and with weight 1, the rest from the run's own transitions. Where there are
+    none of these yet, the whole batch comes from the data.
+
+    Args:
+        data: a run folder or a data set, as in `Stored`.
+        share: of each batch, a whole number of transitions. 0 is the replay itself, bit for bit. None: the data are the first rows of
+            the replay itself; they age, and are overwritten.
+        offline_steps: steps before the first of an environment. They are only counted, `pace.ratio` updates each, and `learning_starts`
+            counts from there on.
+        others: as in `Replay`. The rows are in main memory.
+
+    Raises:
+        ValueError: as in `Stored`; the share is no whole number of transitions, or the data do not fit into the replay.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: str,
+        share: float | None = 0.5,
+        offline_steps: int = 0,
+        capacity: int,
+        batch_size: int,
+        n_step: int = 1,
+        sampler: Sampler = Uniform(),
+        device: str = "auto",
+        pace: Pace = Pace(),
+        num: int,
+        **others,
+    ):
+        if device == "cuda":
+            raise ValueError("device=cuda does not go with data beside it, whose rows are in main memory: leave it out")
+        super().__init__(
+            capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device="cpu", pace=pace, num=num, **others
+        )
+        self.share, self.offline_steps = 0.0 if share is None else share, offline_steps
+        in_range(self, share=(0, 1), offline_steps=(0, None))
+        self.from_data = round(self.share * batch_size)
+        """Transitions of a batch that come from the data"""
+        if abs(self.from_data - self.share * batch_size) > 1e-6:
+            raise ValueError(
+                f"share={share} of batch_size={batch_size} is {self.share * batch_size:g}, not a whole number of transitions: choose "
+                "another batch_size, or another share"
+            )
+        self.data = Stored(data=data, batch_size=batch_size, n_step=n_step, device="cpu", num=num, **others)
+        self.provenance = self.data.provenance
+        self.learned_from = bool(self.from_data or offline_steps) or share is None
+        """Whether the data are"""
+        if share is None:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Store all data as if the M environments had made them, one after the other. An episode that is cut is truncated there."""
+        live = self.data.live
+        numbers = np.arange(live.first, live.last)
+        order = np.concatenate([numbers[numbers % self.data.num == each] for each in range(self.data.num)])
+        ticks = len(order) // self.num
+        rows = ticks * self.num + int(self.data.transitions(order, images=False).ended.sum()) + self.data.num + self.num
+        if rows > self.capacity:
+            raise ValueError(f"capacity={self.capacity} is too little for the data, which take up to {rows:,} rows")
+        order = order[: ticks * self.num].reshape(self.num, ticks).T  # (ticks, M)
+        for some in np.array_split(order, -(-ticks // 1024)):
+            found = self.data.transitions(some.reshape(-1))[:-1]  # transitions have no state of a core
+            columns = [column.reshape(*some.shape, *column.shape[1:]) for column in found]
+            for place, number in enumerate(some):
+                row = Rows(*(column[place] for column in columns))
+                last = (number >= live.last - self.data.num) | (number == order[-1])
+                super().append(row._replace(ended=row.ended | last))
+
+    @classmethod
+    def planned(cls, settings: Settings, steps: int, num: int) -> int:
+        offline, ratio = settings["offline_steps"], settings["ratio"]
+        end, begins = (-(-count // num) * num for count in (steps, min(offline, steps)))
+        return steady(0, begins, 0, ratio) + steady(begins, end, offline + settings["learning_starts"], ratio)
+
+    def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
+        super().connect(seed, part, observe, prepare)
+        if self.learned_from:
+            self.data.show(observe)
+
+    def room(self) -> str:
+        how = f", and {self.from_data} of {self.batch_size} transitions of a batch from data" if self.from_data else ""
+        return super().room() + how
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self.data) * self.learned_from
+
+    def due(self, before: int, after: int) -> int:
+        if before < self.offline_steps:
+            return steady(before, after, 0, self.pace.ratio)
+        return self.pace.due(before, after, max(self.begun, self.offline_steps))
+
+    def draw(self, u: Tensor, step: int | None = None) -> Drawn | Batch:
+        own = len(u) - self.from_data if self.live.length else 0
+        if own == len(u):
+            return super().draw(u, step)
+        found = [super().draw(u[:own], step)] if own else []
+        parts = [part for part in (*found, self.data.draw(u[own:])) if isinstance(part, Drawn)]  # a replay of transitions draws no batches
+        numbers = torch.cat([*(part.index for part in found), torch.full((len(u) - own,), -1)])  # the data have no priorities here
+        stored = {name: torch.cat([part.stored[name] for part in parts]) for name in parts[0].stored}
+        gather = self.gather_of(len(u))
+        assert isinstance(gather, Transitions)
+        return Drawn(torch.cat([part.weight for part in parts]), numbers, stored, gather.lasting, {})
+
+    # Checkpoints: the data are named, and the own rows are stored
+
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "data": self.data.digest}
+
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
+        """
+        Raises:
+            ValueError: the data have changed since, or as in `Replay`.
+        """
+        self.data.require(state)
+        super().load(state, segments)

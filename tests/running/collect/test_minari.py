@@ -1,0 +1,179 @@
+"""Data sets of Minari: what is read, what is refused. A stranger's file runs nothing, and names no other file."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.envs.vector.spaces import Actions
+from deeprl.running.collect import minari
+from deeprl.running.collect.stored import Stored
+from deeprl.types import Spec
+
+h5py = pytest.importorskip("h5py")
+
+SPEC = Spec((1,), torch.float32, 0, 1)
+BOX = {"type": "Box", "dtype": "float32", "shape": [1], "low": [-2.0], "high": [2.0]}
+WIDE = {**BOX, "low": [float("-inf")], "high": [float("inf")]}
+
+
+def written(folder, observation=WIDE, action=BOX, **changed):
+    """The fixture: one episode, T 3, o = (0, 1, 2, 3), r = (1, 1, 5), truncated."""
+    (folder / "data").mkdir(parents=True)
+    metadata = {
+        "total_episodes": 1, "total_steps": 3, "data_format": "hdf5", "dataset_id": "own/fixture-v0",
+        "observation_space": json.dumps(observation), "action_space": json.dumps(action),
+    }  # fmt: skip
+    (folder / "data" / "metadata.json").write_text(json.dumps(metadata))
+    arrays = {
+        "observations": np.arange(4, dtype=np.float32)[:, None], "actions": np.array([[-2], [1], [0]], np.float32),
+        "rewards": np.array([1, 1, 5]), "terminations": np.zeros(3, bool), "truncations": np.array([0, 0, 1], bool), **changed,
+    }  # fmt: skip
+    with h5py.File(folder / "data" / "main_data.hdf5", "w") as file:
+        for name, array in arrays.items():
+            if array is not None:
+                file[f"episode_0/{name}"] = array
+    return folder
+
+
+def stored(folder, spec=SPEC, **given):
+    return Stored(data=str(folder), **{"batch_size": 3, "num": 1, "discount": 0.9, "spec": spec, **given})
+
+
+def test_the_fixture_becomes_its_rows(tmp_path):
+    found = stored(written(tmp_path / "set")).transitions(np.arange(3))
+    assert found.obs[:, 0].tolist() == [0, 1, 2]
+    assert found.next_obs[:, 0].tolist() == [1, 2, 3]
+    assert found.reward.tolist() == [1, 1, 5]
+    assert found.action[:, 0].tolist() == [-1, 0.5, 0]
+    assert (found.ended.tolist(), found.terminated.tolist()) == ([False, False, True], [False] * 3)
+
+
+def test_actions_go_to_their_bounds_and_back():
+    actions = Actions(0, low=np.array([-2, 0], np.float32), high=np.array([2, 10], np.float32), shape=(2,))
+    space = {"type": "Box", "shape": [2], "low": [-2, 0], "high": [2, 10]}
+    given = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+    back = minari.unit(actions.to_env(given), minari.DataSet(None, {}, {}, space))
+    assert np.abs(back - given).max() <= 2e-7
+
+
+def test_parts_are_flattened_as_gymnasium_does(tmp_path):
+    from gymnasium import spaces
+
+    parts = {"a": {"type": "Discrete", "n": 3, "start": 1}, "b": {"type": "Tuple", "subspaces": [BOX, {"type": "MultiBinary", "n": 2}]}}
+    obs = {
+        "observations": None, "observations/a": np.array([1, 2, 3, 1]), "observations/b/_index_0": np.ones((4, 1), np.float32),
+        "observations/b/_index_1": np.array([[0, 1]] * 4, np.int8),
+    }  # fmt: skip
+    folder = written(
+        tmp_path / "set", {"type": "Dict", "subspaces": parts}, {"type": "Discrete", "n": 2}, actions=np.array([0, 1, 1]), **obs
+    )
+    found = stored(folder, Spec((6,), torch.float32, 2, 0)).transitions(np.arange(3))
+    space = spaces.Dict({"a": spaces.Discrete(3, start=1), "b": spaces.Tuple([spaces.Box(-2, 2, (1,)), spaces.MultiBinary(2)])})
+    flat = [spaces.flatten(space, {"a": a, "b": (np.ones(1, np.float32), np.array([0, 1], np.int8))}) for a in (1, 2, 3)]
+    assert found.obs.tolist() == np.array(flat).tolist()
+    assert found.action.tolist() == [0, 1, 1]
+
+
+def broken(folder, how):
+    """A folder in which something of the fixture is not as it should be."""
+    written(folder)
+    path = folder / "data" / "main_data.hdf5"
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:-600])
+    elif how == "garbage":
+        path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 8)
+    elif how == "link to the file":
+        path.rename(folder / "elsewhere")
+        path.symlink_to(folder / "elsewhere")
+    elif how == "link to the folder":
+        (folder / "data").rename(folder / "other")
+        (folder / "data").symlink_to(folder / "other")
+    elif how == "metadata":
+        (folder / "data" / "metadata.json").write_text("[" * 5000)
+    elif how == "arrow":
+        (folder / "data" / "metadata.json").write_text((folder / "data" / "metadata.json").read_text().replace('"hdf5"', '"arrow"'))
+    else:
+        with h5py.File(path, "a") as file:
+            group = file["episode_0"]
+            if how == "pickle":
+                del group["rewards"]
+                group.create_dataset("rewards", (3,), dtype=h5py.string_dtype())[:] = [b"cos\nsystem\n(S'touch x'\ntR."] * 3
+            elif how == "external link":
+                del group["rewards"]
+                group["rewards"] = h5py.ExternalLink("/etc/passwd", "/rewards")
+            elif how == "soft link":
+                del group["rewards"]
+                group["rewards"] = h5py.SoftLink("/episode_0/rewards")
+            elif how == "external storage":
+                del group["rewards"]
+                group.create_dataset("rewards", (3,), "f8", external=[("/etc/passwd", 0, 24)])
+            elif how == "virtual":
+                del group["rewards"]
+                made = h5py.VirtualLayout((3,), "f8")
+                made[:] = h5py.VirtualSource("/etc/passwd", "rewards", (3,))
+                group.create_virtual_dataset("rewards", made)
+            elif how == "bomb":
+                del group["observations"]
+                group.create_dataset("observations", (4, 1 << 40), "f4", chunks=(1, 1 << 20), compression="gzip")
+            elif how == "a group for an array":
+                del group["rewards"]
+                group.create_group("rewards")
+    return folder
+
+
+HOW = (
+    "truncated", "garbage", "link to the file", "link to the folder", "metadata", "arrow", "pickle", "external link", "soft link",
+    "external storage", "virtual", "bomb", "a group for an array",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_is_damaged_or_hostile_is_refused_in_a_sentence(how, tmp_path, monkeypatch):
+    folder = broken(tmp_path / "set", how)
+    before = sorted((path.name, path.lstat().st_size) for path in tmp_path.rglob("*"))
+    monkeypatch.setattr(os, "system", lambda *words: pytest.fail("something was executed"))
+    with pytest.raises(ValueError, match=r"data=.*set: .+") as refused:
+        stored(folder)
+    assert "\n" not in str(refused.value)[:200]
+    assert sorted((path.name, path.lstat().st_size) for path in tmp_path.rglob("*")) == before
+
+
+WRONG = {
+    "not finite": ({"rewards": np.array([1, np.nan, 2])}, "not finite"),
+    "leaves its bounds": ({"actions": np.array([[3.0], [0], [0]])}, "leave the bounds"),
+    "ends and goes on": ({"terminations": np.array([1, 0, 0], bool)}, "ends at its step 0, and goes on to 3"),
+    "other flags": ({"truncations": np.array([0, 0, 2])}, "or other flags"),
+    "a row is missing": ({"observations": np.zeros((3, 1), np.float32)}, "has 3 rows, not 4"),
+    "another width": ({"observations": np.zeros((4, 2), np.float32)}, "which its space does not"),
+    "no rewards": ({"rewards": None}, "rewards is missing"),
+    "no steps": ({"rewards": np.zeros(0)}, "0 rows"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_content_is_checked(what, tmp_path):
+    changed, why = WRONG[what]
+    with pytest.raises(ValueError, match=why):
+        stored(written(tmp_path / "set", **changed))
+
+
+def test_another_environment_is_refused(tmp_path):
+    folder = written(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"observations \(1,\) and actions \(1,\), and this run has \(3,\)"):
+        stored(folder, Spec((3,), torch.float32, 0, 1))
+    with pytest.raises(ValueError, match="2 actions"):
+        stored(folder, Spec((1,), torch.float32, 2, 0))
+    with pytest.raises(ValueError, match="images"):
+        stored(written(tmp_path / "images", {**BOX, "dtype": "uint8", "shape": [3, 8, 8]}))
+
+
+def test_other_content_has_another_digest(tmp_path):
+    one, other = (stored(written(tmp_path / name, rewards=rewards)) for name, rewards in (("a", np.ones(3)), ("b", np.array([1, 1, 1.5]))))
+    assert one.digest != other.digest
+    with pytest.raises(ValueError, match="the run learned from data with the digest"):
+        other.load({**other.state_dict(), "data": one.digest}, ())

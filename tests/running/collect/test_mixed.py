@@ -1,0 +1,136 @@
+"""`replay=mixed`: stored data beside a run's own transitions, before them, or among them."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.cli import exits
+from deeprl.replay.replay import Replay
+from deeprl.replay.source import Pace
+from deeprl.running.collect.mixed import Mixed
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.training.collector import Collector
+from tests.builders import begin, console, same, train
+
+SHORT = ("runtime.threads=1", "agent.torso.hidden=[8]", "evaluation.every=null", "evaluation.final_episodes=1", "log.every=100")
+RUN = (
+    "agent=dqn",
+    "env=classic/cartpole",
+    "env.num=2",
+    "replay.learning_starts=20",
+    "replay.capacity=400",
+    "replay.batch_size=8",
+    "replay.ratio=1",
+    *SHORT,
+)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed") / "played"
+    return folder, train(folder, *RUN, "steps=120", "seed=7")
+
+
+def mixed(played, **given):
+    """The source beside the data of a run, without a run of its own."""
+    folder, trainer = played
+    settings = {"share": 0.5, "capacity": 200, "batch_size": 8, "spec": trainer.agent.spec, "num": 2, "discount": 0.99, **given}
+    return Mixed(data=str(folder), **settings)
+
+
+def own_tick(source, reward):
+    """A step of all environments, whose rewards say where it comes from."""
+    stored = source.data.transitions(np.arange(source.num), images=False)[:-1]
+    rows = type(source.data.transitions(np.arange(1), images=False))(*stored)
+    source.append(rows._replace(reward=np.full(source.num, reward, np.float32), ended=np.zeros(source.num, bool)))
+
+
+def test_half_of_each_batch_is_data_and_the_rest_the_runs_own(played):
+    """The data's reward is 1 everywhere; an odd half is refused."""
+    source = mixed(played)
+    for _ in range(5):
+        own_tick(source, 5.0)
+    u = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    drawn = source.draw(u)
+    batch = source.batch(drawn)
+    assert batch.reward.tolist() == [5.0] * 4 + [1.0] * 4
+    assert batch.index.tolist() == [*(u[:4] * 10).long().tolist(), -1, -1, -1, -1]
+    data = source.data.batch(source.data.draw(u[4:]))
+    assert torch.equal(batch.obs[4:], data.obs)
+    assert torch.equal(batch.next_obs[4:], data.next_obs)
+    with pytest.raises(ValueError, match=r"share=0.5 of batch_size=7 is 3.5"):
+        mixed(played, batch_size=7)
+
+
+def test_without_own_transitions_a_batch_is_data(played):
+    source = mixed(played)
+    assert source.batch(source.draw(torch.rand(8, dtype=torch.float64))).index.tolist() == [-1] * 8
+
+
+def test_updates_are_due_from_the_first_step_offline_then_after_the_warm_up(played):
+    """Ten steps offline at two a tick, then four of warm-up: ten updates, none at the steps 12 and 14, two a tick again."""
+    source = mixed(played, offline_steps=10, pace=Pace(learning_starts=4))
+    found = [source.due(before, before + 2) for before in range(0, 20, 2)]
+    assert found == [2, 2, 2, 2, 2, 0, 0, 2, 2, 2]
+    assert Mixed.planned({"offline_steps": 10, "learning_starts": 4, "ratio": 1.0}, 20, 2) == sum(found)
+
+
+def test_a_share_of_nothing_is_the_run_itself(played, tmp_path):
+    """Bit for bit, with running statistics, which must not see data that nothing is learned from."""
+    folder, _ = played
+    words = (*RUN, "steps=80", "agent/normalize=running")
+    plain = train(tmp_path / "plain", *words)
+    beside = train(tmp_path / "beside", *words, "replay=mixed", f"replay.data={folder}", "replay.share=0")
+    assert plain.agent.updates == beside.agent.updates == 60
+    assert same(plain.agent.state_dict(), beside.agent.state_dict())
+
+
+def test_a_prefilled_replay_holds_all_data_in_order(played):
+    """Of one environment: its episodes one after the other, the running one truncated; then the run's own rows follow."""
+    source, stored = mixed(played, share=None, num=1), mixed(played).data  # 1 and 2 environments
+    live = np.arange(stored.live.first, stored.live.last)
+    order = np.concatenate([live[live % 2 == 0], live[live % 2 == 1]])
+    theirs, mine = (store.transitions(number, images=False) for store, number in ((stored, order), (source.data, order)))
+    assert len(source) == 2 * len(live)  # its own rows, and the data that they were taken from
+    assert same_rows(theirs, mine)
+    batch = source.batch(Replay.draw(source, (torch.arange(8, dtype=torch.float64) + 0.5) / len(live)))
+    assert np.array_equal(batch.obs.numpy(), theirs.obs[(np.arange(8) + 0.5).astype(int)])
+    assert source.ring.rows[:, source.layout.ended].sum() >= 2  # the newest episodes of both environments
+    with pytest.raises(ValueError, match="capacity=50 is too little"):
+        mixed(played, share=None, capacity=50)
+
+
+def same_rows(one, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other))
+
+
+KINDS = {"share": ("replay.share=0.25",), "prefilled": ("replay.share=null",), "offline_first": ("replay.offline_steps=40",)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
+    """Stopped between two checkpoints, once the environment is stepped; one that is offline first has stepped it less often."""
+    words = (*RUN, "steps=100", "checkpoint.every=30", "replay=mixed", f"replay.data={played[0]}", *KINDS[kind])
+    whole = train(tmp_path / "whole", *words)
+    with monkeypatch.context() as patch:
+        tick = Collector.tick
+
+        def stopping(self, step):
+            tick(self, step)
+            if step == 70:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(Collector, "tick", stopping)
+        assert begin(tmp_path / "run", *words) == exits.STOPPED
+    assert console("resume", tmp_path / "run") == exits.FINISHED
+    found = Checkpoints(tmp_path / "run").load("last")[1]
+    assert same(found["agent"]["module"], whole.agent.state_dict())
+    assert found["replay"]["ticks"] == whole.source.ring.state_dict()["ticks"]
+    assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30}[kind]
+    if kind == "offline_first":
+        assert whole.agent.updates == 40 + 40
