@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "what a run would cost, measured over a few seconds, and what looks wrong with it",
     "resume": "continue a run from its last checkpoint",
     "status": "a line for each run in and below folders: state, step, return, last checkpoint",
+    "clean": "remove runs that failed before their first checkpoint, and very short ones; asks first",
     "eval": "evaluate a checkpoint on fresh environments",
     "report": "learning curves and final scores of runs as a page, figures and tables",
     "record": "film episodes of the greedy policy: MP4 files under videos/",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from deeprl.cli.arguments import counting
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
@@ -15,6 +17,8 @@ from deeprl.system.terminal import one_line, print_result, say
 from deeprl.tools.sweep.job_status import look
 
 UNHELD = "no process"
+CLEAR = "\x1b[2J\x1b[H"
+"""Empties a terminal"""
 HEADS = ("run", "state", "step", "of", "return", "steps/s", "left", "saved at")
 
 
@@ -29,19 +33,31 @@ class StatusRow(NamedTuple):
 def arguments(parser: argparse.ArgumentParser) -> None:
     text = "run folders, and folders above several (default: runs)"
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("runs")], metavar="DIR", help=text)
+    text = "again every so many seconds (10, if none are named), until Ctrl-C"
+    parser.add_argument("--watch", nargs="?", type=counting, const=10, metavar="SECONDS", help=text)
 
 
 def run(options: argparse.Namespace) -> int:
+    while options.watch:
+        if sys.stdout.isatty():
+            print(CLEAR, end="")  # not by `print_result`, which shows escape sequences
+        show(options.folders)
+        time.sleep(options.watch)
+    return show(options.folders)
+
+
+def show(folders: list[Path]) -> int:
+    """The table of all runs in and below folders."""
     paths: dict[Path, Path] = {}
-    for folder in options.folders:
+    for folder in folders:
         try:
             paths |= {path.resolve(): path for path in find_runs(folder)}
         except RunFolderError as error:
-            if len(options.folders) == 1:
+            if len(folders) == 1:
                 raise
             say(str(error))
     if not paths:
-        raise RunFolderError(f"{', '.join(map(str, options.folders))}: no run folder is there")
+        raise RunFolderError(f"{', '.join(map(str, folders))}: no run folder is there")
     rows = [row_of(path) for path in paths.values()]
     print_result("\n".join(table([row.cells for row in rows])))
     for row in rows:

@@ -1,0 +1,53 @@
+"""`deeprl clean`, in this process: what could go on, or holds somebody's file, stays."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from deeprl.cli import clean, exits
+from deeprl.running.runs.folder import RunFolder
+from tests.builders import console
+from tests.tools.report.folders import write_run
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Runs by what becomes of them; each has 500 steps."""
+    kept, gone = {}, {}
+    gone["short"] = write_run(tmp_path / "classic" / "dqn" / "short")
+    gone["failed"] = write_run(tmp_path / "other" / "failed", state="failed", error="RuntimeError: no more")
+    kept["failed, saved"] = write_run(tmp_path / "failed_saved", state="failed", error="x")
+    (kept["failed, saved"] / "checkpoints" / "step_000000000100").mkdir(parents=True)
+    kept["killed"] = write_run(tmp_path / "killed", state="running")
+    kept["stopped"] = write_run(tmp_path / "stopped", state="stopped")
+    kept["with notes"] = write_run(tmp_path / "notes")
+    (kept["with notes"] / "notes.txt").write_text("mine")
+    kept["damaged"] = write_run(tmp_path / "damaged")
+    (kept["damaged"] / "status.json").write_text("{")
+    kept["linked"] = tmp_path / "elsewhere" / "link"
+    kept["linked"].parent.mkdir()
+    kept["linked"].symlink_to(kept["stopped"])
+    return kept, gone
+
+
+def test_what_could_go_on_stays(runs, tmp_path, capsys):
+    kept, gone = runs
+    with RunFolder(held := write_run(tmp_path / "held")).lock():
+        assert console("clean", tmp_path, "--yes") == exits.FINISHED
+    assert [path.exists() for path in (*kept.values(), held)] == [True] * (len(kept) + 1)
+    assert not any(path.exists() for path in gone.values())
+    assert not (tmp_path / "classic").exists()  # nothing is left in it
+    assert capsys.readouterr().out.count("\n") == len(gone)
+
+
+def test_nothing_goes_without_a_yes(runs, tmp_path, capsys, monkeypatch):
+    _, gone = runs
+    assert console("clean", tmp_path) == exits.WRONG
+    assert "say --yes" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: "")
+    assert console("clean", tmp_path) == exits.FINISHED
+    assert all(path.exists() for path in gone.values())
+    assert clean.reason(gone["short"], below=499) == ""
