@@ -70,7 +70,7 @@ class Episodes:
             "rollout/ep_rew_mean": float(np.mean([e.reward for e in self.recent])),
             "rollout/ep_len_mean": float(np.mean([e.length for e in self.recent])),
             **{f"rollout/info/{name}": mean for name, mean in info.items()},
-            **success_rate("rollout", info),
+            **success_rate("rollout/success_rate", info),
         }
 
     def state_dict(self) -> dict:
@@ -100,10 +100,10 @@ def episode(step: int, reward: float, length: int, info: Mapping[str, float] | N
     return Episode(int(step), float(reward), int(length), {str(name): float(value) for name, value in (info or {}).items()})
 
 
-def success_rate(room: str, info: Mapping[str, float]) -> dict[str, float]:
-    """`room`/success_rate, of means of episodes that tell `is_success` or, as some tasks of Gymnasium-Robotics, `success`."""
+def success_rate(name: str, info: Mapping[str, float]) -> dict[str, float]:
+    """The metric `name`, of means of episodes that tell `is_success` or, as some tasks of Gymnasium-Robotics, `success`."""
     found = [info[name] for name in ("is_success", "success") if name in info]
-    return {f"{room}/success_rate": found[0]} if found else {}
+    return {name: found[0]} if found else {}
 
 
 def means(infos: Sequence[Mapping[str, float]]) -> dict[str, float]:

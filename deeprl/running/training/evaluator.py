@@ -99,5 +99,5 @@ def way_past(config: dict, last: bool) -> str:
 def evaluation_metrics(summary: dict) -> dict[str, float]:
     """Metrics of an evaluation by name."""
     more = {f"eval/{name}": value for name, value in summary["diagnostics"].items()}
-    more |= {f"eval/info/{name}": value for name, value in summary["info"].items()} | success_rate("eval", summary["info"])
+    more |= {f"eval/info/{name}": value for name, value in summary["info"].items()} | success_rate("eval/success_rate", summary["info"])
     return {"eval/mean_reward": summary["mean"], "eval/mean_ep_length": summary["length"], **more}
