@@ -47,8 +47,9 @@ def pytest_collection():
 
 
 def spare_modules() -> None:
-    """Exempt all objects from garbage collection if modules have come meanwhile, as those of a compiler, or a test has taken it back."""
-    if not gc.get_freeze_count() or len(sys.modules) > spared["modules"] + FEW_MODULES:
+    """Exempt all objects from garbage collection if modules have come meanwhile, as those of a compiler. `gc.get_freeze_count` is not
+    asked, because it visits all of them."""
+    if len(sys.modules) > spared["modules"] + FEW_MODULES:
         spared["modules"] = len(sys.modules)
         gc.freeze()
 

@@ -70,9 +70,11 @@ def presets(*but: str) -> list:
 
 
 def narrow(preset: str, width: int = 8) -> list[str]:
-    """Words that make its networks small, and those of quantiles few, of which a loss takes all pairs."""
+    """Words that make its networks small, quantiles few, of which a loss takes all pairs, and sequences short through which a core goes."""
     head = {field.name for field in fields(option_class("agent/head", parts(preset)["head"]))} if "head" in parts(preset) else set()
     words = [f"agent.head.{key}={width}" for key in ("quantiles", "samples", "target_samples") if key in head]
+    if parts(preset).get("core", "none") != "none":
+        words += [f"agent.core.width={width}", "replay.length=8", "replay.burn_in=4"]
     for slot in ("torso", "torso@actor_torso"):
         if option := parts(preset).get(slot):
             keys = {field.name for field in fields(option_class("agent/torso", option))}

@@ -454,6 +454,7 @@ def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_eve
     command = (*own, *env, f"agent={name}", *narrow(name), *criterion(name))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert begin(whole, *command) == exits.FINISHED
+    assert RunFolder(whole).read_status()["updates"] > 30
     with monkeypatch.context() as patch:
         at_step(patch, 120, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert begin(broken, *command) == exits.STOPPED
