@@ -450,8 +450,10 @@ def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_eve
     env = {"discrete": ("env=classic/cartpole",), "continuous": PENDULUM}[KINDS[name]]
     short = ("steps=160", "replay.capacity=100", "evaluation.every=null")  # the ring wraps before the stop
     words = [*(word for word in COMMON if word.partition("=")[0] not in {each.partition("=")[0] for each in short}), *short]
-    own = [word for word in words if "rollout" not in mechanisms(name) or word.partition("=")[0] not in OF_TRANSITIONS]
-    command = (*own, *env, f"agent={name}", *narrow(name), *criterion(name))
+    if "rollout" in mechanisms(name):
+        words = [word for word in words if word.partition("=")[0] not in OF_TRANSITIONS]
+        words += ["replay.length=8", "replay.epochs=2", "replay.minibatches=2"]
+    command = (*words, *env, f"agent={name}", *narrow(name), *criterion(name))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert begin(whole, *command) == exits.FINISHED
     assert RunFolder(whole).read_status()["updates"] > 30
