@@ -33,8 +33,10 @@ from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.channels import channel_scales
+from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
+from deeprl.learning.values.masked import masked
 from deeprl.learning.values.recursion import goes_on, linear_recursion
-from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class Surrogate(Choice):
         return found
 
 
+def only(outputs: Tensor, valid: Tensor | None) -> Tensor:
+    """Logits (*B, A) of which only those of valid actions have a probability; None: all are valid."""
+    return outputs if valid is None else masked(outputs, valid)
+
+
 class PolicyGradient(Agent):
     """Agent for discrete or continuous actions: a policy, and a value of states.
 
@@ -112,7 +119,7 @@ class PolicyGradient(Agent):
         core: choice of what remembers between torso and last layers; policy and value have one each, unless they are `shared`.
 
     Raises:
-        ValueError: a value is out of range, the environment has action masks, or the torso has running averages.
+        ValueError: a value is out of range, or the torso has running averages.
     """
 
     actions = "any"
@@ -139,8 +146,7 @@ class PolicyGradient(Agent):
         self.core, self.needs = core, type(self).needs | core.needs
         self.spec, self.lam, self.surrogate, self.shared = spec, lam, surrogate, shared
         in_range(self, lam=(0, 1))
-        if spec.masked:
-            raise ValueError("this agent does not know action masks: env.mask=false, or an agent of values such as agent=pqn")
+        spec = without_mask(spec)
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
         if channel_scales(self.rewards) != (1.0,):
             raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
@@ -179,14 +185,27 @@ class PolicyGradient(Agent):
         return self.policy.of_features(features[0], lead), value.squeeze(-1).reshape(lead)
 
     def both_ends(self, batch: Batch) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
-        """`outputs` of a batch of the replay, and what gives values (*B,) of `next_obs`."""
+        """`outputs` of a batch of the replay, in which only valid actions have a probability, and what gives values (*B,) of `next_obs`."""
+        valid, lead = None, batch.discount.shape
+        if self.spec.masked:
+            batch = divided_batch(batch, self.spec.num_actions)
+            valid = batch.extra["valid"]
         obs = self.normalize(batch.obs)
         if not self.state_size:
-            return *self.outputs(obs), lambda: self.outputs(self.normalize(batch.next_obs))[1]
-        batch, lead = batch._replace(obs=obs, next_obs=self.normalize(batch.next_obs)), batch.discount.shape
+            outputs, value = self.outputs(obs)
+            return only(outputs, valid), value, lambda: self.outputs(self.normalize(batch.next_obs))[1]
+        batch = batch._replace(obs=obs, next_obs=self.normalize(batch.next_obs))
         states = self.states(batch.extra["state"])
         ends = [Unrolled(network.torso, network.core, batch, state) for network, state in zip(self.recurrent, states)]  # type: ignore[arg-type]
-        return *self.of_features([each.now for each in ends], lead), lambda: self.of_features([each.next() for each in ends], lead)[1]
+        outputs, value = self.of_features([each.now for each in ends], lead)
+        return only(outputs, valid), value, lambda: self.of_features([each.next() for each in ends], lead)[1]
+
+    def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
+        if not self.spec.masked:
+            return self.normalize(obs), None
+        obs, valid = divided(obs, self.spec.num_actions)
+        return self.normalize(obs), valid
 
     def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`outputs` of (M, *obs), and the new state (M, S)."""
@@ -207,7 +226,7 @@ class PolicyGradient(Agent):
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Advantages by GAE (generalised advantage estimation, the recursion above), returns, log π(a|s) and V(s), (L, M) each, of the
-        networks that collected the rollout."""
+        networks that collected the rollout. A truncation ends the sum and bootstraps from V of its last observation."""
         outputs, value, after = self.both_ends(rollout)
         delta = rollout.reward + rollout.discount * after() - value
         advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on(rollout.ended))
@@ -232,22 +251,21 @@ class PolicyGradient(Agent):
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """An action of the policy, (M,) int64 or (M, D)"""
+        obs, valid = self.seen(obs)
         if not state:
-            return self.policy.sampled(self.policy.outputs(self.normalize(obs)), noise.layers["action"])
-        outputs, _, after = self.advance(self.normalize(obs), *state)
-        return self.policy.sampled(outputs, noise.layers["action"]), after
+            return self.policy.sampled(only(self.policy.outputs(obs), valid), noise.layers["action"])
+        outputs, _, after = self.advance(obs, *state)
+        return self.policy.sampled(only(outputs, valid), noise.layers["action"]), after
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         state, after, value = self.recalled(memory, first), [], None
         if explore:
             action = (infer or self.infer)(obs, noise["network"], *state)
             action, *after = action if state else (action,)
-        elif state:
-            outputs, value, *after = self.advance(self.normalize(obs), *state)
-            action = self.policy.greedy(outputs)
         else:
-            outputs, value = self.outputs(self.normalize(obs))
-            action = self.policy.greedy(outputs)
+            rows, valid = self.seen(obs)
+            outputs, value, *after = self.advance(rows, *state) if state else self.outputs(rows)
+            action = self.policy.greedy(only(outputs, valid))
         memory = {**memory, CORE: after[0]} if after else memory
         return AgentStep(
             action.cpu(), certain(obs.shape[0]), memory, None if value is None else value.cpu(), state=state[0] if state else None
@@ -258,10 +276,15 @@ class PolicyGradient(Agent):
         return (self.policy.greedy(values[0]), values[1]) if state else self.policy.greedy(values)
 
     def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
+        obs, valid = self.seen(obs)
         if not state:
-            return self.policy.outputs(self.normalize(obs))
-        outputs, _, after = self.advance(self.normalize(obs), *state)
-        return outputs, after
+            return only(self.policy.outputs(obs), valid)
+        outputs, _, after = self.advance(obs, *state)
+        return only(outputs, valid), after
+
+    def observe(self, rows: Rows) -> None:
+        if self.observers:
+            super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -21,7 +22,8 @@ from deeprl.learning.networks.inverted_residual import InvertedResidual
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
 from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
-from deeprl.learning.policy_gradient import PolicyGradient, Surrogate
+from deeprl.learning.policy_gradient import PolicyGradient, Surrogate, only
+from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.replay.rollout import Rollout
@@ -45,6 +47,7 @@ from tests.builders import (
     spec_of,
     traced_gradient,
 )  # fmt: skip
+from tests.corridor import CORRIDOR
 from tests.promises.test_resume import assert_same_run, at_step
 
 
@@ -301,3 +304,52 @@ def test_a_run_stopped_within_a_rollout_resumes_exactly(words, tmp_path, monkeyp
         assert begin(tmp_path / "stopped", *words, *WORDS) == exits.STOPPED
     assert console("resume", tmp_path / "stopped") == exits.FINISHED
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
+# ---- masks of actions
+
+MASKED = Spec((2 + 3,), torch.float32, 3, 0, masked=True)
+
+
+def masked_rows(seed: int, mask: list[int], size: int = 6) -> Tensor:
+    """Observations (size, 2) and the mask."""
+    obs = torch.randn(size, 2, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([obs, torch.tensor([mask], dtype=torch.float32).expand(size, 3)], -1)
+
+
+def test_a_masked_policy_is_the_softmax_of_the_valid_actions():
+    """Logits 1, 2, 3 with the second action invalid: log π(0) = 1 − log(e + e³), and the entropy is that of two actions."""
+    policy = CategoricalPolicy(PolicyChoice(), without_mask(MASKED), MLPTorso(hidden=(3,)))
+    outputs = only(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[True, False, True]])).requires_grad_()
+    first = 1 - math.log(math.e + math.e**3)
+    assert policy.log_prob(outputs, torch.tensor([0])).item() == pytest.approx(first, abs=1e-6)
+    p = math.exp(first)
+    entropy = policy.entropy(outputs)
+    assert entropy.item() == pytest.approx(-p * math.log(p) - (1 - p) * math.log(1 - p), abs=1e-6)
+    entropy.sum().backward()
+    assert torch.isfinite(outputs.grad).all()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_no_invalid_action_is_taken_and_a_mask_of_ones_changes_nothing(shared):
+    agent, plain = (agent_of(spec, shared=shared) for spec in (MASKED, without_mask(MASKED)))
+    rows = masked_rows(0, [0, 1, 1], 400)
+    noise = agent.act_noise((400,), torch.Generator().manual_seed(1))
+    action = agent.act(rows, torch.ones(400, dtype=torch.bool), {}, 0, noise, explore=True).action
+    assert set(action.tolist()) == {1, 2}
+    assert 0 not in agent.greedy(rows)
+    found = []
+    for own, width in ((agent, 5), (plain, 2)):
+        obs = masked_rows(2, [1, 1, 1])[:, :width]
+        batch = make_batch(obs, [0, 1, 2, 0, 1, 2], torch.arange(6.0), 0.9, obs.flip(0))
+        extra = {"advantage": torch.linspace(-1, 1, 6), "returns": torch.ones(6), "log_prob": torch.full((6,), -1.1)}
+        found.append(gradient(own, "policy", batch._replace(extra={**extra, "value": torch.zeros(6)}))[0])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_a_masked_run_never_falls(tmp_path):
+    """In the corridor any invalid action ends the episode with −1; the agent may not even try one."""
+    words = ("agent=ppo", *CORRIDOR, "steps=256", "replay.length=64", "replay.epochs=2", "env.num=2", "runtime.threads=1", "log.every=64")
+    assert begin(tmp_path / "run", *words) == exits.FINISHED
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert min(line["rollout/ep_rew_mean"] for line in lines if line.get("rollout/ep_rew_mean") is not None) >= 0

@@ -49,7 +49,8 @@ class Tick(NamedTuple):
 
 class ValueExploration(Choice):
     """Behaviour of an agent for discrete actions. A rule of one's own overrides `explored`, and `noise` if it draws more; a YAML in
-    configs/agent/explore names it. `epsilon_greedy_action` is what most rules end with.
+    configs/agent/explore names it. It has a field `evaluation`; where `tick.exact` is false, any probabilities (M,) will do.
+    `epsilon_greedy_action` is what most rules end with. `deeprl.extend` has all names.
 
     In evaluation every rule is ε-greedy with ε = `evaluation`, so that evaluations of two rules compare what was learned.
     """
