@@ -24,14 +24,15 @@ from d3rlpy.dataset import MDPDataset
 from d3rlpy.models import VectorEncoderFactory
 from d3rlpy.preprocessing import StandardObservationScaler
 
-EPISODES = 100
+EPISODES, RATE = 100, 1e-3
+"""Of an evaluation; of learning, as in `benchmarks.offline`"""
 
 
 def learner(name: str, hidden: list[int], beta: float):
-    """With the settings of this repository's recipes: those of the authors."""
+    """With the settings of `benchmarks.offline`; d3rlpy has no schedule for the actor of IQL."""
     small = VectorEncoderFactory(hidden)
-    common = {"batch_size": 256, "gamma": 0.99, "tau": 0.005, "observation_scaler": StandardObservationScaler()}
-    common |= {"actor_learning_rate": 3e-4, "critic_learning_rate": 3e-4, "actor_encoder_factory": small, "critic_encoder_factory": small}
+    common = {"batch_size": 256, "gamma": 0.95, "tau": 0.05, "observation_scaler": StandardObservationScaler()}
+    common |= {"actor_learning_rate": RATE, "critic_learning_rate": RATE, "actor_encoder_factory": small, "critic_encoder_factory": small}
     if name == "td3_bc":
         return d3rlpy.algos.TD3PlusBCConfig(alpha=2.5, **common).create()
     return d3rlpy.algos.IQLConfig(expectile=0.7, weight_temp=beta, value_encoder_factory=small, **common).create()
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--learners", nargs="+", default=["iql", "td3_bc"], choices=["iql", "td3_bc"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--updates", type=int, default=10_000)
+    parser.add_argument("--updates", type=int, default=2_000)
     parser.add_argument("--hidden", nargs="+", type=int, default=[64, 64])
     parser.add_argument("--beta", type=float, default=0.3)
     options = parser.parse_args()

@@ -36,3 +36,8 @@ def test_the_table_has_a_row_for_a_set_and_one_for_a_learner():
     table = offline.table([DATA, *runs])
     assert "| x | medium | 5 | 2 | -700 | -600 | 50 |" in table
     assert "80 ± 12 (75, 80, 85)" in table
+
+
+def test_medium_is_the_first_checkpoint_from_which_on_none_is_below_the_bar():
+    evaluations = [{"step": step, "returns": [value - 1.0, value + 1.0]} for step, value in enumerate((-900, -700, -1200, -600, -500))]
+    assert offline.settled(evaluations, bar=-800.0) == 3
