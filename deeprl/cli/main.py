@@ -24,6 +24,7 @@ COMMANDS = {
     "pack": "the policy of a run in one file, to hand on: configuration, scores and weights, without code",
     "unpack": "a run folder of a packed policy",
     "replay-crash": "repeat the update that produced NaN or Inf",
+    "data": "stored data to learn from: list | show DATA | convert RUN NAME, to a data set of Minari",
     "list": "print the slots, or the options of one: deeprl list agent/backup",
 }
 """Each command is a file of this folder with `arguments(parser)` and `run(options)`; only `train` leaves its command line to Hydra."""

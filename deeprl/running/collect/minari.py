@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,7 +134,9 @@ def bounds(space: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def parts_of(space: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Names of the parts of a Dict or a Tuple in a file, in the order in which Gymnasium flattens them."""
     parts = space.get("subspaces")
-    pairs = parts.items() if isinstance(parts, dict) else ((f"_index_{i}", part) for i, part in enumerate(parts or ()))
+    pairs: Iterable[tuple[str, Any]] = (
+        parts.items() if isinstance(parts, dict) else ((f"_index_{i}", part) for i, part in enumerate(parts or ()))
+    )
     for name, part in pairs:
         if not isinstance(part, dict):
             raise ValueError(f"its part {name!r:.40} is no space")

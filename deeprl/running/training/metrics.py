@@ -43,4 +43,5 @@ def summary_of(trainer: Any, speeds: dict[str, float]) -> dict[str, Any]:
         "steps_per_second": speeds.get("time/fps"),
         "updates_per_second": speeds.get("time/updates_per_second"),
         "peak_memory_bytes": peak_memory(),
+        **({"data": dict(trainer.source.provenance)} if trainer.source.provenance else {}),
     }

@@ -71,6 +71,8 @@ class RunRecord:
     """running, finished, failed, stopped or unknown"""
     remark: str
     """The error of a failed run, or the criterion that ended it early"""
+    data: str
+    """Data that it learned from beside its own, with their digest; empty without any"""
     step: int
     updates: int
     seconds: float
@@ -139,6 +141,7 @@ def read(path: Path, name: str, note: Note) -> RunRecord:
         seed=short(config.get("seed")),
         state=status.get("state", "unknown"),
         remark=short(status.get("error") or status.get("stopped_early") or "", 300),
+        data=data_of(summary.get("data")),
         step=int(step),
         updates=int(updates),
         seconds=wall_time(curve, summary),
@@ -149,6 +152,10 @@ def read(path: Path, name: str, note: Note) -> RunRecord:
         resumed=any(start.get("resumed_from") for start in starts),
         ranks=next((int(start["ranks"]) for start in reversed(starts) if number(start.get("ranks"))), 1),
     )
+
+
+def data_of(found: object) -> str:
+    return short(f"{found.get('name')}, digest {found.get('digest')}", 300) if isinstance(found, dict) else ""
 
 
 def attempt(reading: Callable[[], Any], note: Note) -> Any:

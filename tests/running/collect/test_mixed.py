@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -132,5 +133,7 @@ def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
     assert same(found["agent"]["module"], whole.agent.state_dict())
     assert found["replay"]["ticks"] == whole.source.ring.state_dict()["ticks"]
     assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30}[kind]
+    told = json.loads((tmp_path / "whole" / "summary.json").read_text())["data"]
+    assert told == {"name": str(played[0]), "digest": whole.source.data.digest, "transitions": 120}
     if kind == "offline_first":
         assert whole.agent.updates == 40 + 40

@@ -1,0 +1,71 @@
+"""From stored transitions to a data set of Minari, which is written by Minari itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from deeprl.envs.vector.spaces import Actions
+from deeprl.errors import ConfigError
+from deeprl.tools.data.episodes import Found
+from deeprl.types import Spec
+
+
+def space_of(spec: Spec, actions: Actions) -> tuple[spaces.Space, spaces.Space]:
+    """Spaces of observations, as agents see them, and of the environment's own actions.
+
+    Raises:
+        ConfigError: observations are images.
+    """
+    if len(spec.obs_shape) != 1 or spec.masked:
+        raise ConfigError(f"observations {spec.obs_shape} are images, or have action masks: only vectors can be converted.")
+    if actions.num:
+        return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Discrete(actions.num)
+    assert actions.low is not None
+    assert actions.high is not None
+    return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Box(actions.low, actions.high, dtype=np.float32)
+
+
+def write(name: str, found: Sequence[Found], spec: Spec, actions: Actions, **about: Any) -> int:
+    """Write a data set into Minari's folder of data sets. Returns the number of episodes.
+
+    Args:
+        name: such as reach/demonstrations-v0.
+        found: episodes. Those without their first steps are left out, and one that goes on is truncated at its last step.
+        about: for the metadata, see `minari.create_dataset_from_buffers`.
+
+    Raises:
+        ConfigError: Minari is missing, refuses the name, or there is nothing to write.
+    """
+    try:
+        import minari
+        from minari.data_collector import EpisodeBuffer
+    except ImportError as error:
+        raise ConfigError(f"writing a data set needs Minari: pip install 'deeprl[minari]' ({error}).") from error
+    observation_space, action_space = space_of(spec, actions)
+    kept = [each for each in found if each.whole]
+    if not kept:
+        raise ConfigError("no episode has its first step, so that nothing can be written: take an earlier checkpoint, or a larger replay.")
+    if any((each.rows.terminated & ~each.rows.ended).any() for each in kept):
+        raise ConfigError("some terminations do not end their episode (lost lives), for which a data set of Minari has no place.")
+    buffers = []
+    for number, each in enumerate(kept):
+        rows, cut = each.rows, not each.terminated
+        buffers.append(EpisodeBuffer(
+            id=number,
+            observations=np.concatenate([rows.obs, rows.next_obs[-1:]]),
+            actions=rows.action if actions.num else actions.to_env(rows.action).reshape(len(rows.action), -1).astype(np.float32),
+            rewards=rows.reward.astype(np.float64),
+            terminations=rows.terminated,
+            truncations=np.arange(len(rows.reward)) == (len(rows.reward) - 1 if cut else -1),
+        ))  # fmt: skip
+    try:
+        minari.create_dataset_from_buffers(
+            name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5", **about
+        )
+    except (ValueError, AssertionError) as error:
+        raise ConfigError(f"Minari refuses {name}: {error}") from error
+    return len(kept)

@@ -1,0 +1,73 @@
+"""`deeprl data`: a run becomes a data set and is read back, and what is printed of both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deeprl.cli import exits
+from deeprl.errors import ConfigError
+from deeprl.tools.data import convert
+from deeprl.tools.data.episodes import episodes, read, told
+from tests.builders import console, train
+
+pytest.importorskip("minari")
+RUN = (
+    "agent=dqn", "env=classic/cartpole", "env.num=2", "replay.learning_starts=150", "steps=160", "runtime.threads=1",
+    "evaluation.every=null", "evaluation.final_episodes=1", "agent.torso.hidden=[8]",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of the same steps; the replay of the second has overwritten the first of them."""
+    home = tmp_path_factory.mktemp("data")
+    small = "replay.capacity=100"
+    return {name: (home / name, train(home / name, *RUN, *words)) for name, words in {"all": (), "some": (small,)}.items()}
+
+
+@pytest.fixture(autouse=True)
+def sets(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_there_and_back_is_the_identity(runs, capsys):
+    """Of a run without what goes on: its episodes, in their order, whole."""
+    folder, trainer = runs["all"]
+    assert console("data", "convert", folder, "own/player-v0") == exits.FINISHED
+    spec = trainer.agent.spec
+    ours, theirs = ([*episodes(read(data, spec))] for data in (str(folder), "minari:own/player-v0"))
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs):
+        for name in ("obs", "action", "reward", "next_obs", "terminated"):
+            assert np.array_equal(getattr(one.rows, name), getattr(other.rows, name))
+        assert (other.open, other.terminated) == (False, one.terminated)
+    assert console("data", "show", "minari:own/player-v0") == exits.FINISHED
+    assert console("data", "list") == exits.FINISHED
+    printed = capsys.readouterr().out
+    assert "160 transitions in" in printed
+    assert f"minari:own/player-v0  {len(ours)} episodes, 160 steps" in printed
+
+
+def test_minari_itself_reads_it(runs):
+    import minari
+
+    folder, trainer = runs["all"]
+    ours = [*episodes(read(str(folder), trainer.agent.spec))]
+    game = trainer.envs.backend.game(0)
+    convert.write("own/read-v0", ours, trainer.agent.spec, game.actions)
+    theirs = [*minari.load_dataset("own/read-v0").iterate_episodes()]
+    assert [episode.rewards.sum() for episode in theirs] == [each.rows.reward.sum() for each in ours]
+    assert all(episode.truncations[-1] != episode.terminations[-1] for episode in theirs)
+    with pytest.raises(ConfigError, match="Minari refuses own/read-v0"):
+        convert.write("own/read-v0", ours, trainer.agent.spec, game.actions)
+
+
+def test_an_episode_without_its_start_is_left_out_and_told(runs):
+    folder, trainer = runs["some"]
+    found = [*episodes(read(str(folder), trainer.agent.spec))]
+    assert [each.whole for each in found].count(False) == 2  # the oldest of both environments
+    lines = "\n".join(told(found))
+    assert "are not whole" in lines
+    assert "end with a termination" in lines
