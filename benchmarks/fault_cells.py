@@ -26,7 +26,10 @@ FAMILIES = {
     "robotics": ("env.num=2", "steps=2000", "replay.learning_starts=300", "replay.capacity=1500", "replay.ratio=0.25",
         "replay.batch_size=32"),
     "lab": ("steps=3000",),
+    "goals": ("env.num=2", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25", "replay.batch_size=32"),
 }  # fmt: skip
+PLAYED = ("replay.learning_starts", "replay.capacity")
+"""Keys that data alone do not have"""
 ROLLOUTS = {
     "classic": ("env.num=4", "steps=12000", "replay.length=32"),
     "minatar": ("env.num=8", "steps=12000", "replay.length=32", "replay.epochs=2", "replay.minibatches=4"),
@@ -80,6 +83,8 @@ LAUNCHES = {
     "sweep": PROGRAM,
 }
 """Arguments of Python that start the console script"""
+PLAYER = ("agent=sac", "env=classic/pendulum", "steps=1500", "agent.torso.hidden=[32]", "agent.actor_torso.hidden=[32]", "replay.ratio=0.1")
+"""A run whose transitions others learn from"""
 JOBS = ("seed=0", "seed=1")
 """Of a sweep: overrides, and run folders below that of the sweep"""
 WIDTH = ("agent.core.width=16",)
@@ -98,7 +103,7 @@ class Cell(NamedTuple):
     launch: str = ""
     """A key of `LAUNCHES`"""
     starts_from: tuple[str, ...] = ()
-    """Overrides of a run whose weights it starts from"""
+    """Overrides of a run whose weights it starts from, or whose transitions it learns from: with replay=stored as a data set of Minari"""
 
     @classmethod
     def of(cls, line: dict[str, Any]) -> Cell:
@@ -139,6 +144,8 @@ class Cell(NamedTuple):
             sizes = tuple(word for word in sizes if not word.startswith("env.num"))
         if once:
             sizes = tuple(word for word in sizes if not word.startswith(("replay.epochs", "replay.minibatches")))
+        if self.replay == "stored":
+            sizes = tuple(word for word in sizes if not word.startswith(PLAYED))
         return [*words, *COMMON, *sizes, *OPTIONS.get(self.agent, ()), *self.extra]
 
     @property
@@ -152,7 +159,11 @@ class Cell(NamedTuple):
     def lacking(self) -> list[str]:
         """Packages that it needs and that are not installed."""
         needed = [FOREIGN[self.env][1]] if self.env in FOREIGN else [NEEDS[self.env]] if self.env in NEEDS else []
-        return [name for name in [*needed, *(["ray"] if self.launch == "ray" else [])] if find_spec(name) is None]
+        return [
+            name
+            for name in [*needed, *(["ray"] if self.launch == "ray" else []), *(["minari"] if self.replay == "stored" else [])]
+            if find_spec(name) is None
+        ]
 
 
 CELLS = [
@@ -264,4 +275,10 @@ CELLS = [
         ("collect=ray", "collect.actors=2", "collect.ahead=1", *WIDTH, *STORED),
         launch="ray",
     ),
+    Cell("td3_bc", "classic/pendulum", "stored", "sync", ("agent/normalize=running",), starts_from=PLAYER),
+    Cell("sac", "classic/pendulum", "mixed", "sync", starts_from=PLAYER),
+    Cell("td3", "classic/pendulum", "mixed", "async", ("replay.share=null",), starts_from=PLAYER),
+    Cell("sac", "classic/pendulum", "mixed", "async", ("replay.offline_steps=2000",), starts_from=PLAYER),
+    Cell("dqn", "goals/bit_flip", "hindsight", "sync", ("env.bits=6",)),
+    Cell("sac", "goals/reach", "hindsight", "async", ("replay.strategy=episode",)),
 ]

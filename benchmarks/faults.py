@@ -130,6 +130,19 @@ def resumed(cell: Cell, folder: Path, output: Path, slow: bool) -> subprocess.Po
     return resume(folder, output, cell.allow, SLOW if slow else cell.program)
 
 
+def from_run(cell: Cell, source: Path) -> str:
+    """What makes a cell start from a run, or learn from its transitions."""
+    if cell.replay not in ("stored", "mixed"):
+        return f"init_from={source}"
+    if cell.replay == "stored":
+        sets = source.with_suffix(".sets")
+        shutil.rmtree(sets, ignore_errors=True)
+        words = [sys.executable, *PROGRAM, "data", "convert", str(source), "own/played-v0"]
+        subprocess.run(words, env={**os.environ, "MINARI_DATASETS_PATH": str(sets)}, check=True, capture_output=True)
+        source = sets / "own" / "played-v0"
+    return f"replay.data={source}"
+
+
 def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
     """Run a cell twice; returns its line of results."""
     began = time.monotonic()
@@ -142,7 +155,7 @@ def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
         shutil.rmtree(source, ignore_errors=True)
         if start(source, list(cell.starts_from), output).wait() != 0:
             return {**result, "differences": ["the run that it starts from failed"]}
-    overrides = [*cell.overrides, *([f"init_from={source}"] if cell.starts_from else [])]
+    overrides = [*cell.overrides, *([from_run(cell, source)] if cell.starts_from else [])]
     if begun(cell, whole, overrides, output).wait() != 0:
         return {**result, "differences": ["the uninterrupted run failed"]}
     first = killed / cell.jobs[0]
