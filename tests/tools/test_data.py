@@ -13,8 +13,8 @@ from tests.builders import console, train
 
 pytest.importorskip("minari")
 RUN = (
-    "agent=dqn", "env=classic/cartpole", "env.num=2", "replay.learning_starts=150", "steps=160", "runtime.threads=1",
-    "evaluation.every=null", "evaluation.final_episodes=1", "agent.torso.hidden=[8]",
+    "agent=dqn", "env=classic/cartpole", "env.num=2", "replay.learning_starts=150", "replay.batch_size=8", "steps=160",
+    "runtime.threads=1", "evaluation.every=null", "evaluation.final_episodes=1", "agent.torso.hidden=[8]",
 )  # fmt: skip
 
 

@@ -54,12 +54,12 @@ def find(data: str, spec: Spec) -> Found:
     if minari.is_data_set(data):
         try:
             found = minari.described(data)
-            state, rows = minari.as_replay(found, spec)
+            ring, rows = minari.as_replay(found, spec)
         except DAMAGE as error:
             if fault := machine_fault(error):
                 raise UnreadableError(f"{data} cannot be read: {fault}. It may be whole, so try again") from error
             raise ValueError(f"data={data}: {error}") from error
-        return Found(None, 1, len(rows["rows"]), state, [rows], found.name)
+        return Found(None, 1, len(rows["rows"]), ring, [rows], found.name)
     which = step_of(data) or "last"
     path = Path(folder_of(data)).expanduser()
     try:
