@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,9 +64,10 @@ def write(name: str, found: Sequence[Found], spec: Spec, actions: Actions, **abo
             truncations=np.arange(len(rows.reward)) == (len(rows.reward) - 1 if cut else -1),
         ))  # fmt: skip
     try:
-        minari.create_dataset_from_buffers(
-            name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5", **about
-        )
+        with warnings.catch_warnings(action="ignore"):  # of fields of the metadata that are left empty
+            minari.create_dataset_from_buffers(
+                name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5", **about
+            )
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"Minari refuses {name}: {error}") from error
     return len(kept)
