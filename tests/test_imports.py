@@ -26,14 +26,15 @@ LAYERS = (
     ("extend",),
     ("training", "report"),
     ("collect",),
-    ("session",),
+    ("session", "data"),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own
     ("tune",),  # its runs are jobs of a sweep
     ("cli",),
     ("__main__",),
 )
 """Rooms, from left to right. Each imports those of the layers left of its own, and itself. `report` stands beside `training`, because it
-reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run."""
+reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run.
+`data` reads what is collected."""
 WINGS = ("learning", "running", "tools")
 """Folders of rooms in `deeprl/`. The others are rooms themselves."""
 BESIDE = {"agents": 9, "envs": 3}

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from deeprl.envs.vector.spaces import Actions
 from deeprl.errors import ConfigError
 from deeprl.tools.data.episodes import Found
 from deeprl.types import Spec
 
 
-def space_of(spec: Spec, actions: Actions) -> tuple[spaces.Space, spaces.Space]:
+def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
     """Spaces of observations, as agents see them, and of the environment's own actions.
+
+    Args:
+        actions: the environment's `deeprl.envs.vector.spaces.Actions`.
 
     Raises:
         ConfigError: observations are images.
@@ -25,12 +27,10 @@ def space_of(spec: Spec, actions: Actions) -> tuple[spaces.Space, spaces.Space]:
         raise ConfigError(f"observations {spec.obs_shape} are images, or have action masks: only vectors can be converted.")
     if actions.num:
         return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Discrete(actions.num)
-    assert actions.low is not None
-    assert actions.high is not None
     return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Box(actions.low, actions.high, dtype=np.float32)
 
 
-def write(name: str, found: Sequence[Found], spec: Spec, actions: Actions, **about: Any) -> int:
+def write(name: str, found: Sequence[Found], spec: Spec, actions: Any, **about: Any) -> int:
     """Write a data set into Minari's folder of data sets. Returns the number of episodes.
 
     Args:
