@@ -5,8 +5,8 @@ python -m benchmarks.faults --folder FOLDER [--kills 9] [--minutes 30] [--only a
 
 A cell is an agent, an environment, a replay and a way to run the environments (`benchmarks/fault_cells.py`). Some environments are those of
 other packages, installed for this by `pip install minigrid highway-env gymnasium-robotics pettingzoo minari h5py "gymnasium[box2d]"`; cells
-whose packages are missing are named and left out. Finished cells are lines of FOLDER/results.jsonl; called again, the campaign goes on with those
-that are missing. Kills are of four kinds, in turn:
+whose packages are missing are named and left out. Finished cells are lines of FOLDER/results.jsonl; called again, the campaign goes on with
+those that are missing. Kills are of four kinds, in turn:
 
     training     once training has begun in the new process, after a random share of the time that the uninterrupted run took
     writing      the same, and then in the middle of the next checkpoint, on a disk whose flushes are slowed (benchmarks/slow_disk.py)
