@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,13 +31,13 @@ from tests.running.collect.cluster import TWO, WORDS
 pytestmark = [pytest.mark.exhaustive, pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")]
 
 
-def actors() -> list[int]:
-    """Processes of actors that have begun to collect."""
+def actors(mark: str) -> list[int]:
+    """Processes of actors that have begun to collect, of those whose environment holds `mark`: the machine may have others."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            if path.read_bytes().startswith(b"ray::RemoteActor"):
-                found.append(int(path.parent.name))
+            if (path / "cmdline").read_bytes().startswith(b"ray::RemoteActor") and mark.encode() in (path / "environ").read_bytes():
+                found.append(int(path.name))
         except OSError:  # it has ended
             continue
     return found
@@ -44,19 +45,24 @@ def actors() -> list[int]:
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_ray_is_an_order_and_no_other_run(killed, tmp_path, whole, monkeypatch):
-    plain, died = RemoteCollector.tick, []
+    plain, died, mark = RemoteCollector.tick, [], str(tmp_path)
+    monkeypatch.setenv("DEEPRL_TEST", mark)
 
     def tick(self, now):
         plain(self, now)
         if killed and now == 100:
-            died.extend(actors()[:1])
+            died.extend(actors(mark)[:1])
             os.kill(died[0], signal.SIGKILL)
 
     monkeypatch.setattr(RemoteCollector, "tick", tick)
     assert begin(tmp_path / "run", *WORDS, *TWO) == exits.FINISHED
     assert_same_run(tmp_path / "run", whole)
     assert len(died) == killed
-    assert not [pid for pid in actors() if Path(f"/proc/{pid}/cmdline").read_bytes()]
+    for _ in range(600):  # Ray does not wait for the last of them
+        if not actors(mark):
+            break
+        time.sleep(0.1)
+    assert not actors(mark)
 
 
 def test_a_node_that_disappears_changes_nothing(tmp_path, whole, monkeypatch, capsys):
