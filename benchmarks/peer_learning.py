@@ -1,11 +1,9 @@
-"""Learning of PPO in Stable-Baselines3, and with an LSTM in sb3-contrib, with the sizes of ours, as a line for the table of learning runs.
+"""Learning of PPO in Stable-Baselines3, with the sizes of ours, as a line for the table of learning runs.
 
     PEERS_PYTHON -m benchmarks.peer_learning ppo_cartpole|ppo_cheetah --seed 0 --steps 1000000 --every 50000 --json FILE
-    PEERS_PYTHON -m benchmarks.peer_learning ppo_lstm_repeat|ppo_lstm_memory --steps 100000 --every 10000 --json FILE
 
-PEERS_PYTHON is an interpreter that has stable-baselines3 (sb3-contrib; popgym, minigrid), of a checkout of this repository. Evaluations
-are 10 episodes of the most likely action, or the mean, in an environment of their own; the last line of the curve is the mean of 10
-episodes too.
+PEERS_PYTHON is an interpreter that has stable-baselines3, of a checkout of this repository. Evaluations are 10 episodes of the most likely
+action, or the mean, in an environment of their own; the last line of the curve is the mean of 10 episodes too.
 """
 
 from __future__ import annotations
@@ -22,13 +20,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from benchmarks.speed.peers import RECURRENT, made, model
+from benchmarks.speed.peers import model
 
-TASKS = {
-    "ppo_cartpole": ("CartPole-v1", "classic/cartpole"),
-    "ppo_cheetah": ("HalfCheetah-v5", "mujoco/half_cheetah"),
-    **{task: (name, name) for task, name in RECURRENT.items()},
-}
+TASKS = {"ppo_cartpole": ("CartPole-v1", "classic/cartpole"), "ppo_cheetah": ("HalfCheetah-v5", "mujoco/half_cheetah")}
 
 
 class Curve(BaseCallback):
@@ -57,17 +51,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     name, env = TASKS[options.task]
-    remembers, seed = options.task in RECURRENT, 10_000 + options.seed
-    library = "sb3-contrib" if remembers else "stable-baselines3"
     chosen = model("sb3", options.task, options.seed)
-    curve = Curve(options.every, made(options.task, 1, seed) if remembers else make_vec_env(name, n_envs=1, seed=seed))
+    curve = Curve(options.every, make_vec_env(name, n_envs=1, seed=10_000 + options.seed))
     began = time.perf_counter()
     chosen.learn(options.steps, callback=curve)
     seconds = time.perf_counter() - began
     line = {
-        "name": f"ppo of {'sb3-contrib' if remembers else 'Stable-Baselines3'}", "agent": "ppo", "env": env, "seed": options.seed,
-        "steps": options.steps,
-        "mode": f"{library} {version(library)}", "curve": curve.found,
+        "name": "ppo of Stable-Baselines3", "agent": "ppo", "env": env, "seed": options.seed, "steps": options.steps,
+        "mode": f"stable-baselines3 {version('stable-baselines3')}", "curve": curve.found,
         "last_four": round(sum(mean for _, mean in curve.found[-4:]) / 4, 2), "final": {"mean": curve.found[-1][1], "episodes": 10},
         "steps_per_second": options.steps / seconds, "wall_seconds": seconds, "machine": f"{platform.machine()}, torch {torch.__version__}",
     }  # fmt: skip

@@ -1,9 +1,8 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx|sb3-contrib|sb3+flush TASK WARM_UP [bare]
+python -m benchmarks.speed.peers sb3|sbx|sb3+flush TASK WARM_UP [bare]
 
-TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole, ppo_cheetah or, of sb3-contrib, one of
-`RECURRENT`.
+TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole or ppo_cheetah.
 
 `bare` makes neither evaluations nor checkpoints.
 
@@ -78,8 +77,6 @@ def convolution():
 
 
 def model(library: str, task: str, seed: int = 0):
-    if task in RECURRENT:
-        return recurrent(task, seed)
     if library == "sb3":
         from stable_baselines3 import DQN, TD3
     else:
@@ -157,39 +154,6 @@ def proximal(library: str, task: str, seed: int):
         return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=4, seed=seed), **sizes, **common)
     sizes = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4}
     return PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", n_envs=1, seed=seed), **sizes, **common)
-
-
-RECURRENT = {
-    "ppo_lstm_cartpole": "CartPole-v1",
-    "ppo_lstm_repeat": "popgym-RepeatPreviousEasy-v0",
-    "ppo_lstm_memory": "MiniGrid-MemoryS7-v0",
-}
-"""Tasks of `recurrent`, and their environments"""
-
-
-def made(task: str, count: int, seed: int):
-    """Environments of a task of `RECURRENT`, as ours are made."""
-    from stable_baselines3.common.env_util import make_vec_env
-
-    if task == "ppo_lstm_repeat":
-        import popgym  # noqa: F401  (registers)
-    given: dict = {}
-    if task == "ppo_lstm_memory":
-        from minigrid.wrappers import ImgObsWrapper
-
-        given["wrapper_class"] = ImgObsWrapper
-    return make_vec_env(RECURRENT[task], n_envs=count, seed=seed, **given)
-
-
-def recurrent(task: str, seed: int):
-    """RecurrentPPO with the sizes that ours has: an LSTM each for policy and value on the observation, then a layer of 64."""
-    from sb3_contrib import RecurrentPPO
-
-    policy = {"lstm_hidden_size": 64, "net_arch": {"pi": [64], "vf": [64]}, "activation_fn": torch.nn.ReLU, "enable_critic_lstm": True}
-    return RecurrentPPO(
-        "MlpLstmPolicy", made(task, 8, seed), n_steps=32, batch_size=256, n_epochs=20, learning_rate=2.5e-4, ent_coef=0.01, seed=seed,
-        policy_kwargs=policy,
-    )  # fmt: skip
 
 
 def tanh(library: str):
