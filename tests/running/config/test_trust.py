@@ -104,7 +104,8 @@ def test_no_word_allows_functions_of_deeprl_and_of_python(name):
     package = name.partition(":")[0].split(".")[0]
     assert "may call nothing of" in refused(called(name), "deeprl", package)
     for env in (gym(package=package), gym(id=f"{package}:Cart-v0"), gym(wrappers=[name.replace(":", ".")])):
-        assert "may call nothing of" in refused(env, "deeprl", package)
+        for target in (env["_target_"], "deeprl.envs.last_action.GymLastAction"):
+            assert "may call nothing of" in refused({**env, "_target_": target}, "deeprl", package)
 
 
 def test_the_functions_of_an_installed_extension_need_a_word(monkeypatch):
