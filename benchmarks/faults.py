@@ -133,14 +133,14 @@ def resumed(cell: Cell, folder: Path, output: Path, slow: bool) -> subprocess.Po
 def from_run(cell: Cell, source: Path) -> str:
     """What makes a cell start from a run, or learn from its transitions."""
     if cell.replay not in ("stored", "mixed"):
-        return f"init_from={source}"
+        return f"init_from='{source}'"  # quoted, because names of cells hold an equals sign
     if cell.replay == "stored":
         sets = source.with_suffix(".sets")
         shutil.rmtree(sets, ignore_errors=True)
         words = [sys.executable, *PROGRAM, "data", "convert", str(source), "own/played-v0"]
         subprocess.run(words, env={**os.environ, "MINARI_DATASETS_PATH": str(sets)}, check=True, capture_output=True)
         source = sets / "own" / "played-v0"
-    return f"replay.data={source}"
+    return f"replay.data='{source}'"
 
 
 def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
