@@ -33,6 +33,11 @@ class ActionRepeat(gymnasium.Wrapper):
         return obs, total, terminated, truncated, info
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """False of what MuJoCo says at each start of the cheetah."""
+    return "settotalmass" not in record.getMessage()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DMControl(EnvChoice):
     """A task of the suite.
@@ -64,8 +69,7 @@ class DMControl(EnvChoice):
         Raises:
             ValueError: dm_control is not installed, or does not go with the MuJoCo that is; or it has no such task.
         """
-        # at each start of HalfCheetah
-        logging.getLogger("absl").addFilter(lambda record: "settotalmass" not in record.getMessage())
+        logging.getLogger("absl").addFilter(is_news)
         try:
             from dm_control import suite
             from shimmy import DmControlCompatibilityV0
@@ -75,7 +79,7 @@ class DMControl(EnvChoice):
             task = suite.load(self.domain, self.task)
         except AttributeError as error:
             raise ValueError(f"domain={self.domain}: dm_control does not go with this MuJoCo ({error}): {extra('dmc')}") from error
-        limit = int(task._step_limit) // self.repeat
+        limit = -(-int(task._step_limit) // self.repeat)
         env: gymnasium.Env = ActionRepeat(DmControlCompatibilityV0(task, render_mode=self.render_mode), self.repeat)
         env = gymnasium.wrappers.FlattenObservation(env)
         if self.max_episode_steps is not None:

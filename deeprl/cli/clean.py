@@ -14,11 +14,12 @@ from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
 from deeprl.system.terminal import amount, one_line, print_result, say
 
-OF_A_RUN = re.compile(
-    r"config\.yaml|(system|status|summary)\.json|lock|(metrics|evaluations)\.jsonl|events\.out\.tfevents\..*|checkpoints|replay|videos"
-    r"|exports|ranks|crash|traceback\.txt|stacks\.txt|\.hydra|\.?wandb|(wandb|mlflow|trackio)_id|.*\.(log|out|err|partial)"
+FILES = re.compile(
+    r"config\.yaml|(system|status|summary)\.json|lock|(metrics|evaluations)\.jsonl|events\.out\.tfevents\..*|traceback\.txt|stacks\.txt"
+    r"|(wandb|mlflow|trackio)_id|.*\.(log|out|err|partial)"
 )
-"""What a run writes. A folder that holds anything else stays."""
+FOLDERS = re.compile(r"checkpoints|replay|videos|ranks|crash|\.hydra|\.?wandb")
+"""What a run writes. A folder that holds anything else stays, an exported policy among it."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +31,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    chosen = {path: why for folder in options.folders for path in find_runs(folder) if (why := reason(path, options.below))}
+    chosen: dict[Path, tuple[str, Path]] = {}
+    for folder in options.folders:
+        for path in find_runs(folder):
+            if holder(path) is None and (why := reason(path, options.below)):
+                chosen[path] = why, folder
     if not chosen:
         print_result("nothing to remove: no run has failed before its first checkpoint, and none is that short")
         return FINISHED
-    for path, why in chosen.items():
+    for path, (why, _) in chosen.items():
         print_result(f"{one_line(str(path))}   {why}, {amount(size(path))}")
     if not options.yes and not agreed(f"Remove these {len(chosen)} runs?"):
         print_result("nothing was removed")
         return FINISHED
-    for path in chosen:
-        remove(path)
+    for path, (why, folder) in chosen.items():
+        remove(path, why, options.below, folder)
     return FINISHED
 
 
@@ -55,14 +60,15 @@ def agreed(question: str) -> bool:
 
 
 def reason(path: Path, below: int) -> str:
-    """Why a run is removed; empty if it stays. One that could go on stays, whatever became of it."""
-    if path.is_symlink() or holder(path) is not None:
+    """Why a run is removed; empty if it stays. One that could go on, or that belongs to a sweep or a study, stays."""
+    if path.is_symlink() or any((above / name).exists() for above in path.absolute().parents for name in ("sweep.json", "study.log")):
         return ""
     try:
         status = RunFolder(path).read_status() or {}
-    except RunFolderError:
+        whole = all(is_of_a_run(entry) for entry in path.iterdir())
+    except (RunFolderError, OSError):
         return ""
-    if any(not OF_A_RUN.fullmatch(entry.name) for entry in path.iterdir()):
+    if not whole:
         return ""
     if status.get("state") == "failed" and status.get("saved") is None and not any((path / "checkpoints").glob("step_*")):
         return "failed before its first checkpoint"
@@ -71,19 +77,32 @@ def reason(path: Path, below: int) -> str:
     return ""
 
 
+def is_of_a_run(entry: Path) -> bool:
+    """Whether a run writes an entry of its folder; of `videos`, films alone."""
+    if entry.is_symlink() or not entry.is_dir():
+        return bool(FILES.fullmatch(entry.name)) and not entry.is_symlink()
+    return bool(FOLDERS.fullmatch(entry.name)) and (entry.name != "videos" or all(film.suffix == ".mp4" for film in entry.iterdir()))
+
+
 def size(path: Path) -> int:
     return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
 
 
-def remove(path: Path) -> None:
-    """Remove a run under its lock, so that no command begins to use it meanwhile. A folder above it that is empty then goes too."""
+def remove(path: Path, why: str, below: int, folder: Path) -> None:
+    """Remove a run under its lock, if `why` is still the reason. Folders between it and `folder` that are empty then go too."""
     try:
         with RunFolder(path).lock():
+            if reason(path, below) != why:  # another command has gone on with it while the question was open
+                say(f"{path} stays: it has changed meanwhile")
+                return
             shutil.rmtree(path)
     except (RunFolderError, OSError) as error:
         say(f"{path} stays: {error}")
         return
     for above in path.parents:
-        if above.name in ("runs", "") or any(above.iterdir()):
+        if above == folder or not above.is_relative_to(folder):
             return
-        above.rmdir()
+        try:
+            above.rmdir()
+        except OSError:  # it holds something else
+            return

@@ -26,6 +26,12 @@ def runs(tmp_path):
     (kept["with notes"] / "notes.txt").write_text("mine")
     kept["damaged"] = write_run(tmp_path / "damaged")
     (kept["damaged"] / "status.json").write_text("{")
+    kept["exported"] = write_run(tmp_path / "exported")
+    (kept["exported"] / "exports").mkdir()
+    kept["with data"] = write_run(tmp_path / "data")
+    (kept["with data"] / "data.log").mkdir()
+    kept["job"] = write_run(tmp_path / "sweep" / "seed=1")
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
     kept["linked"] = tmp_path / "elsewhere" / "link"
     kept["linked"].parent.mkdir()
     kept["linked"].symlink_to(kept["stopped"])
@@ -51,3 +57,24 @@ def test_nothing_goes_without_a_yes(runs, tmp_path, capsys, monkeypatch):
     assert console("clean", tmp_path) == exits.FINISHED
     assert all(path.exists() for path in gone.values())
     assert clean.reason(gone["short"], below=499) == ""
+
+
+def test_a_run_that_went_on_while_the_question_was_open_stays(runs, tmp_path, capsys, monkeypatch):
+    _, gone = runs
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+
+    def answered(question):
+        RunFolder(gone["short"]).write_status("finished", 1_000_000, 10, saved=1_000_000)
+        return "y"
+
+    monkeypatch.setattr("builtins.input", answered)
+    assert console("clean", tmp_path) == exits.FINISHED
+    assert gone["short"].exists()
+    assert "has changed meanwhile" in capsys.readouterr().err
+
+
+def test_folders_above_the_one_that_was_named_stay(tmp_path):
+    write_run(tmp_path / "mine" / "project" / "runs_of_it" / "agent" / "one")
+    assert console("clean", tmp_path / "mine" / "project" / "runs_of_it", "--yes") == exits.FINISHED
+    assert (tmp_path / "mine" / "project" / "runs_of_it").exists()
+    assert not (tmp_path / "mine" / "project" / "runs_of_it" / "agent").exists()

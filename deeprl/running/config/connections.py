@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.rules import get
-from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.config_file import Config, flatten
 
 RAY = "a Ray cluster, which may send it any code"
 WANDB = "Weights & Biases, which gets the numbers of the run, or writes its files into this folder"
@@ -26,6 +26,9 @@ def connections(config: Config) -> dict[str, str]:
     for name, each in others.items() if isinstance(others, dict) else ():
         if get(each, "enabled", True) is not False:
             found[f"logger.also.{name}.enabled=true"] = LOGGER
+            for key, value in flatten(each) if isinstance(each, dict) else ():
+                if key != "_target_" and isinstance(value, str | list):  # a server, a project, a file
+                    found[f"logger.also.{name}.{key}={value}"] = LOGGER
     return found
 
 

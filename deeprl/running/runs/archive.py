@@ -9,7 +9,6 @@ An archive may come from a stranger: only these names are written, as plain file
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import re
 import shutil
@@ -22,7 +21,8 @@ from pathlib import Path
 from deeprl.errors import RunFolderError
 from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoint import step_folder
-from deeprl.running.runs.folder import LINES_LIMIT
+from deeprl.running.runs.config_file import Config, written
+from deeprl.running.runs.folder import LINES_LIMIT, RunFolder
 from deeprl.running.runs.places import require_new
 from deeprl.system.files import create, opened, read_regular, replace_file
 from deeprl.types import State
@@ -36,6 +36,8 @@ NAME = re.compile(
 )
 LIMIT = 1 << 32
 """Most bytes of an archive's files together"""
+COMPRESSED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Others are inflated by `zipfile` without a bound, whatever size an entry says"""
 PIECE = 1 << 20
 WRONG = (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError, EOFError, KeyError, OverflowError, UnicodeError)
 """What Python raises at a file that is no archive, or a damaged or encrypted one"""
@@ -61,8 +63,13 @@ def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
         for path in (Path(made) / "step").iterdir():
             files[f"checkpoints/{step_folder(step)}/{path.name}"] = path.read_bytes()
     for name in RECORDS:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             files[name] = read_regular(folder / name, LINES_LIMIT)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{folder / name} cannot be packed: {error}") from None
+    files["config.yaml"] = written(public(RunFolder(folder).read_config())).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.SpooledTemporaryFile(max_size=1 << 28) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -71,6 +78,15 @@ def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
         file.seek(0)
         replace_file(out, iter(lambda: file.read(PIECE), b""))
     return out
+
+
+def public(config: Config) -> Config:
+    """The configuration without where its numbers went and what it connected to: these may hold names, addresses and passwords."""
+    found = {**config, "logger": {"_target_": "deeprl.running.runs.loggers.Logging", "wandb": False}}
+    collect = config.get("collect") or {}
+    if collect.get("address") not in (None, "auto"):
+        found["collect"] = {**collect, "address": "auto"}
+    return found
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -104,9 +120,11 @@ def checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """
     entries = archive.infolist()
     names = [entry.filename for entry in entries]
-    for name in names:
-        if not NAME.fullmatch(name):
-            raise ValueError(f"it holds {name!r:.100}, which no policy has")
+    for entry in entries:
+        if not NAME.fullmatch(entry.filename):
+            raise ValueError(f"it holds {entry.filename!r:.100}, which no policy has")
+        if entry.compress_type not in COMPRESSED or entry.flag_bits & 1:
+            raise ValueError(f"{entry.filename} is encrypted, or compressed in another way than deeprl does")
     if len({*names}) < len(names) or "config.yaml" not in names:
         raise ValueError("it holds a name twice" if "config.yaml" in names else "it has no config.yaml")
     if sum(entry.file_size for entry in entries) > LIMIT:
@@ -115,13 +133,9 @@ def checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _pieces(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
-    """The content of an entry, never more of it than it says of itself."""
-    left = entry.file_size
+    """The content of an entry, a piece at a time. `zipfile` gives no more than the size that it says, and checks its sum."""
     with archive.open(entry) as file:
-        while piece := file.read(min(PIECE, left + 1)):
-            left -= len(piece)
-            if left < 0:
-                raise ValueError(f"{entry.filename} has more bytes than it says")
+        while piece := file.read(PIECE):
             yield piece
 
 
@@ -131,7 +145,7 @@ def as_folder(path: Path) -> Path:
     Raises:
         RunFolderError: as in `unpack`.
     """
-    if not path.is_file():
+    if not path.is_file() or not (path.suffix == ".zip" or zipfile.is_zipfile(path)):
         return path
     made = tempfile.mkdtemp(prefix="deeprl_")
     atexit.register(shutil.rmtree, made, ignore_errors=True)

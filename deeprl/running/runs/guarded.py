@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -70,8 +72,10 @@ class Guarded(Logger):
         """Nothing: a checkpoint does not wait for it. What it has not got when a run is killed is in metrics.jsonl."""
 
     def close(self) -> None:
-        self._give("close")
-        self._thread.join(self.patience)
+        until = time.monotonic() + self.patience
+        with contextlib.suppress(queue.Full):  # a slow logger is waited for, because its run elsewhere would stay open
+            self._waiting.put(("close", ()), timeout=self.patience)
+        self._thread.join(max(until - time.monotonic(), 0.0))
         if self._thread.is_alive():
             left = self._waiting.qsize() + self._lost
             say(f"the logger {self.name} has not finished within {self.patience:g} s; it may lack {left:,} lines (metrics.jsonl has all)")

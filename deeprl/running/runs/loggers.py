@@ -67,8 +67,8 @@ class Loggers:
 
     def hparams(self, config: Config, final: dict[str, float] | None = None) -> None:
         """Called at the start with the configuration, and at the end with the final metrics too. Nested keys are joined by dots; without
-        `_partial_`, which is true or false by the class of a part."""
-        settings = {key: value for key, value in flatten(config) if not key.endswith("_partial_")}
+        `_partial_`, which is true or false by the class of a part, and without where else the numbers go."""
+        settings = {key: value for key, value in flatten(config) if not (key.endswith("_partial_") or key.startswith("logger.also."))}
         for logger in self.loggers:
             logger.hparams(settings, final)
 

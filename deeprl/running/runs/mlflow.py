@@ -39,7 +39,9 @@ class MLflowLogger(Logger):
     def hparams(self, config: Config, final: dict[str, float] | None) -> None:
         from mlflow.entities import Param
 
-        if final is None:  # MLflow takes each parameter once
+        if final is None and self._begun:
+            return  # MLflow takes each parameter once
+        if final is None:
             self._client.log_batch(self._id, params=[Param(key, str(value)[:LONGEST]) for key, value in config.items()])
         else:
             self.scalars(0, final, 0.0)

@@ -204,4 +204,5 @@ def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, **w
 
 def as_page(config: Config) -> str:
     """The configuration as text for TensorBoard."""
-    return "```yaml\n" + written(config) + "```"
+    shown = {**config, "logger": {key: value for key, value in config["logger"].items() if key != "also"}}
+    return "```yaml\n" + written(shown) + "```"

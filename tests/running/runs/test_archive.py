@@ -1,5 +1,6 @@
 """Archives of policies: what is packed is what comes out, and a stranger's archive writes nothing outside."""
 
+import json
 import struct
 import warnings
 import zipfile
@@ -18,7 +19,8 @@ AGENT = {"module": {"w": torch.arange(6.0)}, "optimizers": {"all": {"m": torch.o
 def folder(tmp_path):
     made = tmp_path / "run"
     made.mkdir()
-    (made / "config.yaml").write_text("seed: 0\n")
+    logger = {"_target_": "x", "also": {"mlflow": {"uri": "http://me:secret@host"}}}
+    (made / "config.yaml").write_text(json.dumps({"seed": 0, "logger": logger, "collect": {"address": "10.0.0.1:6379"}}))
     (made / "metrics.jsonl").write_text('{"step": 1}\n')
     (made / "system.json").write_text('[{"host": "mine"}]')
     return made
@@ -35,6 +37,8 @@ def test_what_is_packed_comes_out_without_optimizers_and_machine(folder, tmp_pat
     ]  # fmt: skip
     found = checkpoint.load(out / "checkpoints" / "step_000000000040")["agent"]
     assert torch.equal(found["module"]["w"], torch.arange(6.0))
+    assert "secret" not in (config := (out / "config.yaml").read_text())
+    assert "10.0.0.1" not in config
     assert found.keys() == {"module", "updates", "step", "periods"}
     with pytest.raises(RunFolderError, match="exists"):
         pack(folder, 40, AGENT, "card", tmp_path / "one.zip")
@@ -90,6 +94,13 @@ def test_a_bomb_is_refused_by_what_it_says_and_by_what_it_holds(tmp_path, monkey
     with pytest.raises(RunFolderError, match="no archive of a policy that is whole"):
         unpack(bomb, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["given.zip"]
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compression_without_a_bound_is_refused(tmp_path, kind):
+    """`zipfile` inflates both at once, whatever size an entry says: 600 bytes took a gigabyte."""
+    with pytest.raises(RunFolderError, match=r"config\.yaml is encrypted, or compressed in another way"):
+        unpack(zipped(tmp_path, [("config.yaml", bytes(1 << 16))], compression=kind), tmp_path / "out")
 
 
 @pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.9])
