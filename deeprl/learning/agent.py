@@ -163,8 +163,8 @@ class Agent(nn.Module, Choice):
 
     def tick(self, before: int, after: int) -> None:
         """Called at the end of a tick, after the environment steps (before, after]."""
-        ended = self.clock.with_updates(self.clock.tick(before, after))
-        if ended:
+        ended = self.clock.tick(before, after)
+        if ended and (ended := self.clock.with_updates(ended)):
             self.on_period(ended)
 
     def copies(self) -> dict[str, Callable[[], object]]:

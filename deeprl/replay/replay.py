@@ -164,10 +164,8 @@ class Replay(Source):
 
     def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
         due = self.due(before, after)
-        if not due or not len(self):  # all ranks agree, because an empty replay depends on the number of steps alone
-            return
-        for _ in range(due):
-            yield self.sample(self.uniforms.next(), after)
+        # all ranks agree, because an empty replay depends on the number of steps alone
+        return (self.sample(self.uniforms.next(), after) for _ in range(due)) if due and len(self) else iter(())
 
     def sample(self, noise: Mapping[str, Tensor], step: int) -> Drawn | Batch:
         """The draw of an update after `step`, by random numbers of `noise`."""

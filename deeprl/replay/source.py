@@ -52,7 +52,7 @@ class Pace(Group):
 
 def steady(before: int, after: int, starts: int, ratio: float) -> int:
     """Updates after the steps (before, after], at `ratio` a step, none for steps up to `starts`."""
-    return int(after * ratio) - int(max(before, starts) * ratio) if after > starts else 0
+    return int(after * ratio) - int((before if before > starts else starts) * ratio) if after > starts else 0
 
 
 class Source(Choice):

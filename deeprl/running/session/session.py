@@ -64,7 +64,7 @@ def train(
         require_unchanged(config, Checkpoints(path))  # before a process is started for what the configuration says
     terminal.rank = ranks.rank  # of this process, for everything that it prints
     lock = folder.lock() if ranks.first else contextlib.nullcontext()
-    signals = Signals(ranks.signalled)
+    signals = Signals(ranks.signalled if ranks.size > 1 else None)
     with lock, cluster_for(collect) as cluster, signals:
         if not resume and ranks.first:
             require_new(path)  # under the lock, which keeps other processes from starting a run here

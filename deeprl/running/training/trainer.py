@@ -132,15 +132,14 @@ class Trainer:
             return
         if self.standing.stopped_early is not None:  # restored from the checkpoint of the evaluation that met the criterion
             return
-        due_next = self._next_due()
-        while self.step < steps:
+        due_next, standing, offline = self._next_due(), self.standing, self.source.offline_steps
+        while (before := standing.step) < steps:
             self.signals.raise_if_stopped()
             self.watchdog.beat()
-            before = self.step
-            if before >= self.source.offline_steps:
+            if before >= offline:
                 self.collector.tick(before)
-            self.standing.step = after = before + num
-            if lag and after >= self.source.offline_steps:  # before the updates, which a device computes while environments make a step
+            standing.step = after = before + num
+            if lag and after >= offline:  # before the updates, which a device computes while environments make a step
                 self.collector.choose(after)
             for drawn in self.source.updates(before, after):
                 self.watchdog.beat()
