@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+from deeprl.learning.agent import Agent
 from deeprl.running.config.rules import get
+from deeprl.running.training.evaluator import Evaluator
+from deeprl.running.training.saving import Saver
+from deeprl.running.training.standing import Standing
+from deeprl.running.training.stopwatch import Stopwatch
 from deeprl.system.machine import peak_memory
 
 
-def metrics_of(trainer: Any) -> dict[str, float]:
+class Training(Protocol):
+    """What is read of a `Trainer`."""
+
+    config: dict
+    agent: Agent
+    collector: Any
+    evaluator: Evaluator
+    saver: Saver
+    standing: Standing
+    stopwatch: Stopwatch
+
+    @property
+    def step(self) -> int: ...
+
+
+def metrics_of(trainer: Training) -> dict[str, float]:
     """All metrics at the trainer's step. Numbers of the last update are read from the device here, not in the update."""
     agent, episodes = trainer.agent, trainer.collector.episodes
     values: dict[str, float] = {**trainer.collector.metrics(), **agent.diagnostics(trainer.step)}
@@ -27,7 +47,7 @@ def metrics_of(trainer: Any) -> dict[str, float]:
     return values
 
 
-def summary_of(trainer: Any, speeds: dict[str, float]) -> dict[str, Any]:
+def summary_of(trainer: Training, speeds: dict[str, float]) -> dict[str, Any]:
     """Content of summary.json.
 
     Args:
