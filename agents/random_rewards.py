@@ -27,7 +27,7 @@ from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.plan import Plan
-from deeprl.learning.transforms.moments import merge
+from deeprl.learning.transforms.moments import merge_
 from deeprl.learning.values.losses import average, squared
 from deeprl.learning.values.view import View
 from deeprl.types import Batch, Rows, Term
@@ -76,10 +76,7 @@ class RandomRewards(Auxiliary):
     def observe(self, rows: Rows) -> None:
         with torch.no_grad():
             new = self.raw(self.normalized(torch.from_numpy(np.ascontiguousarray(rows.obs)).to(self.mean.device))).cpu().numpy()
-        count, mean, m2 = merge(float(self.count), self.mean.cpu().numpy(), self.m2.cpu().numpy(), new)
-        self.count.fill_(count)
-        self.mean.copy_(torch.from_numpy(mean))
-        self.m2.copy_(torch.from_numpy(m2))
+        merge_(self.count, self.mean, self.m2, new)
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
         now, later = online.network, target.network

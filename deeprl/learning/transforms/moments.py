@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
-def merge(count: float, mean: np.ndarray, m2: np.ndarray, batch: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Moments of a stream after a `batch` (n, ...), in float64 (Chan, Golub, LeVeque, 1979).
+def merge_(count: Tensor, mean: Tensor, m2: Tensor, batch: np.ndarray) -> None:
+    """Take a `batch` (n, ...) into the moments of a stream, in place (Chan, Golub, LeVeque, 1979).
 
     Args:
-        count, mean, m2: before it: number of entries, their mean, the sum of their squared deviations from it.
+        count, mean, m2: float64; number of entries (), their mean (...) and the sum of their squared deviations from it (...).
     """
+    before, old, squares, n = float(count), mean.cpu().numpy(), m2.cpu().numpy(), len(batch)
     batch = batch.astype(np.float64)
-    n = batch.shape[0]
-    delta = batch.mean(0) - mean
-    total = count + n
-    return total, mean + delta * (n / total), m2 + ((batch - batch.mean(0)) ** 2).sum(0) + delta**2 * (count * n / total)
+    center, total = batch.sum(0) / n, before + n
+    delta = center - old
+    count.fill_(total)
+    m2.copy_(torch.as_tensor(squares + ((batch - center) ** 2).sum(0) + delta**2 * (before * n / total)))
+    mean.copy_(torch.as_tensor(old + delta * (n / total)))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deeprl.choice import Part, in_range, numbers
 from deeprl.learning.transforms.masks import OBSERVATIONS
-from deeprl.learning.transforms.moments import merge
+from deeprl.learning.transforms.moments import merge_
 from deeprl.types import Batch, Rows, Spec
 
 
@@ -83,12 +83,10 @@ class Running(Part):
         return ((obs - self.shift) * self.scale).clamp(-self.clip, self.clip)
 
     def observe(self, rows: Rows) -> None:
-        count, mean, m2 = merge(float(self.count), self.mean.numpy(), self.m2.numpy(), rows.obs)
-        self.count.fill_(count)
-        self.mean.copy_(torch.from_numpy(mean))
-        self.m2.copy_(torch.from_numpy(m2))
+        merge_(self.count, self.mean, self.m2, rows.obs)
         self.shift.copy_(self.mean)
-        self.scale.copy_((self.m2 / self.count + self.epsilon).rsqrt() if count > 1 else torch.ones_like(self.scale))
+        if self.count > 1:
+            self.scale.copy_((self.m2 / self.count + self.epsilon).rsqrt())
 
 
 def normalized(batch: Batch, normalize: Part) -> Batch:

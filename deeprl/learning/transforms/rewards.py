@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from deeprl.choice import Part, bounds_above_zero, in_range
-from deeprl.learning.transforms.moments import merge
+from deeprl.learning.transforms.moments import merge_
 from deeprl.types import Rows
 
 
@@ -69,13 +71,10 @@ class Scaled(Raw):
     def observe(self, rows: Rows) -> None:
         sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
         sums = sums * self.discount + rows.reward
-        count, mean, m2 = merge(float(self.count), self.mean.numpy(), self.m2.numpy(), sums)
-        self.count.fill_(count)
-        self.mean.copy_(torch.as_tensor(mean))
-        self.m2.copy_(torch.as_tensor(m2))
+        merge_(self.count, self.mean, self.m2, sums)
         self.largest.fill_(max(float(self.largest), float(np.abs(sums).max())))
-        if m2 > 0:
-            deviation = float(np.sqrt(m2 / count + self.epsilon))
+        if self.m2 > 0:
+            deviation = math.sqrt(float(self.m2) / float(self.count) + self.epsilon)
             self.scale.fill_(1.0 / (deviation if self.bound is None else max(deviation, float(self.largest) / self.bound)))
         self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.learning.transforms.moments import merge
+from deeprl.learning.transforms.moments import merge_
 from deeprl.learning.transforms.observations import Plain, Running, Scale
 from deeprl.learning.transforms.rewards import Clip, Raw, Scaled
 from deeprl.types import Rows, Spec
@@ -24,9 +24,9 @@ def rows(obs=None, reward=None, ended=None) -> Rows:
 
 def test_merging_batches_is_the_variance_of_all():
     data = np.random.default_rng(0).normal(5, [1, 10, 100], (50, 3))
-    count, mean, m2 = 0.0, np.zeros(3), np.zeros(3)
+    count, mean, m2 = (torch.zeros(shape, dtype=torch.float64) for shape in ((), 3, 3))
     for part in np.split(data, [1, 3, 20, 21]):
-        count, mean, m2 = merge(count, mean, m2, part)
+        merge_(count, mean, m2, part)
     assert count == 50
     np.testing.assert_allclose(mean, data.mean(0), rtol=1e-12)
     np.testing.assert_allclose(m2 / count, data.var(0), rtol=1e-12)
@@ -34,10 +34,10 @@ def test_merging_batches_is_the_variance_of_all():
 
 def test_a_large_offset_does_not_eat_the_variance():
     data = 1e6 + np.arange(8.0).reshape(8, 1)
-    count, mean, m2 = 0.0, np.zeros(1), np.zeros(1)
+    count, mean, m2 = (torch.zeros(shape, dtype=torch.float64) for shape in ((), 1, 1))
     for part in data:
-        count, mean, m2 = merge(count, mean, m2, part[None])
-    assert m2[0] / count == pytest.approx(5.25, rel=1e-9)
+        merge_(count, mean, m2, part[None])
+    assert m2.item() / count.item() == pytest.approx(5.25, rel=1e-9)
 
 
 def test_observations_get_mean_zero_and_deviation_one():
