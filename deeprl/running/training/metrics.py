@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from deeprl.learning.agent import Agent
+from deeprl.replay.source import Source
 from deeprl.running.config.rules import get
 from deeprl.running.training.evaluator import Evaluator
 from deeprl.running.training.saving import Saver
@@ -21,6 +22,7 @@ class Training(Protocol):
     collector: Any
     evaluator: Evaluator
     saver: Saver
+    source: Source
     standing: Standing
     stopwatch: Stopwatch
 
