@@ -4,10 +4,10 @@ short rollouts ask for and never correct grow without a limit, although the mode
     python -m benchmarks.edge_of_reach [--seeds 0 1 2] [--updates 20000]
     python -m benchmarks.edge_of_reach --table
 
-A point in [-1, 1]² moves by a tenth of its action, r = -|s|, γ = 0.99, so that no value is above 0. Data are states within 0.5 of the
-middle. The actor rolls out k steps of the true dynamics from them, and learns from these steps alone: states first reached by the k-th are
-bootstrapped from, and never updated. Critics are those of `agent=edac`: 2 without the term of diversity, or 10 with it. What is stored in
-benchmarks/results/edge_of_reach.json is not made again.
+A point in [-1, 1]² moves by a tenth of its action, r = -|s|, γ = 0.99, and targets have no entropy, so that no value is above 0; the
+actor's loss has one, with α learned from 0.1. Data are states within 0.5 of the middle. The actor rolls out k steps of the true dynamics
+from them, and learns from these steps alone: states first reached by the k-th are bootstrapped from, and never updated. Critics are those
+of `agent=edac`: 2 without the term of diversity, or 10 with it. What is stored in benchmarks/results/edge_of_reach.json is not made again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ POINT = Spec((2,), torch.float32, 0, 2)
 def agent_of(critics: int, eta: float, seed: int) -> ActorCritic:
     words = [
         "agent=edac", "env=classic/pendulum", f"agent.ensemble={critics}", f"agent.auxiliary.eta={eta}", f"seed={seed}",
-        "agent.torso.hidden=[64,64]", "agent.actor_torso.hidden=[64,64]",
+        "agent/temperature=actor_alone", "agent.temperature.value=0.1", "agent.torso.hidden=[64,64]", "agent.actor_torso.hidden=[64,64]",
     ]  # fmt: skip
     agent = build_agent(complete(*compose(words)[:2]), POINT)
     assert isinstance(agent, ActorCritic)

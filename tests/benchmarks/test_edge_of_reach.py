@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import torch
 
-from benchmarks.edge_of_reach import LENGTHS, RADIUS, moved, rolled, starts
+from benchmarks.edge_of_reach import ARMS, LENGTHS, RADIUS, agent_of, batch_of, moved, rolled, starts
 from deeprl.extend import certain
 
 
@@ -26,3 +26,12 @@ def test_each_step_of_a_rollout_starts_where_the_one_before_ended():
 
 def test_the_longest_rollout_is_long_enough_to_cross_the_square():
     assert 0.1 * max(LENGTHS) >= 2.0
+
+
+def test_zero_bounds_the_values_that_critics_learn():
+    """An entropy in the targets adds up to α D log 2 to the value of every later step, 137 in all at α = 1."""
+    generator, agent = torch.Generator().manual_seed(0), agent_of(*ARMS["N = 2"], seed=0)
+    for parameter in agent.chain.parameters():
+        parameter.zero_()  # Q̄ = 0, the bound
+    online, target, batch = agent.views(batch_of(agent, rolled(agent, 1, 10, generator), generator))
+    assert agent.targets(online, target, batch).mean().max() <= 0.0
