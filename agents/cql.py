@@ -65,7 +65,7 @@ class SampledConservative(Conservative):
         actions: n of each kind.
     """
 
-    needs = frozenset({"density"})
+    needs = frozenset({"density", "single"})
 
     def __init__(self, *, plan: Plan, weight: float = 10.0, actions: int = 10):
         super().__init__(plan=plan, weight=weight)

@@ -35,7 +35,7 @@ class Diversity(Auxiliary):
         eta: η; 0 leaves the agent unchanged, bit for bit: SAC-N.
     """
 
-    needs = frozenset({"actor"})
+    needs = frozenset({"actor", "single"})
 
     def __init__(self, *, plan: Plan, eta: float = 1.0):
         super().__init__(plan=plan)

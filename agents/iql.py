@@ -32,6 +32,7 @@ class Expectile(StateValue):
     """
 
     learned = True
+    needs = frozenset({"single"})
 
     def __init__(self, *, plan: Plan, tau: float = 0.7):
         super().__init__(plan=plan)

@@ -173,6 +173,7 @@ class Memoryless(CoreChoice):
     """Nothing remembers: heads read the features of one observation."""
 
     needs = frozenset()
+    offers = frozenset({"single"})
 
     def build(self, inputs: int, n: int) -> None:
         return None

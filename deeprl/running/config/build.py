@@ -13,8 +13,9 @@ from yaml import YAMLError
 from deeprl.choice import Choice, keys_of
 from deeprl.errors import ConfigError, MachineError, UnknownNameError, located, on_one_line, origin
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.cores import Memoryless
 from deeprl.learning.values.mapping import Identity
-from deeprl.running.config.combinations import CHAIN, CONSUMERS, against_actor, among_parts, class_of, refusals
+from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.rules import asked_info
@@ -136,7 +137,7 @@ def build_agent(config: Config, spec: Spec, allowed: Allowed = PACKAGES, saved: 
 def check_parts(part: Deferred) -> None:
     """
     Raises:
-        ConfigError: a part is missing, has the wrong class, or needs what actor, head with its mapping, or chain do not offer.
+        ConfigError: a part is missing, has the wrong class, or needs what actor, head with its mapping, chain, or core do not offer.
     """
     slots, parameters = part.kwargs, keys_of(part.cls, eval_str=True)
     missing = [slot for slot, each in parameters.items() if each.default is each.empty and slot not in (*slots, "spec", "seed")]
@@ -164,6 +165,8 @@ def check_parts(part: Deferred) -> None:
         chain: Any = class_of(slots["chain"])
         named = {f"agent/{slot}": slots[slot] for slot in ("torso", "weighting") if slot in slots}
         refused += refusals(named, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
+        core: Any = class_of(slots.get("core", Memoryless()))
+        refused += refusals({f"agent/{slot}": part for slot, part in consumers.items()}, f"agent/core={core.__name__}", core.offers, CORE)
     except ValueError as error:
         raise ConfigError(f"agent.{error}.") from error
     if refused:

@@ -23,6 +23,7 @@ WORDS = {
     "actions": "a finite number of actions, because it compares them or sums over them",
     "iterations": "copies of networks that start a new iteration, because its own are renewed with them",
     "joint": "both ends of a batch in one evaluation, because its statistics are those of both",
+    "single": "single observations, because it reads networks at observations of its own choice",
     "sequences": "sequences of consecutive transitions",
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
@@ -45,6 +46,10 @@ ACTOR = frozenset({"actor", "density", "actions"})
 
 CHAIN = frozenset({"joint", "iterations"})
 """Properties that a chain may offer."""
+
+
+CORE = frozenset({"single"})
+"""Properties that a core may offer, or an agent without one."""
 
 
 class Refusal(NamedTuple):
@@ -75,20 +80,22 @@ def refusals(consumers: Mapping[str, object], provider: str, offered: frozenset[
     Args:
         consumers: slot -> part.
         provider: slot and class of the head or replay, for the message.
-        among: properties to compare; another provider offers the others. None: all in which head, actor and chain have no say, as for a
-            replay, which offers fields of `batch.extra` and an axis of time.
+        among: properties to compare; another provider offers the others. None: all in which head, actor, chain and core have no say, as
+            for a replay, which offers fields of `batch.extra` and an axis of time.
     """
     found = []
     for slot, part in consumers.items():
         cls = class_of(part)
         needs: frozenset[str] = getattr(cls, "needs", frozenset())
-        asked = needs - HEAD - ACTOR - CHAIN if among is None else needs & among
+        asked = needs - HEAD - ACTOR - CHAIN - CORE if among is None else needs & among
         found += [Refusal(f"{slot}={cls.__name__}", need, provider, words(cls, need)) for need in sorted(asked - offered)]
     return found
 
 
-CONSUMERS = ("backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore", "improvement")
-"""Slots of an agent with needs that its head or its actor must meet."""
+CONSUMERS = (
+    "backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore", "improvement", "state_value"
+)  # fmt: skip
+"""Slots of an agent with needs that its head, its actor or its core must meet."""
 
 
 def against_actor(consumers: Mapping[str, object], actor: object = None) -> list[Refusal]:

@@ -12,6 +12,9 @@ from functools import cache
 import pytest
 import torch
 
+from deeprl.agents.cql import SampledConservative
+from deeprl.agents.edac import Diversity
+from deeprl.agents.iql import Expectile
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.torsos import ImageChoice
@@ -262,3 +265,13 @@ def test_a_chain_for_discrete_actions_says_so(monkeypatch):
     monkeypatch.setattr("deeprl.learning.parts.chains.Single.needs", frozenset({"actions"}), raising=False)
     with pytest.raises(ConfigError, match="agent/chain=Single needs a finite number of actions"):
         build.build_agent(settled("agent=td3", "env=classic/pendulum", "agent/chain=single"), CONTINUOUS)
+
+
+@pytest.mark.parametrize(("slot", "part"), [("state_value", Expectile), ("auxiliary", SampledConservative), ("auxiliary", Diversity)])
+def test_a_part_that_reads_single_observations_is_refused_beside_a_core(slot, part):
+    """It failed on the first batch."""
+    agent = {**copy.deepcopy(settled("agent=sac", "env=classic/pendulum", "agent/core=gru")["agent"]), "_partial_": True}
+    agent[slot] = {"_target_": f"{part.__module__}.{part.__name__}", "_partial_": True}
+    with pytest.raises(ConfigError, match=f"agent/{slot}={part.__name__} needs single observations, .*agent/core=GRU offers none"):
+        build.check_parts(instantiate(agent, "agent"))
+    build.check_parts(instantiate({name: node for name, node in agent.items() if name != "core"}, "agent"))
