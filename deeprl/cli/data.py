@@ -35,7 +35,8 @@ def listed(options: argparse.Namespace) -> None:
         name = folder.relative_to(minari.root())
         try:
             metadata = minari.described(str(folder)).metadata
-            print_result(f"minari:{name}  {metadata.get('total_episodes')} episodes, {metadata.get('total_steps')} steps")
+            counts = [minari.shown(metadata.get(f"total_{what}")) for what in ("episodes", "steps")]
+            print_result(f"minari:{name}  {counts[0]} episodes, {counts[1]} steps")
         except (ValueError, OSError) as error:
             print_result(f"minari:{name}  cannot be read: {error}")
     if not found:

@@ -1,14 +1,13 @@
 """Data sets of Minari (https://minari.farama.org) as stored transitions. Its files are read here, and may be a stranger's; they are written
 by Minari itself.
-
-A file of HDF5 may name other files (external and virtual storage, links), hold pickles (objects, references), or claim far more numbers
-than it has bytes. None of this is followed: what is no plain array of numbers of a size that fits in memory is refused by name.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,14 +16,17 @@ import numpy as np
 import torch
 
 from deeprl.replay.ring import layout
+from deeprl.running.collect.hdf5 import Reader, require_room
 from deeprl.system.files import opened, own_folder, read_regular, strict_json
-from deeprl.system.machine import available_memory
+from deeprl.system.terminal import one_line
 from deeprl.types import Spec
 
 METADATA_LIMIT = 1 << 24
 """Bytes of metadata.json, which has the bounds of each number of an observation"""
-KINDS = "fiub"
-"""NumPy's letters of numbers and flags"""
+DEEPEST = 16
+"""Levels of a space within spaces"""
+SHOWN = 100
+"""Characters of a stranger's text that are printed"""
 
 
 class Episode(NamedTuple):
@@ -48,7 +50,7 @@ class DataSet(NamedTuple):
 
     @property
     def name(self) -> str:
-        return str(self.metadata.get("dataset_id", self.folder.name))
+        return shown(self.metadata.get("dataset_id", self.folder.name))
 
     @property
     def spec(self) -> Spec:
@@ -62,7 +64,7 @@ class DataSet(NamedTuple):
             return Spec(width, torch.float32, whole(self.action_space, "n"), 0)
         low, high = bounds(self.action_space)
         if kind != "Box" or not np.isfinite([low, high]).all() or (low >= high).any():
-            raise ValueError(f"its actions are {kind}, and only Discrete and Box with bounds are read")
+            raise ValueError(f"its actions are {shown(kind)}, and only Discrete and Box with bounds are read")
         return Spec(width, torch.float32, 0, low.size)
 
 
@@ -82,6 +84,11 @@ def is_data_set(data: str) -> bool:
     return data.startswith("minari:") or os.path.lexists(folder_of(data) / "data" / "metadata.json")
 
 
+def shown(value: Any) -> str:
+    """A value of the metadata in a message: its beginning, printable."""
+    return one_line((value if isinstance(value, str) else reprlib.repr(value))[:SHOWN])[:SHOWN]
+
+
 def described(data: str) -> DataSet:
     """What the metadata of a data set say.
 
@@ -94,14 +101,14 @@ def described(data: str) -> DataSet:
     try:
         metadata = strict_json(read_regular(path, METADATA_LIMIT))
         spaces = [json.loads(metadata[f"{name}_space"]) for name in ("observation", "action")]
+        for space in spaces:
+            require_levels(space)
     except FileNotFoundError:
         raise ValueError(f"{folder} holds no data set of Minari") from None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
-    if not all(isinstance(each, dict) for each in (metadata, *spaces)):
-        raise ValueError(f"{path} is damaged: a space is no object")
     if metadata.get("data_format", "hdf5") != "hdf5":
-        raise ValueError(f"its data_format is {metadata['data_format']!s:.40}: make it again with data_format='hdf5'")
+        raise ValueError(f"its data_format is {shown(metadata['data_format'])}: make it again with data_format='hdf5'")
     return DataSet(folder, metadata, *spaces)
 
 
@@ -111,21 +118,24 @@ def described(data: str) -> DataSet:
 def whole(space: dict[str, Any], key: str, least: int = 1) -> int:
     value = space.get(key)
     if type(value) is not int or not least <= value < 1 << 31:
-        raise ValueError(f"a space has {key}={value!r:.40}")
+        raise ValueError(f"a space has {key}={shown(value)}")
     return value
 
 
 def shape_of(space: dict[str, Any]) -> tuple[int, ...]:
-    shape = space.get("shape", ())
-    if not isinstance(shape, list) or not all(type(size) is int and 0 < size < 1 << 20 for size in shape):
-        raise ValueError(f"a space has shape={shape!r:.40}")
+    shape = space.get("shape")
+    if not isinstance(shape, list) or len(shape) > 32 or not all(type(size) is int and 0 < size < 1 << 20 for size in shape):
+        raise ValueError(f"a space has shape={shown(shape)}")
     return tuple(shape)
 
 
 def bounds(space: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """(D,) float32 of a Box."""
-    low, high = (np.asarray(space.get(key), np.float32).reshape(-1) for key in ("low", "high"))
-    size = int(np.prod(shape_of(space)))
+    try:
+        low, high = (np.asarray(space.get(key), np.float32).reshape(-1) for key in ("low", "high"))
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"a Box has bounds that are no numbers: {error}") from error
+    size = math.prod(shape_of(space))
     if low.size != size or high.size != size:
         raise ValueError(f"a Box of {size} numbers has {low.size} and {high.size} bounds")
     return low, high
@@ -138,9 +148,22 @@ def parts_of(space: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         parts.items() if isinstance(parts, dict) else ((f"_index_{i}", part) for i, part in enumerate(parts or ()))
     )
     for name, part in pairs:
-        if not isinstance(part, dict):
-            raise ValueError(f"its part {name!r:.40} is no space")
+        if not isinstance(part, dict) or len(name) > SHOWN:
+            raise ValueError(f"its part {shown(name)} is no space, or has too long a name")
         yield name, part
+
+
+def require_levels(space: dict[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: it holds spaces within spaces more than `DEEPEST` levels deep.
+    """
+    level = [space]
+    for _ in range(DEEPEST):
+        level = [part for each in level for _, part in parts_of(each)]
+        if not level:
+            return
+    raise ValueError(f"its spaces have more than {DEEPEST} levels")
 
 
 def size_of(space: dict[str, Any]) -> int:
@@ -154,14 +177,14 @@ def size_of(space: dict[str, Any]) -> int:
         shape = shape_of(space)
         if space.get("dtype") == "uint8" and len(shape) > 1:
             raise ValueError(f"its observations {shape} are images, which are not read")
-        return int(np.prod(shape))
+        return math.prod(shape)
     if kind == "Discrete":
         return whole(space, "n")
     if kind == "MultiBinary":
         return whole(space, "n")
     if kind in ("Dict", "Tuple"):
         return sum(size_of(part) for _, part in parts_of(space))
-    raise ValueError(f"its observations have a part {kind!s:.40}, which is not read")
+    raise ValueError(f"its observations have a part {shown(kind)}, which is not read")
 
 
 # ---- the file
@@ -189,52 +212,6 @@ def episodes(found: DataSet) -> Iterator[Episode]:
             raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
 
 
-class Reader(NamedTuple):
-    """Arrays of one group of a file, each checked before it is read."""
-
-    file: Any
-    h5py: Any
-    path: str
-
-    def __call__(self, name: str, rows: int | None) -> np.ndarray:
-        """
-        Args:
-            rows: that it must have; None: one at least.
-
-        Raises:
-            ValueError: it is not an array of numbers in this file, or has another length.
-        """
-        node, path = self.file, f"{self.path}/{name}"
-        for part in path.split("/"):
-            links = node.id.links if isinstance(node, self.h5py.Group) else None
-            # asked below h5py's own names, because `in` and `get` follow a link into its file
-            if not links or not links.exists(part.encode()) or links.get_info(part.encode()).type != self.h5py.h5l.TYPE_HARD:
-                raise ValueError(f"{path} is missing, or is a link, which is refused")
-            node = node[part]
-        if not isinstance(node, self.h5py.Dataset) or node.is_virtual or node.external or node.dtype.kind not in KINDS or not node.shape:
-            raise ValueError(f"{path} is {getattr(node, 'dtype', 'a group')}, or in another file: only plain arrays of numbers are read")
-        require_room(path, node.size * max(node.dtype.itemsize, 4))
-        if (rows is not None and node.shape[0] != rows) or not node.shape[0]:
-            raise ValueError(f"{path} has {node.shape[0]} rows, not {rows}")
-        return node[()]
-
-    def below(self, name: str) -> Reader:
-        return self._replace(path=f"{self.path}/{name}")
-
-
-def require_room(what: str, needed: int) -> None:
-    """
-    Args:
-        needed: bytes of numbers, which are copied a few times.
-
-    Raises:
-        ValueError: memory has no room for them.
-    """
-    free = available_memory()
-    if free is not None and 4 * needed > free:
-        raise ValueError(f"{what} claims {needed:,} bytes of numbers, too many for the {free:,} that are free in memory")
-
-
 def episode(read: Reader, found: DataSet, spec: Spec) -> Episode:
     rewards = read("rewards", None)
     steps = len(rewards)
@@ -245,6 +222,7 @@ def episode(read: Reader, found: DataSet, spec: Spec) -> Episode:
     ends = (flags[0] + flags[1]) > 0
     if ends[:-1].any():
         raise ValueError(f"{read.path} ends at its step {int(ends.argmax())}, and goes on to {steps}")
+    require_room(f"{read.path}/observations", 4 * (steps + 1) * spec.obs_shape[0])  # a number of n is n numbers
     observations = flattened(read, "observations", found.observation_space, steps + 1)
     return Episode(observations, actions(read, found, spec, steps), rewards.astype(np.float32), bool(flags[0][-1]), bool(flags[1][-1]))
 
@@ -256,22 +234,28 @@ def flattened(read: Reader, name: str, space: dict[str, Any], rows: int) -> np.n
         return np.concatenate([flattened(read.below(name), part, inner, rows) for part, inner in parts_of(space)], 1)
     found = read(name, rows)
     if kind == "Discrete":
-        number, n = found.reshape(rows, -1).astype(np.int64)[:, 0] - space.get("start", 0), whole(space, "n")
-        if not ((number >= 0) & (number < n)).all():
-            raise ValueError(f"{read.path}/{name} has a number outside of its {n}")
-        return np.eye(n, dtype=np.float32)[number]
+        one_hot = np.zeros((rows, whole(space, "n")), np.float32)
+        one_hot[np.arange(rows), numbers(f"{read.path}/{name}", found, space)] = 1.0
+        return one_hot
     if found.size != rows * size_of(space):
         raise ValueError(f"{read.path}/{name} has shape {found.shape}, which its space does not")
     return found.reshape(rows, -1).astype(np.float32)
 
 
+def numbers(path: str, stored: np.ndarray, space: dict[str, Any]) -> np.ndarray:
+    """(rows,) int64 from 0, of a Discrete."""
+    if stored.size != len(stored) or stored.dtype.kind not in "iu":
+        raise ValueError(f"{path} are {stored.dtype} of shape {stored.shape}, not whole numbers")
+    number, n = stored.reshape(-1).astype(np.int64) - whole({"start": 0, **space}, "start", -(1 << 31)), whole(space, "n")
+    if not ((number >= 0) & (number < n)).all():
+        raise ValueError(f"{path} has a number outside of its {n}")
+    return number
+
+
 def actions(read: Reader, found: DataSet, spec: Spec, steps: int) -> np.ndarray:
     stored, space = read("actions", steps), found.action_space
     if spec.num_actions:
-        number = stored.reshape(steps, -1)
-        if number.shape[1] != 1 or number.dtype.kind not in "iu":
-            raise ValueError(f"{read.path}/actions are {stored.dtype} of shape {stored.shape}, not whole numbers")
-        return number[:, 0].astype(np.int64) - space.get("start", 0)
+        return numbers(f"{read.path}/actions", stored, space)
     if stored.size != steps * spec.action_dim:
         raise ValueError(f"{read.path}/actions have shape {stored.shape}, not ({steps}, {spec.action_dim})")
     given, (low, high) = stored.reshape(steps, -1).astype(np.float32), bounds(space)

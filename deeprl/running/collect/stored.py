@@ -72,7 +72,7 @@ def find(data: str, spec: Spec) -> Found:
     state, capacity, num = parts.get("replay"), get(config, "replay.capacity"), get(config, "env.num")
     if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
         raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
-    return Found(step, num, capacity, state, checkpoints.segments(step), str(get(config, "names.env")))
+    return Found(step, num, capacity, state, checkpoints.segments(step), minari.shown(get(config, "names.env")))
 
 
 class Stored(Replay):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 
 import numpy as np
 import pytest
@@ -120,15 +121,36 @@ def broken(folder, how):
             elif how == "bomb":
                 del group["observations"]
                 group.create_dataset("observations", (4, 1 << 40), "f4", chunks=(1, 1 << 20), compression="gzip")
+            elif how == "chunks larger than the array":
+                del group["rewards"]
+                group.create_dataset("rewards", (3,), "f4", chunks=(1 << 23,), maxshape=(None,), compression="gzip")[:] = 1
+            elif how in ("inflates", "inflates twice", "a chunk too small"):
+                del group["rewards"]
+                made = group.create_dataset("rewards", (3,), "f4", chunks=(3,), compression="gzip")
+                if how == "inflates twice":
+                    del group["rewards"]
+                    made = twice(group)
+                raw = zlib.compress(bytes(4 if how == "a chunk too small" else 1 << 26), 9)
+                made.id.write_direct_chunk((0,), zlib.compress(raw, 9) if how == "inflates twice" else raw)
             elif how == "a group for an array":
                 del group["rewards"]
                 group.create_group("rewards")
     return folder
 
 
+def twice(group):
+    """An array with two deflations."""
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_chunk((3,))
+    plan.set_deflate(9)
+    plan.set_deflate(9)
+    return h5py.Dataset(h5py.h5d.create(group.id, b"rewards", h5py.h5t.NATIVE_FLOAT, h5py.h5s.create_simple((3,)), plan))
+
+
 HOW = (
     "truncated", "garbage", "link to the file", "link to the folder", "metadata", "arrow", "pickle", "external link", "soft link",
-    "external storage", "virtual", "bomb", "a group for an array",
+    "external storage", "virtual", "bomb", "chunks larger than the array", "inflates", "inflates twice", "a chunk too small",
+    "a group for an array",
 )  # fmt: skip
 
 
@@ -177,3 +199,51 @@ def test_other_content_has_another_digest(tmp_path):
     assert one.digest != other.digest
     with pytest.raises(ValueError, match="the run learned from data with the digest"):
         other.load({**other.state_dict(), "data": one.digest}, ())
+
+
+def test_honest_chunks_are_read(tmp_path):
+    """Shuffled and deflated, with a chunk over the edge, and one that is stored as it is."""
+    folder = written(tmp_path / "set", rewards=None)
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        made = file["episode_0"].create_dataset("rewards", (3,), "f4", chunks=(2,), compression="gzip", shuffle=True)
+        made[:] = [1, 1, 5]
+        made.id.write_direct_chunk((0,), np.array([7, 8], "f4").tobytes(), filter_mask=3)
+    assert stored(folder).transitions(np.arange(3)).reward.tolist() == [7, 8, 5]
+
+
+def test_a_number_of_many_is_counted_as_many(tmp_path, monkeypatch):
+    """Four rows of 2^18 numbers."""
+    monkeypatch.setattr("deeprl.running.collect.hdf5.available_memory", lambda: 1 << 22)
+    many = {"type": "Discrete", "n": 1 << 18}
+    with pytest.raises(ValueError, match=r"observations claims 4,194,304 bytes"):
+        stored(written(tmp_path / "set", many, observations=np.arange(4)), Spec((1 << 18,), torch.float32, 0, 1))
+
+
+def nested(levels: int) -> dict:
+    return BOX if levels == 0 else {"type": "Tuple", "subspaces": [nested(levels - 1)]}
+
+
+METADATA = {
+    "2^64 numbers": ({**BOX, "shape": [1 << 16] * 4}, "Box of 18446744073709551616 numbers has 1 and 1 bounds"),
+    "many axes": ({**BOX, "shape": [2] * 33}, r"shape=\[2, 2, 2, 2, 2, 2, \.\.\.\]$"),
+    "many levels": (nested(17), "more than 16 levels"),
+    "a list of levels": ({**BOX, "shape": json.loads("[" * 200 + "]" * 200)}, r"shape=\[+\.\.\.\]+$"),
+    "a bound": ({**BOX, "low": {}}, "bounds that are no numbers"),
+    "no list": ({"type": "Tuple", "subspaces": 5}, "is damaged"),
+    "no object": ([1], "is damaged"),
+}
+
+
+@pytest.mark.parametrize("what", METADATA)
+def test_metadata_are_checked(what, tmp_path):
+    space, why = METADATA[what]
+    with pytest.raises(ValueError, match=why) as refused:
+        minari.bounds(minari.described(str(written(tmp_path / "set", action=space))).action_space)
+    assert len(str(refused.value)) < 300
+
+
+def test_a_strangers_name_is_cut(tmp_path):
+    found = minari.DataSet(tmp_path, {"dataset_id": "\x1b[31m" + "x" * 10_000}, {}, {})
+    assert found.name == "\\x1b[31m" + "x" * 92
+    with pytest.raises(ValueError, match="too long a name"):
+        minari.size_of({"type": "Dict", "subspaces": {"x" * 101: BOX}})
