@@ -186,6 +186,21 @@ class Source(Choice):
             ValueError: rows are missing, or belong to another run.
         """
 
+    def require(self, digest: object) -> None:
+        """
+        Args:
+            digest: of the data that the run of a checkpoint learned from; None: of none.
+
+        Raises:
+            ValueError: it is not that of `provenance`.
+        """
+        mine = self.provenance.get("digest")
+        if digest != mine:
+            raise ValueError(
+                f"the run learned from data with the digest {digest!s:.40}, and replay.data={self.provenance.get('name')} has {mine}: name "
+                "the checkpoint that it began with, FOLDER@STEP"
+            )
+
     def restart(self, step: int) -> str:
         """Go on from `step` with nothing stored. Returns what updates wait for; "" for nothing."""
         self.begun = step

@@ -136,5 +136,5 @@ class Mixed(Replay):
         Raises:
             ValueError: the data have changed since, or as in `Replay`.
         """
-        self.data.require(state)
+        self.require(state.get("data"))
         super().load(state, segments)

@@ -61,6 +61,7 @@ class Snapshot:
             "best": self.evaluator.best,
             "ranks": self.ranks.size,
             "filled_from": self.source.begun,
+            "data": self.source.provenance.get("digest"),
             "update_noise": self.update_noise.state_dict(),
             "replay_noise": self.source.uniforms.state_dict(),
             "lines": self.folder.sizes(),
@@ -87,6 +88,8 @@ class Snapshot:
         standing = Standing.of(state, self.config)
         if standing.step != step or not 0 <= begun <= step:
             raise ValueError(f"it holds the state of step {standing.step}")
+        if "data" in state:  # older checkpoints lack it
+            self.source.require(state["data"])
         if not isinstance(elapsed, int | float) or not all(type(size) is int for size in state["lines"].values()):
             raise ValueError("it holds a value of another kind")
         self.evaluator.best = best = state["best"]

@@ -95,6 +95,18 @@ def test_data_that_have_changed_are_refused(played):
         found.load({**found.state_dict(), "data": "0" * 32}, ())
 
 
+def test_data_that_have_changed_are_refused_without_a_replay_in_the_checkpoint(played, tmp_path):
+    trainer = train(tmp_path / "run", *OFFLINE, f"replay.data={played[0]}", "steps=20", "checkpoint.replay=false")
+    step, parts = trainer.checkpoints.load("last")
+    assert "replay" not in parts
+    trainer.snapshot.give(step, parts)
+    trainer.source.provenance = {**trainer.source.provenance, "digest": "0" * 32}
+    with pytest.raises(ValueError, match="the run learned from data with the digest"):
+        trainer.snapshot.give(step, parts)
+    del parts["trainer"]["data"]  # as in checkpoints from before
+    trainer.snapshot.give(step, parts)
+
+
 def test_what_holds_no_transitions_is_refused(played, tmp_path):
     folder, trainer = played
     with pytest.raises(ValueError, match=r"data=.*nowhere"):
