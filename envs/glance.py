@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from deeprl.system import generators
+from deeprl.types import Goals
 
 from .vector.backend import Game
 
@@ -54,6 +55,32 @@ def doubts(game: Game) -> Iterator[str]:
             yield (
                 f"two of its episodes with one seed and the same actions differ {where}, so that a run cannot be repeated or resumed "
                 "exactly: let reset(seed=...) seed all that it draws from, and clear all that it keeps"
+            )
+
+
+def require_judged(game: Game, goals: Goals) -> None:
+    """Compare the rewards and terminations of a few steps with those of `goals`. A game that raises is left to the run.
+
+    Raises:
+        ValueError: they differ, so that a batch would hold rewards of two kinds.
+    """
+    with generators.kept():
+        try:
+            found = begun(game, time.monotonic() + SECONDS)
+        except Exception:
+            return
+    if not found.rest:
+        return
+    after, (reward, terminated, _) = np.stack(found.rows[1:]), zip(*found.rest)
+    pairs = {"reward": (goals.reward, reward), **({"termination": (goals.terminated, terminated)} if goals.terminated else {})}
+    for what, (judge, played) in pairs.items():
+        given = judge(after[:, goals.achieved], after[:, goals.desired])
+        unlike = ~np.isclose(given, played, rtol=1e-3, atol=1e-5)
+        if unlike.any():
+            step = int(unlike.argmax())
+            raise ValueError(
+                f"the {what} of its step {step + 1} was {played[step]:g}, and for the goals of that step is {given[step]:g}: let the "
+                f"{what} follow from the goals alone, in all its layers ({', '.join(game.layers())})"
             )
 
 

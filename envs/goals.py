@@ -3,6 +3,8 @@ a goal earns, as in Gymnasium-Robotics (https://robotics.farama.org/content/mult
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -19,7 +21,7 @@ PARTS = ("observation", "achieved_goal", "desired_goal")
 def goals_of(env: gymnasium.Env) -> Goals:
     """
     Raises:
-        ValueError: its observations have another form, or its rewards cannot be computed from goals alone.
+        ValueError: its observations have another form, or its rewards cannot be computed from goals alone, or a wrapper changes them.
     """
     space, inner = env.observation_space, cast(Any, env.unwrapped)
     if not isinstance(space, spaces.Dict) or not {*PARTS} <= space.keys():
@@ -43,7 +45,37 @@ def goals_of(env: gymnasium.Env) -> Goals:
             judge(probe, probe + 1)
     except Exception as error:
         raise ValueError(f"its rewards cannot be computed from goals alone, with an empty info: {type(error).__name__}: {error}") from error
+    require_unchanged(env, [*reward(probe, probe), *reward(probe, probe + 1)])
     return found
+
+
+def require_unchanged(env: gymnasium.Env, rewards: list[float]) -> None:
+    """Try the wrappers whose change can be asked for without a step: a reward of success may be too rare to be met in a few.
+
+    Args:
+        rewards: of goals that are achieved, and of others.
+
+    Raises:
+        ValueError: one changes rewards or goals, which `compute_reward` does not know.
+    """
+    layer: Any = env
+    while layer is not env.unwrapped:
+        changed = False
+        with contextlib.suppress(Exception):  # it may need a step before
+            if isinstance(layer, gymnasium.RewardWrapper):
+                changed = not np.allclose([float(layer.reward(value)) for value in rewards], rewards)
+            elif isinstance(layer, gymnasium.ObservationWrapper):
+                space = copy.deepcopy(layer.env.observation_space)
+                space.seed(0)
+                given = space.sample()
+                before = [given[part].copy() for part in PARTS[1:]]
+                after = layer.observation(given)
+                changed = not all(np.allclose(after[part], value) for part, value in zip(PARTS[1:], before))
+        if changed:
+            raise ValueError(
+                f"its wrapper {type(layer).__name__} changes rewards or goals, which compute_reward does not know: leave it out"
+            )
+        layer = layer.env
 
 
 def judged(

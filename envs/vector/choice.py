@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from deeprl.choice import Choice, in_range, one_of
+from deeprl.envs.glance import require_judged
 from deeprl.types import Goals, Spec
 
 from .backend import Backend, Game, Serial
@@ -86,12 +87,15 @@ class EnvChoice(Choice):
         return game.spec
 
     def goals(self) -> Goals:
-        """Goals of its observations, by a game that lives on with them and is never stepped.
+        """Goals of its observations, by a game that lives on with them and is stepped here alone.
 
         Raises:
-            ValueError: it has none.
+            ValueError: it has none, or its rewards are not those of its goals.
         """
-        return self.build().goals()
+        game = self.build()
+        found = game.goals()
+        require_judged(game, found)
+        return found
 
     def try_evaluation(self, num: int) -> None:
         """Refuse, before a run, `num` environments for evaluation that cannot work.

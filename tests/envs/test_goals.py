@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import ClipReward, TransformObservation, TransformReward
 
-from deeprl.envs.goals import goals_of
+from deeprl.envs.goals import PARTS, goals_of
 from deeprl.envs.gym import GymGame
 from deeprl.envs.reaching import BitFlip, Reach
+from deeprl.envs.vector.choice import EnvChoice
 from tests.conformance import check_environment
 
 GOAL = spaces.Box(-1, 1, (2,))
@@ -61,6 +66,77 @@ def test_what_lacks_goals_is_refused():
     for env, why in ((Asks, "KeyError: 'distance'"), (Without, "no method compute_reward"), (Infinite, "gives inf")):
         with pytest.raises(ValueError, match=why):
             goals_of(env())
+
+
+class Line(gymnasium.Env):
+    """A point that goes right; its goal is far away. The reward is `success` at the goal and 0 elsewhere, or less by `cost`."""
+
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Dict({name: spaces.Box(-np.inf, np.inf, (1,)) for name in PARTS})
+
+    def __init__(self, success=1.0, cost=0.0, ends=False):
+        self.success, self.cost, self.ends, self.place = success, cost, ends, 0.0
+
+    def look(self):
+        return {name: np.array([place], np.float32) for name, place in zip(PARTS, (self.place, self.place, 100.0))}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0.0
+        return self.look(), {}
+
+    def step(self, action):
+        self.place += 1.0
+        obs = self.look()
+        return obs, float(self.compute_reward(obs[PARTS[1]], obs[PARTS[2]], {})) - self.cost, self.ends, False, {}
+
+    def compute_reward(self, achieved_goal, desired_goal, info):
+        return self.success * (achieved_goal == desired_goal)[..., 0]
+
+    def compute_terminated(self, achieved_goal, desired_goal, info):
+        return (achieved_goal == desired_goal)[..., 0]
+
+
+class Halved(gymnasium.Wrapper):
+    """Rewards change in `step`, where nothing but a step tells it."""
+
+    def step(self, action):
+        obs, reward, *rest = self.env.step(action)
+        return obs, reward - 0.5, *rest
+
+
+def halved_goals(obs):
+    return {**obs, "desired_goal": obs["desired_goal"] / 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(EnvChoice):
+    make_env: Callable[[], gymnasium.Env]
+
+    def build(self, evaluation=False):
+        return GymGame(self.make_env())
+
+
+CHANGED = {
+    "clipped": (lambda: ClipReward(Line(success=5.0), -1, 1), "its wrapper ClipReward changes"),
+    "transformed": (lambda: TransformReward(Line(), lambda reward: 10 * reward), "its wrapper TransformReward changes"),
+    "other goals": (lambda: TransformObservation(Line(), halved_goals, Line.observation_space), "its wrapper TransformObservation changes"),
+    "in a step": (lambda: Halved(Line()), r"reward of its step 1 was -0.5, and for the goals of that step is 0: .*\(Halved, Line\)"),
+    "a cost of actions": (lambda: Line(cost=0.25), "reward of its step 1 was -0.25"),
+    "another end": (lambda: Line(ends=True), "termination of its step 1 was 1, and for the goals of that step is 0"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_rewards_of_another_kind_are_refused(what):
+    make, why = CHANGED[what]
+    with pytest.raises(ValueError, match=why):
+        Lines(make_env=make).goals()
+
+
+def test_wrappers_that_change_neither_are_taken():
+    for wrap in (lambda: ClipReward(Line(), -1, 1), lambda: gymnasium.wrappers.TimeLimit(Line(), 3)):
+        assert Lines(make_env=wrap).goals().reward(np.ones((1, 1)), np.ones((1, 1))).tolist() == [1.0]
 
 
 @pytest.mark.parametrize("world", [BitFlip(bits=4), Reach(max_episode_steps=20)], ids=lambda world: world.name)
