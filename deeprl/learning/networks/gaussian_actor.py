@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.actors import Actor, ActorChoice
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.layers import SCHEMES
-from deeprl.learning.networks.policies import Deviations
+from deeprl.learning.networks.policies import Deviations, normal_log_density
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.types import Spec
 
@@ -42,9 +41,7 @@ class GaussianActor(Actor):
         return action.clamp(-1.0, 1.0), self.log_prob(outputs, action)
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        log_std = self.log_std()
-        scaled = (action - self.centre(outputs)) * (-log_std).exp()
-        return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        return normal_log_density(action, self.centre(outputs), self.log_std())
 
 
 @dataclass(frozen=True)

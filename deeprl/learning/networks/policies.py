@@ -66,6 +66,12 @@ class CategoricalPolicy(Policy):
         return (outputs + noise).argmax(-1)
 
 
+def normal_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """log N(x; μ, σ²) of independent components, (*B,), of x and μ (*B, D), log σ (D,) or (*B, D)."""
+    scaled = (x - mean) * (-log_std).exp()
+    return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
 class Deviations(Block):
     """log σ of a Gaussian, the same in every state: (1, D)."""
 
@@ -93,8 +99,7 @@ class GaussianPolicy(Policy):
         return outputs
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        scaled = (action - outputs) * (-self.log_std).exp()
-        return (-0.5 * scaled.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        return normal_log_density(action, outputs, self.log_std)
 
     def entropy(self, outputs: Tensor) -> Tensor:
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum().expand(outputs.shape[:-1])
