@@ -21,13 +21,14 @@ from torch import Tensor
 
 from deeprl.choice import Part, counts
 from deeprl.learning.agent import CORE, Agent, Infer, of_iterations, watching
-from deeprl.learning.networks.blocks import initialise, learning
+from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.critics import Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective, without_decay
 from deeprl.learning.parts.actor_value import ActorValue
+from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.parts.exploration import ActorExploration, Tick
 from deeprl.learning.parts.improvement import ActorView
@@ -36,9 +37,9 @@ from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
 from deeprl.learning.parts.temperature import Temperature
-from deeprl.learning.parts.weighting import target_copies
+from deeprl.learning.parts.weighting import Weighting, target_copies
 from deeprl.learning.plan import Plan
-from deeprl.learning.transforms.channels import channel_scales
+from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.returns import Returns, regression_metrics
@@ -94,10 +95,7 @@ class ActorCritic(Agent):
         self.reduce, self.actor_reduce, self.improvement = target.reduce, actor.reduce, actor.improvement
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
         critic.head.check(self.rewards)
-        if channel_scales(self.rewards) != (1.0,):
-            raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
-        if critic.head.dueling:
-            raise ValueError("head.dueling compares actions, and a critic sees one action: set it to false")
+        check_single(self.rewards)
 
         self.encoder = images.encoder.build(spec, images.torso, seed)
         observed = Networks(spec, (critic.torso if self.encoder is None else images.torso).resolve(spec), seed)
@@ -113,10 +111,6 @@ class ActorCritic(Agent):
         head = wrapped(critic.head, critic.mapping, self.rewards)
         critics = Critics(networks, head, critic.ensemble, critic.head.share, self.auxiliary.beside)
         self.chain = target.chain(critics)
-        if self.chain.anchors:
-            raise ValueError(
-                "chain=iterated_shared has no target network, which critics that serve an actor need: take another agent/chain"
-            )
         self.auxiliary.check(self.chain)
         self.weighting = critic.weighting(plan=plan, chain=self.chain)
         self.actor_value = ActorValue(critics, self.chain, actor.reduce)
@@ -144,6 +138,9 @@ class ActorCritic(Agent):
         self.core.check(self.needs)
         self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)
         self.clock = Clock(self.chain.periods)
+        neutral = [type(part) for part in (self.weighting, self.auxiliary, self.rate)] == [Weighting, Auxiliary, Rate]
+        self.follows = not (self.state_value.learned and neutral and "joint" not in self.chain.offers)
+        """Whether anything reads the policy's next action"""
 
     def views(self, batch: Batch) -> tuple[View, View, Batch]:
         """Online and target critics at both ends of a batch, and the batch as critics see it, see `deeprl.learning.parts.pairs`."""
@@ -151,7 +148,7 @@ class ActorCritic(Agent):
         if self.state_size:
             batch = followed(normalized(batch, self.normalize), follower, self.backup, self.chain.online.core)
         else:
-            batch = paired(batch, follower, self.backup, self.seen, self.normalize, alone=self.state_value.learned)
+            batch = paired(batch, follower, self.backup, self.seen, self.normalize, self.state_value.learned, self.follows)
         online, target = self.chain.views(batch)
         online.policy = self.actor
         return online, target, batch
@@ -197,8 +194,7 @@ class ActorCritic(Agent):
         if not self.renews_actor:
             return {}
         with torch.no_grad():
-            obs, counted = self.seen(batch.obs), transitions(batch)
-            _, new = learning(self.actor.torso, obs.flatten(0, -2), counted=None if counted is None else counted.flatten())
+            _, new = self.actor.learned_features(self.seen(batch.obs), transitions(batch))
         return of_torso(new)
 
     def seen(self, obs: Tensor, shift: Tensor | None = None) -> Tensor:

@@ -32,7 +32,7 @@ from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
-from deeprl.learning.transforms.channels import channel_scales
+from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
 from deeprl.learning.values.masked import masked
 from deeprl.learning.values.recursion import goes_on, linear_recursion
@@ -148,8 +148,7 @@ class PolicyGradient(Agent):
         in_range(self, lam=(0, 1))
         spec = without_mask(spec)
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
-        if channel_scales(self.rewards) != (1.0,):
-            raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
+        check_single(self.rewards)
         torso = torso.resolve(spec)
         self.policy = policy.build(spec, torso, core)
         if has_statistics(self.policy.torso):

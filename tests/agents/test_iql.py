@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deeprl.agents.awac import AdvantageWeighted
+from deeprl.agents.cql import SampledConservative
 from deeprl.agents.iql import Expectile, expectile
 from deeprl.extend import ActorView
 from deeprl.learning.backups.actor import PolicyBackup
@@ -17,6 +18,7 @@ from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.improvement import Improvement
 from deeprl.learning.parts.polyak import Polyak
 from deeprl.learning.parts.state_value import StateValue
+from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.reduce import Minimum
 from tests.agents.test_td3 import batches
 from tests.builders import CONTINUOUS, actor_critic, random_batch, same, snapshot, update
@@ -84,6 +86,19 @@ def test_twenty_updates_of_iql_are_those_of_the_reference():
     agrees(agent.state_value.network, 0, plain.value)
     close(agent.actor.log_std(), plain.log_std.detach())
     critics_agree(agent, plain)
+
+
+class Unasked(PolicyBackup):
+    def next_action(self, actor, obs, noise):
+        raise AssertionError("a' is not read")
+
+
+def test_no_next_action_of_the_policy_is_asked_for_where_none_is_read():
+    slots = {**LEARNING, "backup": Unasked(target_actor=False, smoothing=0.0), "actor": Gaussian(), "improvement": AdvantageWeighted()}
+    agent = actor_critic(state_value=Expectile, **slots)
+    update(agent, next(batches(agent, 1)))
+    for reader in ({"chain": TargetFree}, {"auxiliary": SampledConservative}):  # both ends in one batch; actions at s'
+        assert actor_critic(state_value=Expectile, **{**slots, **reader}).follows
 
 
 def test_twenty_updates_of_awac_are_those_of_the_reference():

@@ -84,10 +84,12 @@ class Actor(OutputNetwork):
 
     def outputs_with_statistics(self, obs: Tensor, counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """`outputs` in the actor's own loss, and new running statistics of the torso, see `learning`; `counted` is (*B,) here."""
-        lead = obs.shape[: obs.dim() - self.obs_dims]
-        counted = None if counted is None else counted.flatten()
-        features, statistics = learning(self.torso, obs.flatten(0, len(lead) - 1), counted=counted)
-        return self.of_features(features, lead), statistics
+        features, statistics = self.learned_features(obs, counted)
+        return self.of_features(features, obs.shape[: obs.dim() - self.obs_dims]), statistics
+
+    def learned_features(self, obs: Tensor, counted: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features (1, B, F), and the statistics, as in `outputs_with_statistics`."""
+        return learning(self.torso, obs.flatten(0, -1 - self.obs_dims), counted=None if counted is None else counted.flatten())
 
     def at(self, features: Tensor, lead: torch.Size) -> Actor:
         """The actor where its core has given these features, (1, B, F), whatever the observation."""

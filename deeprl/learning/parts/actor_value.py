@@ -24,10 +24,17 @@ class ActorValue:
         critics: builder of the critics.
         chain: holds them.
         reduce: reduction of an ensemble to one value.
+
+    Raises:
+        ValueError: the chain has no target network, or its rule of acting is of discrete agents alone.
     """
 
     def __init__(self, critics: Critics, chain: Chain, reduce: Reduction):
         self.ensemble, self.chain, self.reduce = critics.ensemble, chain, reduce
+        if chain.anchors:
+            raise ValueError(
+                "chain=iterated_shared has no target network, which critics that serve an actor need: take another agent/chain"
+            )
         if chain.length > 1:
             chain.rule.iteration(torch.zeros((), dtype=torch.float64))  # refuses rules of acting that only discrete agents have
         self.subset = self.subset_for(critics)

@@ -51,9 +51,16 @@ class CriticChoices(ValueChoices):
 
     Args:
         ensemble: E, number of critics.
+
+    Raises:
+        ValueError: the head has a stream for each action.
     """
 
     ensemble: int
+
+    def __post_init__(self) -> None:
+        if self.head.dueling:
+            raise ValueError("head.dueling compares actions, and a critic sees one action: set it to false")
 
 
 @dataclass(frozen=True, kw_only=True)

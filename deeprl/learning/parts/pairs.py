@@ -41,12 +41,21 @@ def followed(batch: Batch, actor: Actor, backup: PolicyBackup, core: Core | None
     return pairs if log_prob is None else pairs._replace(extra={**pairs.extra, "next_log_prob": log_prob})
 
 
-def paired(batch: Batch, actor: Actor, backup: PolicyBackup, seen: Callable[..., Tensor], normalize: Part, alone: bool) -> Batch:
+def paired(
+    batch: Batch,
+    actor: Actor,
+    backup: PolicyBackup,
+    seen: Callable[..., Tensor],
+    normalize: Part,
+    alone: bool = False,
+    follows: bool = True,
+) -> Batch:
     """Transitions as critics without a core see them.
 
     Args:
         seen: observations, and the shift of their pixels, as actor and critics see them, see `ActorCritic.seen`.
         alone: whether normalized observations without actions are read too.
+        follows: whether a' is read; without it `next_obs` stays as it is, so that who reads it all the same meets an error.
     """
     shift = batch.noise.get("shift")  # of the pixels of images, see `deeprl.learning.networks.encoders`; not that of a chain
     shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
@@ -59,7 +68,7 @@ def paired(batch: Batch, actor: Actor, backup: PolicyBackup, seen: Callable[...,
 
     extra = dict(batch.extra)
     with torch.no_grad():
-        next_obs, log_prob = with_policy_action(batch.next_obs)
+        next_obs, log_prob = with_policy_action(batch.next_obs) if follows else (batch.next_obs, None)
         if log_prob is not None:
             extra["next_log_prob"] = log_prob
         if "successor" in extra:

@@ -46,6 +46,15 @@ def channel_scales(rewards: Callable) -> tuple[float, ...]:
     return getattr(rewards, "scales", (1.0,))
 
 
+def check_single(rewards: Callable) -> None:
+    """
+    Raises:
+        ValueError: there are several channels, or their λ is not 1.
+    """
+    if channel_scales(rewards) != (1.0,):
+        raise ValueError("this agent takes rewards of one channel: agent/rewards=raw")
+
+
 class Polar(Channels):
     """Split by sign, λ = (1, −1): channels min(bound, r⁺) and min(bound, r⁻).
 
