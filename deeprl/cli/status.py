@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +12,10 @@ from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
 from deeprl.system.progress import duration
-from deeprl.system.terminal import one_line, print_result, say
+from deeprl.system.terminal import clear, one_line, print_result, say
 from deeprl.tools.sweep.job_status import look
 
 UNHELD = "no process"
-CLEAR = "\x1b[2J\x1b[H"
-"""Empties a terminal"""
 HEADS = ("run", "state", "step", "of", "return", "steps/s", "left", "saved at")
 
 
@@ -39,8 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     while options.watch:
-        if sys.stdout.isatty():
-            print(CLEAR, end="")  # not by `print_result`, which shows escape sequences
+        clear()
         show(options.folders)
         time.sleep(options.watch)
     return show(options.folders)

@@ -78,6 +78,12 @@ def print_result(text: str) -> None:
     say(text, sys.stdout)
 
 
+def clear() -> None:
+    """Empty the terminal, if there is one."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[2J\x1b[H")
+
+
 def front_door() -> str:
     """The command that trains, as this process was started: an installed deeprl has no train.py."""
     return "python train.py" if os.path.basename(sys.argv[0]) == "train.py" else "deeprl train"
