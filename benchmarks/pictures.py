@@ -80,6 +80,7 @@ def run(line: dict, most: float) -> RunRecord:
         seed=str(line["seed"]),
         state="finished",
         remark="",
+        data="",
         step=line["steps"],
         updates=0,
         seconds=float("nan"),

@@ -592,7 +592,7 @@ def environment_names():
 
 @pytest.mark.parametrize("name", environment_names())
 def test_every_configuration_builds(name):
-    for package, start in (("minatar", "minatar"), ("Box2D", "box2d")):
+    for package, start in (("minatar", "minatar"), ("Box2D", "box2d"), ("dm_control", "dmc/")):
         if name.startswith(start):
             pytest.importorskip(package)
     prepare()

@@ -111,7 +111,6 @@ def test_flags_that_training_lacks(words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["status", "--watch"], "`watch -n 10 deeprl status`"),
         (["status", "--verbose"], "DEEPRL_DEBUG=1"),
         (["eval", "run", "--n-eval-episodes", "5"], "Did you mean --episodes"),
         (["eval", "run", "episodes=5"], "Did you mean --episodes"),
