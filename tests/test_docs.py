@@ -100,7 +100,8 @@ def test_every_agent_has_a_page():
 def test_a_page_names_every_agent_and_option_of_a_paper(choice):
     option = choice.partition("=")[2]
     named = re.compile(rf"(?:`|\b{re.escape(choice[: -len(option)])}){option}(?!\w)")
-    assert any(named.search(page.read_text().split("---\n", 2)[2]) for page in PAGES)  # without the front matter
+    found = any(named.search(page.read_text().split("---\n", 2)[2]) for page in PAGES)  # without the front matter
+    assert found, f"no page of docs/algorithms names `{option}` of {choice}: a new option has one of its own, see CONTRIBUTING.md"
 
 
 def test_no_file_refers_outside_the_repository():

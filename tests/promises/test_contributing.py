@@ -54,9 +54,9 @@ def run(checkout: Path, *command: str) -> str:
 
 
 def test_the_examples_are_found():
-    assert [Path(name).suffix for name, _ in FILES].count(".py") == 3
-    assert len(FILES) == 9
-    assert len(TRAININGS) == 5
+    assert [Path(name).suffix for name, _ in FILES].count(".py") == 5
+    assert len(FILES) == 12
+    assert len(TRAININGS) == 6
 
 
 FOLLOWED = """
@@ -78,12 +78,12 @@ sys.exit(pytest.main(tested))
 
 @pytest.fixture(scope="module")
 def followed(checkout) -> list[str]:
-    """What the trainings print, each for itself, and the tests: of the example, and those that ask for pages, rows and lines of the
+    """What the trainings print, each for itself, and the tests: of the examples, and those that ask for pages, rows and lines of the
     changelog. In one process, because what is new is new in all of them."""
     trainings = [[*shlex.split(line)[2:], *SHORT, f"hydra.run.dir=runs/{place}"] for place, line in enumerate(TRAININGS)]
-    (example,) = (shlex.split(command)[1] for command in COMMANDS if command.startswith("pytest tests/agents"))
-    visit = (example, "tests/test_docs.py", "tests/benchmarks/test_tables.py", "tests/benchmarks/test_changelog.py")
-    chosen = ("-rp", "-k", "softmax or tables or fragment or every_agent_has")
+    examples = [test for command in COMMANDS if command.startswith("pytest tests/") and (test := shlex.split(command)[1]) in dict(FILES)]
+    visit = (*examples, "tests/test_docs.py", "tests/benchmarks/test_tables.py", "tests/benchmarks/test_changelog.py")
+    chosen = ("-rp", "-k", "softmax or bandit or tables or fragment or every_agent_has")
     return run(checkout, "-c", FOLLOWED, json.dumps(trainings), json.dumps([*PYTEST[2:], *visit, *chosen])).split("---\n")[1:]
 
 
@@ -91,7 +91,8 @@ def test_the_commands_train(checkout, followed):
     for place, (command, said) in enumerate(zip(TRAININGS, followed[:-1], strict=True)):
         names = dict(word.split("=", 1) for word in shlex.split(command)[2:])
         assert f"{names['agent']} on {names.get('env', 'classic/cartpole')}: return " in said
-        assert "no tuned settings" not in said or "frozen_lake" in command  # that of dqn, from which softmax_dqn starts
+        new = names.get("env") in ("frozen_lake", "bandit/normal")
+        assert "no tuned settings" not in said or new  # that of dqn, from which softmax_dqn starts
         config = (checkout / "runs" / str(place) / "config.yaml").read_text()
         for target, word in (("softmax_dqn.Softmax", "softmax"), ("tanh_torso.Tanh", "tanh")):
             assert (f"deeprl.agents.{target}" in config) == (word in command)
@@ -99,6 +100,7 @@ def test_the_commands_train(checkout, followed):
 
 def test_the_example_tests_pass(followed):
     assert followed[-1].count("PASSED tests/agents/test_softmax_dqn.py::") == 3
+    assert followed[-1].count("PASSED tests/envs/test_bandit.py::") == 1
 
 
 def test_the_examples_keep_the_style(checkout):
@@ -118,7 +120,7 @@ def changed(checkout: Path) -> set[str]:
     return {name for name, pair in pairs.items() if differ(*pair)}
 
 
-def test_a_paper_edits_nothing_but_its_own_files(checkout, followed):
+def test_a_paper_and_an_environment_edit_nothing_but_their_own_files(checkout, followed):
     """With the tables written anew, the tests that ask for pages, rows and lines of the changelog pass."""
     assert all(f"PASSED tests/{name}" in followed[-1] for name in ("test_docs", "benchmarks/test_tables", "benchmarks/test_changelog"))
     assert all("softmax" in (checkout / page).read_text() for page in ("docs/slots.md", "docs/algorithms/README.md"))
