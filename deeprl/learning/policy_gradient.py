@@ -104,7 +104,98 @@ def only(outputs: Tensor, valid: Tensor | None) -> Tensor:
     return outputs if valid is None else masked(outputs, valid)
 
 
-class PolicyGradient(Agent):
+class PolicyAgent(Agent):
+    """What acts by a policy, for discrete or continuous actions. Subclasses build on it and add losses.
+
+    Args:
+        spec: spaces of the environment.
+        torso, policy, rewards, normalize, core: as in `PolicyGradient`.
+
+    Raises:
+        ValueError: the torso has running averages.
+    """
+
+    actions = "any"
+    main = "policy"
+    rewards: Part
+
+    def __init__(
+        self,
+        spec: Spec,
+        torso: TorsoChoice,
+        policy: PolicyChoice,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        core: CoreChoice = Memoryless(),
+    ):
+        super().__init__()
+        self.spec, spec = spec, without_mask(spec)
+        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        self.policy = policy.build(spec, torso, core)
+        if has_statistics(self.policy.torso):
+            raise ValueError(
+                f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
+                "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
+            )
+        self.observers = watching(self.normalize, self.rewards)
+
+    def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:
+        """Parameters of the policy (M, outputs), and values (M,) or None, of normalised observations; with a core the new state too."""
+        return self.policy.outputs(obs), None
+
+    def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
+        if not self.spec.masked:
+            return self.normalize(obs), None
+        obs, valid = divided(obs, self.spec.num_actions)
+        return self.normalize(obs), valid
+
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+        """An action of the policy, (M,) int64 or (M, D)"""
+        obs, valid = self.seen(obs)
+        if not state:
+            return self.policy.sampled(only(self.policy.outputs(obs), valid), noise.layers["action"])
+        outputs, _, after = self.evaluated(obs, *state)
+        return self.policy.sampled(only(outputs, valid), noise.layers["action"]), after
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
+        state, after, value = self.recalled(memory, first), [], None
+        if explore:
+            action = (infer or self.infer)(obs, noise["network"], *state)
+            action, *after = action if state else (action,)
+        else:
+            rows, valid = self.seen(obs)
+            outputs, value, *after = self.evaluated(rows, *state)
+            action = self.policy.greedy(only(outputs, valid))
+        memory = {**memory, CORE: after[0]} if after else memory
+        return AgentStep(
+            action.cpu(), certain(obs.shape[0]), memory, None if value is None else value.cpu(), state=state[0] if state else None
+        )
+
+    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
+        values = self.greedy_values(obs, *state)
+        return (self.policy.greedy(values[0]), values[1]) if state else self.policy.greedy(values)
+
+    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
+        obs, valid = self.seen(obs)
+        if not state:
+            return only(self.policy.outputs(obs), valid)
+        outputs, _, after = self.evaluated(obs, *state)
+        return only(outputs, valid), after
+
+    def observe(self, rows: Rows) -> None:
+        if self.observers:
+            super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
+
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
+        return {}
+
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
+        drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks
+        return {"network": NetworkNoise({"action": drawn}, {})}
+
+
+class PolicyGradient(PolicyAgent):
     """Agent for discrete or continuous actions: a policy, and a value of states.
 
     Args:
@@ -122,10 +213,7 @@ class PolicyGradient(Agent):
         ValueError: a value is out of range, or the torso has running averages.
     """
 
-    actions = "any"
-    main = "policy"
     needs = frozenset({"rollout"})
-    rewards: Part
 
     def __init__(
         self,
@@ -142,32 +230,24 @@ class PolicyGradient(Agent):
         optimizer: Optimizer,
         core: CoreChoice = Memoryless(),
     ):
-        super().__init__()
+        inner = without_mask(spec)
+        torso = torso.resolve(inner)
+        super().__init__(spec, torso, policy, rewards, normalize, core)
         self.core, self.needs = core, type(self).needs | core.needs
-        self.spec, self.lam, self.surrogate, self.shared = spec, lam, surrogate, shared
+        self.lam, self.surrogate, self.shared = lam, surrogate, shared
         in_range(self, lam=(0, 1))
-        spec = without_mask(spec)
-        self.rewards, self.normalize = rewards(), normalize(spec=spec)
         check_single(self.rewards)
-        torso = torso.resolve(spec)
-        self.policy = policy.build(spec, torso, core)
-        if has_statistics(self.policy.torso):
-            raise ValueError(
-                f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
-                "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
-            )
         if shared:
             sizes = ((self.policy.core or self.policy.torso).features, *torso.head_hidden, 1)
             self.value: nn.Module = MLP(1, sizes, activate_last=False, init=torso.init, last_init="orthogonal")
         else:
-            self.value = OutputNetwork(spec, torso, 1, "orthogonal", unit=False, core=core)
+            self.value = OutputNetwork(inner, torso, 1, "orthogonal", unit=False, core=core)
         self.state_size = sum(network.core.size for network in self.recurrent if network.core is not None)
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)
         parameters = [*self.policy.parameters(), *self.value.parameters()]
         self.objectives = {"policy": Objective(self.loss, parameters, optimizer.build(parameters))}
-        self.observers = watching(self.normalize, self.rewards)
 
     @property
     def recurrent(self) -> list[OutputNetwork]:
@@ -199,12 +279,8 @@ class PolicyGradient(Agent):
         outputs, value = self.of_features([each.now for each in ends], lead)
         return only(outputs, valid), value, lambda: self.of_features([each.next() for each in ends], lead)[1]
 
-    def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
-        if not self.spec.masked:
-            return self.normalize(obs), None
-        obs, valid = divided(obs, self.spec.num_actions)
-        return self.normalize(obs), valid
+    def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:
+        return self.advance(obs, *state) if state else self.outputs(obs)
 
     def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`outputs` of (M, *obs), and the new state (M, S)."""
@@ -247,47 +323,3 @@ class PolicyGradient(Agent):
         losses = {"train/policy_loss": policy_loss, "train/value_loss": value_loss, "train/entropy": entropy, "train/values": value}
         with torch.no_grad():
             return Term(total, {**losses, **surrogate.metrics(log_prob - old["log_prob"])}, error=(old["returns"] - value).abs())
-
-    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
-        """An action of the policy, (M,) int64 or (M, D)"""
-        obs, valid = self.seen(obs)
-        if not state:
-            return self.policy.sampled(only(self.policy.outputs(obs), valid), noise.layers["action"])
-        outputs, _, after = self.advance(obs, *state)
-        return self.policy.sampled(only(outputs, valid), noise.layers["action"]), after
-
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
-        state, after, value = self.recalled(memory, first), [], None
-        if explore:
-            action = (infer or self.infer)(obs, noise["network"], *state)
-            action, *after = action if state else (action,)
-        else:
-            rows, valid = self.seen(obs)
-            outputs, value, *after = self.advance(rows, *state) if state else self.outputs(rows)
-            action = self.policy.greedy(only(outputs, valid))
-        memory = {**memory, CORE: after[0]} if after else memory
-        return AgentStep(
-            action.cpu(), certain(obs.shape[0]), memory, None if value is None else value.cpu(), state=state[0] if state else None
-        )
-
-    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
-        values = self.greedy_values(obs, *state)
-        return (self.policy.greedy(values[0]), values[1]) if state else self.policy.greedy(values)
-
-    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
-        obs, valid = self.seen(obs)
-        if not state:
-            return only(self.policy.outputs(obs), valid)
-        outputs, _, after = self.advance(obs, *state)
-        return only(outputs, valid), after
-
-    def observe(self, rows: Rows) -> None:
-        if self.observers:
-            super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
-
-    def noise(self, size: tuple[int, ...], generator) -> Noise:
-        return {}
-
-    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
-        drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks
-        return {"network": NetworkNoise({"action": drawn}, {})}

@@ -59,3 +59,15 @@ def test_rewards_are_not_read():
     update(one, batch)
     update(other, batch._replace(reward=100.0 * batch.reward, discount=torch.zeros(9)))
     assert all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+def test_only_valid_actions_have_a_likelihood():
+    """A policy of zeros, and two of three actions valid: log 2; it takes no invalid one."""
+    spec = DISCRETE._replace(obs_shape=(DISCRETE.obs_shape[0] + 3,), masked=True)
+    agent, batch = cloning(spec), random_batch(spec, 9)
+    for parameter in agent.policy.parameters():
+        parameter.zero_()
+    batch.obs[:, -3:] = torch.tensor([0.0, 1.0, 1.0])
+    batch = batch._replace(action=1 + batch.action % 2)
+    assert agent.loss(batch).loss.item() == pytest.approx(math.log(2.0))
+    assert agent.greedy(batch.obs).min() == 1
