@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.evidence import final, with_interval
 from benchmarks.learning import RESULTS, change, interval, planned, stored, train_all
 from benchmarks.recipes import SETS
-from deeprl_lab.mathematics.bandits import Believed, Counted
+from deeprl_lab.mathematics.bandits import Believed, CountedArms
 
 FILE = RESULTS / "memory.json"
 SEEDS = {
@@ -37,7 +37,7 @@ class Counts:
     """What an agent knows of two arms with uniform priors: pulls and wins."""
 
     def __init__(self, tasks: int):
-        self.world = Counted(STEPS)
+        self.world = CountedArms(STEPS)
         self.table, self.known, self.before = self.world.values(), np.zeros((3, tasks), int), 0
 
     def values(self) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedArms:
     """Optimum of two arms with uniform priors.
 
     Args:

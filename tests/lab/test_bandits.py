@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeprl_lab.mathematics.bandits import Believed, Counted
+from deeprl_lab.mathematics.bandits import Believed, CountedArms
 
 
 @pytest.mark.parametrize(("steps", "best"), [(1, 0.5), (5, 2.8889), (10, 6.0218), (20, 12.4313)])
 def test_the_best_of_two_arms_with_uniform_priors(steps, best):
-    assert Counted(steps).optimum() == pytest.approx(best, abs=1e-4)
+    assert CountedArms(steps).optimum() == pytest.approx(best, abs=1e-4)
 
 
 def test_two_pulls_of_two_arms():
     """After a win the same arm, worth 2/3; after a loss the other, worth 1/2: ½ + ½ · 2/3 + ½ · ½."""
-    values = Counted(2).values()
+    values = CountedArms(2).values()
     assert values[0, 0, 0, 0] == pytest.approx([13 / 12] * 2)
     assert values[1, 1, 1, 0] == pytest.approx([2 / 3, 1 / 2])
     assert values[1, 0, 0, 0] == pytest.approx([1 / 2, 1 / 3])

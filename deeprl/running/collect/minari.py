@@ -29,7 +29,7 @@ SHOWN = 100
 """Characters of a stranger's text that are printed"""
 
 
-class Episode(NamedTuple):
+class RecordedEpisode(NamedTuple):
     """One episode of T steps, as Minari has it."""
 
     observations: np.ndarray
@@ -190,7 +190,7 @@ def size_of(space: dict[str, Any]) -> int:
 # ---- the file
 
 
-def episodes(found: DataSet) -> Iterator[Episode]:
+def episodes(found: DataSet) -> Iterator[RecordedEpisode]:
     """All episodes of a data set, in their order.
 
     Raises:
@@ -212,7 +212,7 @@ def episodes(found: DataSet) -> Iterator[Episode]:
             raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
 
 
-def episode(read: Reader, found: DataSet, spec: Spec) -> Episode:
+def episode(read: Reader, found: DataSet, spec: Spec) -> RecordedEpisode:
     rewards = read("rewards", None)
     steps = len(rewards)
     flags = [read(name, steps) for name in ("terminations", "truncations")]
@@ -224,7 +224,9 @@ def episode(read: Reader, found: DataSet, spec: Spec) -> Episode:
         raise ValueError(f"{read.path} ends at its step {int(ends.argmax())}, and goes on to {steps}")
     require_room(f"{read.path}/observations", 4 * (steps + 1) * spec.obs_shape[0])  # a number of n is n numbers
     observations = flattened(read, "observations", found.observation_space, steps + 1)
-    return Episode(observations, actions(read, found, spec, steps), rewards.astype(np.float32), bool(flags[0][-1]), bool(flags[1][-1]))
+    return RecordedEpisode(
+        observations, actions(read, found, spec, steps), rewards.astype(np.float32), bool(flags[0][-1]), bool(flags[1][-1])
+    )
 
 
 def flattened(read: Reader, name: str, space: dict[str, Any], rows: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from deeprl.errors import ConfigError
-from deeprl.tools.data.episodes import Found
+from deeprl.tools.data.episodes import StoredEpisode
 from deeprl.types import Spec
 
 
@@ -30,7 +30,7 @@ def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
     return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Box(actions.low, actions.high, dtype=np.float32)
 
 
-def write(name: str, found: Sequence[Found], spec: Spec, actions: Any, **about: Any) -> int:
+def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, **about: Any) -> int:
     """Write a data set into Minari's folder of data sets. Returns the number of episodes.
 
     Args:

@@ -11,7 +11,7 @@ from deeprl.running.collect.stored import Stored
 from deeprl.types import Rows, Spec
 
 
-class Found(NamedTuple):
+class StoredEpisode(NamedTuple):
     rows: Rows
     """Of T steps, in their order"""
     whole: bool
@@ -32,7 +32,7 @@ def read(data: str, spec: Spec) -> Stored:
     return Stored(data=data, batch_size=1, device="cpu", spec=spec, num=1, discount=1.0)
 
 
-def episodes(stored: Stored) -> Iterator[Found]:
+def episodes(stored: Stored) -> Iterator[StoredEpisode]:
     """All episodes, environment by environment."""
     live = np.arange(stored.live.first, stored.live.last)
     for environment in range(stored.num):
@@ -40,11 +40,11 @@ def episodes(stored: Stored) -> Iterator[Found]:
         began = stored.ring.first == 0
         for cut in np.split(np.arange(len(rows.reward)), np.flatnonzero(rows.ended) + 1):
             if len(cut):
-                yield Found(Rows(*(part[cut] for part in rows[:-1])), began)
+                yield StoredEpisode(Rows(*(part[cut] for part in rows[:-1])), began)
                 began = True
 
 
-def told(found: Sequence[Found]) -> list[str]:
+def told(found: Sequence[StoredEpisode]) -> list[str]:
     """Lines on the episodes: how many, how they end, what is missing, returns and lengths of those that are whole."""
     steps = sum(len(each.rows.reward) for each in found)
     closed = [each for each in found if each.whole and not each.open]
