@@ -23,7 +23,7 @@ from benchmarks.learning import RESULTS, keep, stored, train
 from deeprl.envs.reaching import Reach
 from deeprl.running.runs.folder import RunFolder
 from deeprl.tools.data.convert import write
-from deeprl.tools.data.episodes import Found
+from deeprl.tools.data.episodes import StoredEpisode
 from deeprl.types import Rows
 
 FILE = RESULTS / "goals.json"
@@ -60,14 +60,14 @@ def demonstrations(folder: Path, number: int = 20) -> Path:
     return path
 
 
-def straight(game, pace: float, seed: int) -> Found:
+def straight(game, pace: float, seed: int) -> StoredEpisode:
     rows, obs, ended = [], game.reset(seed), False
     while not ended:
         action = np.clip((obs[2:] - obs[:2]) / pace, -1, 1).astype(np.float32)
         after, reward, terminated, ended = game.step(action)
         rows.append((obs, action, np.float32(reward), after, terminated, ended, np.float32(1)))
         obs = after
-    return Found(Rows(*(np.stack(column) for column in zip(*rows))), True)
+    return StoredEpisode(Rows(*(np.stack(column) for column in zip(*rows))), True)
 
 
 def success(folder: Path) -> list[list[float]]:
