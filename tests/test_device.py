@@ -40,7 +40,10 @@ from tests.promises.test_resume import assert_same_run
 
 SAMPLED = {"tick actor_critic.py to device": 1}  # acting noise of 512 ticks
 ERRORS = {"learn replay/replay.py to host": 1}  # become priorities
-STATISTICS = {f"tick agents/random_rewards.py {kind}": number for kind, number in (("to device", 3), ("to host", 3), ("read", 1))}
+STATISTICS = {
+    **{f"tick agents/random_rewards.py {kind}": 1 for kind in ("to device", "to host")},
+    **{f"tick transforms/moments.py {kind}": number for kind, number in (("to device", 2), ("to host", 2), ("read", 1))},
+}
 """On the device, because the loss reads them"""
 OFFSETS = {"draw replay/sequences.py to device": 1}  # once in a run
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
