@@ -73,8 +73,10 @@ class Guarded(Logger):
 
     def close(self) -> None:
         until = time.monotonic() + self.patience
-        with contextlib.suppress(queue.Full):  # a slow logger is waited for, because its run elsewhere would stay open
-            self._waiting.put(("close", ()), timeout=self.patience)
+        while self._thread.is_alive() and time.monotonic() < until:  # a slow one too, because its run elsewhere would stay open
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(("close", ()), timeout=0.1)
+                break
         self._thread.join(max(until - time.monotonic(), 0.0))
         if self._thread.is_alive():
             left = self._waiting.qsize() + self._lost

@@ -451,6 +451,22 @@ def test_a_slow_logger_with_a_full_queue_is_closed_all_the_same(tmp_path):
     assert kept.got[-1] == "closed"
 
 
+def test_a_logger_that_fails_with_a_full_queue_is_not_waited_for():
+    go = threading.Event()
+
+    def failing():
+        go.wait()
+        raise RuntimeError("no network")
+
+    loggers = Loggers([Guarded("failing", failing, most=2, patience=30.0)])
+    for step in range(5):
+        loggers.scalars(step, {"a": 2.0})
+    threading.Timer(0.2, go.set).start()  # while the end is waiting for room in the queue
+    began = time.monotonic()
+    loggers.close()
+    assert time.monotonic() - began < 10.0
+
+
 def test_the_logger_of_a_package_is_opened_by_its_choice(tmp_path):
     @dataclass(frozen=True)
     class Mine(LoggerChoice):
