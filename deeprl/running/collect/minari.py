@@ -17,7 +17,7 @@ import torch
 
 from deeprl.replay.ring import layout
 from deeprl.running.collect.hdf5 import Reader, require_room
-from deeprl.system.files import opened, own_folder, read_regular, strict_json
+from deeprl.system.files import JsonObject, opened, own_folder, read_regular, strict_json
 from deeprl.system.terminal import one_line
 from deeprl.types import Spec
 
@@ -44,9 +44,9 @@ class RecordedEpisode(NamedTuple):
 
 class DataSet(NamedTuple):
     folder: Path
-    metadata: dict[str, Any]
-    observation_space: dict[str, Any]
-    action_space: dict[str, Any]
+    metadata: JsonObject
+    observation_space: JsonObject
+    action_space: JsonObject
 
     @property
     def name(self) -> str:
@@ -115,21 +115,21 @@ def described(data: str) -> DataSet:
 # ---- spaces, as Minari writes them in JSON
 
 
-def whole(space: dict[str, Any], key: str, least: int = 1) -> int:
+def whole(space: JsonObject, key: str, least: int = 1) -> int:
     value = space.get(key)
     if type(value) is not int or not least <= value < 1 << 31:
         raise ValueError(f"a space has {key}={shown(value)}")
     return value
 
 
-def shape_of(space: dict[str, Any]) -> tuple[int, ...]:
+def shape_of(space: JsonObject) -> tuple[int, ...]:
     shape = space.get("shape")
     if not isinstance(shape, list) or len(shape) > 32 or not all(type(size) is int and 0 < size < 1 << 20 for size in shape):
         raise ValueError(f"a space has shape={shown(shape)}")
     return tuple(shape)
 
 
-def bounds(space: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def bounds(space: JsonObject) -> tuple[np.ndarray, np.ndarray]:
     """(D,) float32 of a Box."""
     try:
         low, high = (np.asarray(space.get(key), np.float32).reshape(-1) for key in ("low", "high"))
@@ -141,7 +141,7 @@ def bounds(space: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def parts_of(space: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def parts_of(space: JsonObject) -> Iterator[tuple[str, JsonObject]]:
     """Names of the parts of a Dict or a Tuple in a file, in the order in which Gymnasium flattens them."""
     parts = space.get("subspaces")
     pairs: Iterable[tuple[str, Any]] = (
@@ -153,7 +153,7 @@ def parts_of(space: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, part
 
 
-def require_levels(space: dict[str, Any]) -> None:
+def require_levels(space: JsonObject) -> None:
     """
     Raises:
         ValueError: it holds spaces within spaces more than `DEEPEST` levels deep.
@@ -166,7 +166,7 @@ def require_levels(space: dict[str, Any]) -> None:
     raise ValueError(f"its spaces have more than {DEEPEST} levels")
 
 
-def size_of(space: dict[str, Any]) -> int:
+def size_of(space: JsonObject) -> int:
     """Numbers of a flattened observation.
 
     Raises:
@@ -229,7 +229,7 @@ def episode(read: Reader, found: DataSet, spec: Spec) -> RecordedEpisode:
     )
 
 
-def flattened(read: Reader, name: str, space: dict[str, Any], rows: int) -> np.ndarray:
+def flattened(read: Reader, name: str, space: JsonObject, rows: int) -> np.ndarray:
     """(rows, size) float32, as `gymnasium.spaces.flatten` joins the parts."""
     kind = space["type"]
     if kind in ("Dict", "Tuple"):
@@ -244,7 +244,7 @@ def flattened(read: Reader, name: str, space: dict[str, Any], rows: int) -> np.n
     return found.reshape(rows, -1).astype(np.float32)
 
 
-def numbers(path: str, stored: np.ndarray, space: dict[str, Any]) -> np.ndarray:
+def numbers(path: str, stored: np.ndarray, space: JsonObject) -> np.ndarray:
     """(rows,) int64 from 0, of a Discrete."""
     if stored.size != len(stored) or stored.dtype.kind not in "iu":
         raise ValueError(f"{path} are {stored.dtype} of shape {stored.shape}, not whole numbers")
@@ -270,7 +270,7 @@ def actions(read: Reader, found: DataSet, spec: Spec, steps: int) -> np.ndarray:
 # ---- as rows of a replay
 
 
-def as_replay(found: DataSet, spec: Spec) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def as_replay(found: DataSet, spec: Spec) -> tuple[JsonObject, dict[str, torch.Tensor]]:
     """State and rows of a ring of one environment, as `deeprl.replay.ring.Ring` loads them.
 
     Args:

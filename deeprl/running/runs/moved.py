@@ -7,6 +7,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from deeprl.system.files import JsonObject
+
 LEARNING = ("values", "backups", "networks", "parts", "transforms", "optim", "agent", "value_agent", "actor_critic", "policy_gradient")
 MOVED = {
     **{f"deeprl.{room}": f"deeprl.learning.{room}" for room in LEARNING},
@@ -58,12 +60,12 @@ def moved() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | MOVED
 
 
-def translated(config: object) -> Any:
+def translated(config: JsonObject) -> JsonObject:
     """A configuration whose `_target_`s are where their classes are today."""
     return _renamed(config, moved())
 
 
-def of_today(config: dict[str, Any]) -> dict[str, Any]:
+def of_today(config: JsonObject) -> JsonObject:
     """A stored configuration with its classes and keys where they are today."""
     config = _with_key(translated(config), "accelerate", "product", "matmul_precision")
     starts, ratio = (config.pop(key, None) for key in PACES)
@@ -75,7 +77,7 @@ def of_today(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def former(config: Any) -> Any:
+def former(config: JsonObject) -> JsonObject:
     """A configuration with its classes and keys where they were first, without slots of later. Hashes are of these, so that a move changes
     none."""
     config = _renamed(without_neutral(config), {new: old for old, new in moved().items()})
@@ -97,14 +99,14 @@ def former(config: Any) -> Any:
     return {**config, "replay": replay, **dict(zip(PACES, paces))}
 
 
-def _with_key(config: object, section: str, old: str, new: str) -> Any:
+def _with_key(config: JsonObject, section: str, old: str, new: str) -> JsonObject:
     """A configuration with another name for a key of a section."""
     if not isinstance(config, dict) or not isinstance(config.get(section), dict):
         return config
     return {**config, section: {new if key == old else key: value for key, value in config[section].items()}}
 
 
-def without_neutral(config: Any) -> Any:
+def without_neutral(config: JsonObject) -> JsonObject:
     """A configuration without the values of `NEUTRAL`."""
     for place, value in NEUTRAL.items():
         section, _, name = place.partition(".")
@@ -120,7 +122,7 @@ def _renamed(config: object, table: dict[str, str]) -> Any:
     return [_renamed(value, table) for value in config] if isinstance(config, list) else config
 
 
-def automatic(config: dict[str, Any]) -> dict[str, Any]:
+def automatic(config: JsonObject) -> JsonObject:
     """A configuration as it was while `replay=auto` chose the replay, by which runs of that time are compared with those of today."""
     config = without_neutral(config)
     replay, names = config.get("replay"), config.get("names")

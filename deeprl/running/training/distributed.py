@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from deeprl.choice import Choice, in_range, one_of
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.running.config.instantiate import Allowed, instantiate
+from deeprl.running.runs.config_file import Config
 from deeprl.system.ranks import Ranks, TorchrunRanks, digest
 from deeprl.system.torchrun import place
 
@@ -83,7 +83,7 @@ class Distributed(Choice):
         return TorchrunRanks("gloo" if backend == "gloo" else "cpu:gloo,cuda:nccl", self.timeout, home)
 
 
-def join(config: dict[str, Any], home: Path | None, allowed: Allowed = None) -> Ranks:
+def join(config: Config, home: Path | None, allowed: Allowed = None) -> Ranks:
     """The processes of a run, once all have come.
 
     Args:
@@ -103,7 +103,7 @@ SHARED = ("batch_size", "capacity")
 """Keys of a source that count what all ranks have together. A rollout has neither: its length is in ticks"""
 
 
-def shard(settings: dict[str, Any], ranks: Ranks) -> dict[str, int]:
+def shard(settings: Config, ranks: Ranks) -> dict[str, int]:
     """Arguments of a rank's part of the source, in place of those of the whole.
 
     Args:
@@ -118,7 +118,7 @@ def shard(settings: dict[str, Any], ranks: Ranks) -> dict[str, int]:
     return {key: settings[key] // ranks.size for key in SHARED if key in settings and ranks.size > 1}
 
 
-def refuse(config: dict[str, Any], agent: Agent, ranks: Ranks) -> None:
+def refuse(config: Config, agent: Agent, ranks: Ranks) -> None:
     """
     Raises:
         ConfigError: the ranks of this run would have different agents.

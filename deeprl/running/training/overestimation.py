@@ -28,6 +28,7 @@ from torch import Tensor
 
 from deeprl.learning.transforms.channels import channel_scales
 from deeprl.running.config.rules import get
+from deeprl.running.runs.config_file import Config
 from deeprl.types import AgentStep
 
 NEGLIGIBLE = 0.01
@@ -66,7 +67,7 @@ class Overestimation:
         self.gaps: list[np.ndarray] = []
 
     @classmethod
-    def of_run(cls, rewards: Callable[[Tensor], Tensor], config: dict[str, Any]) -> Overestimation:
+    def of_run(cls, rewards: Callable[[Tensor], Tensor], config: Config) -> Overestimation:
         return cls(rewards, config["discount"], get(config, "env.protocol.life_loss_terminal", False))
 
     def __call__(self, acted: AgentStep, after: Any, counts: Sequence[bool], restarted: Sequence[int] = ()) -> None:

@@ -6,14 +6,15 @@ import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
 from deeprl.running.config.rules import LEARNING
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import check_identity
+from deeprl.running.runs.config_file import Config, check_identity
 from deeprl.system.ranks import Ranks
+from deeprl.types import State
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ def together(ranks: Ranks, step: int, take: Callable[[], T]) -> T:
     return found
 
 
-def newest(checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str, int]) -> tuple[int, dict[str, Any]]:
+def newest(checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str, int]) -> tuple[int, State]:
     """The newest checkpoint that all ranks can read: its step, and the parts of this rank with those that all have in common.
 
     Args:
@@ -91,9 +92,7 @@ def offered(checkpoints: Checkpoints) -> tuple[list[int], CheckpointError | None
         return [], error
 
 
-def attempt(
-    checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str, int], step: int
-) -> tuple[dict[str, Any], CheckpointError | None]:
+def attempt(checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str, int], step: int) -> tuple[State, CheckpointError | None]:
     """The parts of a checkpoint, or why this rank cannot read them."""
     try:
         parts = checkpoints.load(step, most=most)[1]
@@ -128,7 +127,7 @@ def require_size(ranks: Ranks, folder: Path, size: int) -> None:
         )
 
 
-def require_unchanged(config: dict[str, Any], checkpoints: Checkpoints) -> None:
+def require_unchanged(config: Config, checkpoints: Checkpoints) -> None:
     """
     Raises:
         CheckpointError: the configuration is another one than that of the run's last checkpoint, or none can be read.

@@ -17,14 +17,15 @@ from deeprl.running.training.standing import Standing, check_result
 from deeprl.running.training.stopwatch import Stopwatch
 from deeprl.system.ranks import Ranks
 from deeprl.system.terminal import say
+from deeprl.types import State
 
 
 class Collecting(Protocol):
     """What a checkpoint needs of a collector."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> State: ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> list[int]:
+    def load_state_dict(self, state: State) -> list[int]:
         """Returns the environments whose episodes could not be continued."""
 
 
@@ -54,7 +55,7 @@ class Snapshot:
     stopwatch: Stopwatch
     saver: Saver
 
-    def take(self, standing: Standing) -> dict[str, dict[str, Any]]:
+    def take(self, standing: Standing) -> dict[str, State]:
         """Parts of a checkpoint of this rank. The first one adds the agent and the loggers, which all have in common."""
         own = {
             **standing.state_dict(self.config),
@@ -109,7 +110,7 @@ class Snapshot:
                 self.source.truncate_episode(index)
         return Restored(standing, parts["loggers"], state["lines"])
 
-    def restore_source(self, step: int, begun: int, state: dict[str, Any] | None) -> None:
+    def restore_source(self, step: int, begun: int, state: State | None) -> None:
         """
         Args:
             state: None: the checkpoint holds no rows.

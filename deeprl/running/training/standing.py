@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
 
 from torch import Tensor
 
 from deeprl.running.config.rules import LEARNING
 from deeprl.running.runs.config_file import check_identity, identity
+from deeprl.types import State
 
 
 @dataclass
@@ -30,14 +30,14 @@ class Standing:
     learned: dict[str, Tensor] | None = None
     """Metrics of the last update of every objective; None before any"""
 
-    def state_dict(self, config: dict) -> dict[str, Any]:
+    def state_dict(self, config: dict) -> State:
         """The facts by name, with what decides whether they are those of a configuration."""
         facts = {field.name: getattr(self, field.name) for field in fields(self)}
         learned = self.learned and {name: value.clone() for name, value in self.learned.items()}
         return {**facts, "learned": learned, "identity": identity(config, LEARNING), "until": until(config)}
 
     @classmethod
-    def of(cls, state: dict[str, Any], config: dict) -> Standing:
+    def of(cls, state: State, config: dict) -> Standing:
         """The facts that a checkpoint holds. A run that is resumed with other values of `until` is not over by the earlier ones.
 
         Raises:
@@ -65,6 +65,6 @@ def check_result(result: dict | None, step: int) -> None:
         raise ValueError(f"it knows an evaluation of step {result['step']}")
 
 
-def until(config: dict) -> dict[str, Any]:
+def until(config: dict) -> State:
     """What decides when training is over."""
     return {"steps": config["steps"], "stop": config["stop"]}
