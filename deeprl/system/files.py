@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from deeprl.errors import RunFolderError
+from deeprl.system.portable import FOLDERS_OPEN, open_plain
 
 JsonObject = dict[str, Any]
 """An object of JSON"""
@@ -29,6 +30,8 @@ NAMING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOO
 def sync_folder(folder: Path) -> None:
     """Flush a folder to disk, because without it a rename in the folder may be lost in a crash. Some file systems cannot flush a folder,
     which is ignored, as databases do."""
+    if not FOLDERS_OPEN:
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -65,7 +68,7 @@ def remove(path: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Flush to disk a file that another library wrote."""
-    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    handle = open_plain(path, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
@@ -81,7 +84,7 @@ def create(path: Path, data: bytes | Iterable[bytes] = b"") -> int:
     Raises:
         FileExistsError: the name exists, even if only as a dangling link.
     """
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    handle = open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     with open(handle, "wb") as file:
         written = sum(file.write(piece) for piece in ((data,) if isinstance(data, bytes) else data))
         file.flush()
@@ -94,7 +97,7 @@ def appending(path: Path) -> TextIO:
     with a second name, because that may be any file of the user."""
     if os.path.lexists(path) and not sole(path.lstat()):
         remove(path)
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    handle = open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     return open(handle, "a", encoding="utf-8", errors="backslashreplace")
 
 
@@ -185,8 +188,7 @@ class Appender:
         Raises:
             OSError: bytes could not be written and stay in memory.
         """
-        # O_NONBLOCK, because opening a pipe would wait for its reader
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        handle = open_plain(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             new = not os.fstat(handle).st_size
             if new and self._began:
@@ -235,7 +237,7 @@ def opened(path: Path, limit: int | None = None) -> io.BufferedReader:
     size = regular_size(path)
     if limit is not None and size > limit:
         raise ValueError(f"it has more than {limit} bytes")
-    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")  # noqa: SIM115
+    file = open(open_plain(path, os.O_RDONLY), "rb")  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # exchanged since
         file.close()
         raise OSError("it is not a plain file")

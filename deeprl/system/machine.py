@@ -12,7 +12,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import resource
 import shlex
 import socket
 import subprocess
@@ -235,12 +234,6 @@ def freeze_objects() -> None:
 def thaw_objects() -> None:
     """The end of `freeze_objects`."""
     gc.unfreeze()
-
-
-def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def resident_memory(pid: int) -> int | None:

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from deeprl.errors import STOPPED, Stopped
+from deeprl.system.portable import signals
 from deeprl.system.terminal import alert
 
-HANDLED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU, signal.SIGINT)
+HANDLED = signals("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGXCPU", "SIGBREAK", "SIGINT")
+HANGUP = signals("SIGHUP")
+"""Those that nohup ignores"""
 
 
 def leave_at_signals() -> None:
@@ -29,7 +32,7 @@ def interrupting() -> Iterator[None]:
     """SIGTERM and SIGHUP raise KeyboardInterrupt in this block, as Ctrl-C does, so that its temporary files are removed. Outside of the
     main thread it does nothing."""
     main = threading.current_thread() is threading.main_thread()
-    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN] if main else []
+    wanted = [n for n in (signal.SIGTERM, *HANGUP) if signal.getsignal(n) != signal.SIG_IGN] if main else []
     before = {number: signal.signal(number, signal.default_int_handler) for number in wanted}
     try:
         yield
@@ -68,7 +71,7 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            wanted = [n for n in HANDLED if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores SIGHUP
+            wanted = [n for n in HANDLED if n not in HANGUP or signal.getsignal(n) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._handle) for number in wanted}
         return self
 

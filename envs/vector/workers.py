@@ -104,9 +104,10 @@ class Workers(Backend):
         except Exception as error:
             raise ValueError(f"env.vector=async cannot send this environment to another process ({error}): use env.vector=sync") from error
         self.build, self.num, self.timeout = build, num, timeout
-        self.context = multiprocessing.get_context("forkserver")
-        choice = getattr(build.func, "__self__", self)
-        self.context.set_forkserver_preload(["deeprl.envs.vector.backend", type(choice).__module__])
+        server = "forkserver" in multiprocessing.get_all_start_methods()  # Windows has none, and starts a new Python for each
+        self.context = multiprocessing.get_context("forkserver") if server else multiprocessing.get_context("spawn")
+        if server:
+            self.context.set_forkserver_preload(["deeprl.envs.vector.backend", type(getattr(build.func, "__self__", self)).__module__])
         self.processes: list = [None] * num
         self.pipes: list = [None] * num
         self.answered = [True] * num

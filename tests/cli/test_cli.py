@@ -30,7 +30,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.loggers import JsonLines
 from deeprl.running.training.evaluation import evaluation_seed, interval, summarise
-from deeprl.system.machine import peak_memory
+from deeprl.system.portable import peak_memory
 from tests.builders import CARTPOLE, console, front_door, lines, settled
 
 ROOT = Path(__file__).resolve().parents[2]

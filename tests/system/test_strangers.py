@@ -99,10 +99,11 @@ ELSEWHERE = {
     "running/runs/archive.py": {"mkdir", "open", "read_bytes"},  # in a folder of its own that is new; an entry of an archive
     "running/runs/checkpoint.py": {"load_file", "mkdir"},  # of a file that was compared with its hash; under a name that was cleared
     "running/runs/checkpoints.py": {"mkdir"},  # after `_refuse_links`
-    "running/runs/folder.py": {"open", "ftruncate", "mkdir"},  # the lock, which follows no link; the run folder itself
+    "running/runs/folder.py": {"ftruncate", "mkdir"},  # the run folder itself
     "running/runs/places.py": {"mkdir"},  # new run folders
     "running/session/session.py": {"open"},  # loggers
     "system/files.py": OPENING,
+    "system/portable.py": {"open", "ftruncate"},  # without following a link; the lock
     "system/machine.py": {"read_text", "open"},  # of the kernel
     "system/terminal.py": {"open"},  # the null device
 }

@@ -15,6 +15,7 @@ from typing import Any
 
 from deeprl.errors import ConfigError, on_one_line
 from deeprl.system.machine import extra
+from deeprl.system.portable import open_plain
 from deeprl.system.terminal import say
 
 OLDEST = (2, 59)
@@ -114,7 +115,7 @@ def write_token(file: Path) -> None:
     """Make a token that its owner alone can read. Another process that makes one meanwhile is obeyed."""
     file.parent.mkdir(exist_ok=True)
     new = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    handle = open_plain(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(handle, "w") as stream:
             stream.write(secrets.token_hex(32))

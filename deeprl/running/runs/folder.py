@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import os
@@ -34,6 +33,7 @@ from deeprl.system.files import (
     truncate_file,
 )
 from deeprl.system.machine import now
+from deeprl.system.portable import after_fork, open_plain, read_start, try_lock, write_anew
 from deeprl.system.terminal import brief
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")
@@ -58,33 +58,22 @@ def _close_locks() -> None:
     LOCKS.clear()
 
 
-os.register_at_fork(after_in_child=_close_locks)
-
-
-def _locked(handle: int) -> bool:
-    """Whether this process could lock an open file."""
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+after_fork(_close_locks)
 
 
 def _holder_of(handle: int) -> str:
     """What the holder of a lock has written into it."""
-    return os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+    return read_start(handle, 200).decode(errors="replace").strip() or "another process"
 
 
 def holder(path: Path) -> str | None:
     """Who works in a run folder now, as in "pid 12 on host"; None if nobody does."""
     try:
-        handle = os.open(path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = open_plain(path / "lock", os.O_RDONLY)
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        return _holder_of(handle)
+        return None if try_lock(handle, shared=True) else _holder_of(handle)
     except OSError:  # a file system without locks
         return None
     finally:
@@ -112,7 +101,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link's target would be emptied
+            handle = open_plain(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)  # a link's target would be emptied
         except OSError as error:
             raise RunFolderError(f"{self.path / 'lock'} cannot be opened: {error.strerror}") from error
         if not sole(os.fstat(handle)):
@@ -120,7 +109,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path / 'lock'} is not a plain file, or has a second name: remove it to go on")
         try:
             for _ in range(20):  # because `holder` takes the lock for a moment
-                if free := _locked(handle):
+                if free := try_lock(handle):
                     break
                 time.sleep(0.01)
         except OSError as error:
@@ -132,8 +121,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"
             )
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        write_anew(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
         self._lock = handle
         LOCKS.add(handle)
         remove_partials(self.path)

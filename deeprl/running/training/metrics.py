@@ -11,7 +11,7 @@ from deeprl.running.training.evaluator import Evaluator
 from deeprl.running.training.saving import Saver
 from deeprl.running.training.standing import Standing
 from deeprl.running.training.stopwatch import Stopwatch
-from deeprl.system.machine import peak_memory
+from deeprl.system.portable import peak_memory
 
 
 class Training(Protocol):

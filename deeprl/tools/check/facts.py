@@ -24,7 +24,8 @@ from deeprl.running.session.assemble import WORTH_THREADS, widest
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.files import JsonObject
-from deeprl.system.machine import gpu_driver, peak_memory, resident_memory, system_entry, usable_cores
+from deeprl.system.machine import gpu_driver, resident_memory, system_entry, usable_cores
+from deeprl.system.portable import peak_memory
 from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen, Target
 
 ENOUGH = 500
