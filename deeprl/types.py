@@ -97,7 +97,8 @@ class ViewNoise(NamedTuple):
 
 class Batch(NamedTuple):
     """Transitions of an update, from the replay to an agent. Every target is `reward + discount * value`: discount factor, termination,
-    truncation and n-step sums are computed in `deeprl/replay/` alone, by `gather` (n = 1) and `fold`, `sequences`, `rollout`."""
+    truncation and n-step sums are computed in `deeprl/replay/` alone: `Ring.append` stores 1 − terminated, and `Transitions.batch`
+    (gather.py; n > 1: `fold`), `SequenceWindows.batch` and `Rollout.whole` multiply it by γ; `hindsight` computes it anew for its goals."""
 
     obs: Tensor
     """(*B, *obs)"""

@@ -2,7 +2,7 @@
 
     (T Q̄)(s, a)  =  reward + discount · E_π Z̄(s')
 
-`reward` is an n-step sum and `discount` is γᵐ(1 − terminated); the replay computes both.
+`reward` is an n-step sum and `discount` is γᵐ(1 − terminated). The replay computes both, see `deeprl.types.Batch`.
 """
 
 from __future__ import annotations

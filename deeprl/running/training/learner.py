@@ -95,7 +95,8 @@ class Learner:
         return self.to_batch(drawn)
 
     def update_objective(self, name: str, batch: Sample) -> tuple[Report, Tensor]:
-        """Loss, gradient and optimizer of one objective. Returns its `Report`, and () the norm of its gradient before clipping."""
+        """Loss, gradient and optimizer of one objective. Returns its `Report`, and () the norm of its gradient before
+        clipping, which is in `optimizer.step` (`deeprl/learning/optim/`: `FlatAdam.step`, `Flat.clipped`)."""
         gradients, report = gradient(self.agent, name, self.to_batch(batch))
         count = len(gradients)
         # over the ranks; a mean is finite if and only if the numbers of all ranks are
