@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[Results], Iterable[Row]]] = {
     "curve_means.csv": Results.means,
     "scores.csv": Results.scores,
     "summary.csv": Results.summary,
+    "numbers.csv": Results.numbers,
     "aggregates.csv": Results.aggregates,
     "profiles.csv": Results.profiles,
     "improvement.csv": Results.improvements,

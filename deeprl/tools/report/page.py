@@ -46,6 +46,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
         runs=[(number, group, run) for number, (group, run) in enumerate(((g, r) for g, each in results.groups.items() for r in each), 1)],
         summary=summary,
         few=min((row["seeds"] for row in summary), default=0) < FEW,
+        numbers=list(results.last_numbers()),
         aggregates=list(results.aggregates()),
         normalisation=WORDS[results.normalisation[0]],
         pairs=pairs,

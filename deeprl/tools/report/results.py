@@ -96,6 +96,28 @@ class Results:
                     **spread("iqm", statistics.bootstrap([final])),
                 }
 
+    def numbers(self) -> Iterator[Row]:
+        """Numbers that the environments tell, one row for each evaluation of a run."""
+        for task, group, run in self.each():
+            for name, told in run.numbers.items():
+                for step, value in sorted(told.items()):
+                    yield {"task": task, "group": group, "seed": run.seed, "run": run.name, "step": int(step), "name": name, "value": value}
+
+    def last_numbers(self) -> Iterator[Row]:
+        """The same of each run's last evaluation that told it, one row for each name and group."""
+        for task, groups in self.cells.items():
+            for name in sorted({name for runs in groups.values() for run in runs for name in run.numbers}):
+                for group, runs in groups.items():
+                    last = [run.numbers[name][max(run.numbers[name])] for run in runs if name in run.numbers]
+                    if last:
+                        yield {
+                            "task": task,
+                            "name": name,
+                            "group": group,
+                            "seeds": len(last),
+                            **spread("mean", statistics.mean(np.array(last))),
+                        }
+
     # ---- aggregates over tasks
 
     @cached_property

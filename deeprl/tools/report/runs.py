@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ LAST = 4
 """Number of evaluations in the score that averages several."""
 LONGEST, PACKAGES = 120, 100
 """Most characters that are shown of a name, and most packages of a start: a run records some twenty."""
+NUMBERS = 32
+"""Most numbers of the task that are shown of a run"""
 
 DIRTY = " (dirty)"
 Note = Callable[[str], object]
@@ -38,6 +40,10 @@ class Curve(NamedTuple):
     """Wall time since the start of training, evaluations and checkpoints included; NaN where metrics.jsonl is missing"""
     reward: np.ndarray
     """`eval/mean_reward`, the mean return of the evaluation's episodes"""
+
+
+Numbers = dict[str, dict[float, float]]
+"""Name of a number that the environment tells, such as is_success -> step of an evaluation -> mean over its episodes that told it"""
 
 
 class Final(NamedTuple):
@@ -88,6 +94,7 @@ class RunRecord:
     """Whether a start went on from a checkpoint"""
     ranks: int = 1
     """Processes that learn together"""
+    numbers: Numbers = field(default_factory=dict)
 
     @property
     def last(self) -> float:
@@ -131,7 +138,8 @@ def read(path: Path, name: str, note: Note) -> RunRecord:
     summary = attempt(folder.read_summary, note) or {}
     starts = [start for start in attempt(folder.read_system, note) or [] if isinstance(start, dict)]
     step, updates = (status[key] if number(status.get(key)) else 0 for key in ("step", "updates"))
-    curve = attempt(lambda: read_curve(path, step, updates, note), note) or Curve(*(np.empty(0) for _ in Curve._fields))
+    numbers: Numbers = {}
+    curve = attempt(lambda: read_curve(path, step, updates, numbers, note), note) or Curve(*(np.empty(0) for _ in Curve._fields))
     return RunRecord(
         name=name,
         path=path,
@@ -151,6 +159,7 @@ def read(path: Path, name: str, note: Note) -> RunRecord:
         machines=tuple(machine(start) for start in starts),
         resumed=any(start.get("resumed_from") for start in starts),
         ranks=next((int(start["ranks"]) for start in reversed(starts) if number(start.get("ranks"))), 1),
+        numbers=numbers,
     )
 
 
@@ -167,10 +176,11 @@ def attempt(reading: Callable[[], Any], note: Note) -> Any:
         return None
 
 
-def read_curve(path: Path, step: int, updates: int, note: Note) -> Curve:
+def read_curve(path: Path, step: int, updates: int, numbers: Numbers, note: Note) -> Curve:
     """
     Args:
         step, updates: of status.json; together with metrics.jsonl they say how many updates had been made at an evaluation.
+        numbers: takes those of the task.
     """
     rewards: dict[float, float] = {}
     damaged: list[int] = []
@@ -178,6 +188,7 @@ def read_curve(path: Path, step: int, updates: int, note: Note) -> Curve:
         returns = line.get("returns")
         if number(line["step"]) and isinstance(returns, list) and returns and all(map(number, returns)):
             rewards[float(line["step"])] = float(np.mean(returns))
+            keep_numbers(numbers, float(line["step"]), line.get("info"))
         else:
             damaged.append(-1)
     left_out("evaluations.jsonl", damaged, note)
@@ -198,6 +209,14 @@ def read_curve(path: Path, step: int, updates: int, note: Note) -> Curve:
         seconds=interpolated(steps, times) if times else np.full(len(steps), np.nan),
         reward=np.array([rewards[step] for step in steps]),
     )
+
+
+def keep_numbers(numbers: Numbers, step: float, info: object) -> None:
+    """Those of one evaluation: a list by name, with null for an episode that told none."""
+    for name, values in info.items() if isinstance(info, dict) else ():
+        told = [value for value in values if number(value)] if isinstance(values, list) else []
+        if told and (short(name) in numbers or len(numbers) < NUMBERS):
+            numbers.setdefault(short(name), {})[step] = float(np.mean(told))
 
 
 def left_out(file: str, damaged: list[int], note: Note) -> None:

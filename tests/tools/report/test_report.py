@@ -296,6 +296,21 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path):
     assert any("nothing" in note for note in found)
 
 
+def test_numbers_of_the_task_are_told_by_group(tmp_path):
+    """The last evaluation that told a number counts; an episode that told none, and what is no number, does not."""
+    info = {0: [1.0, None, 0.0], 1: [1.0, 1.0, 1.0]}
+    for seed, values in info.items():
+        path = write_run(tmp_path / str(seed), [1, 2], seed=seed, env="goals/reach")
+        lines = [{"step": 100, "returns": [1], "info": {"is_success": [0.0]}}]
+        lines += [{"step": 200, "returns": [2], "info": {"is_success": values, "x": ["9", None], "<b>": 3}}]
+        (path / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    build_in(tmp_path)
+    (row,) = Results(grouped(read(tmp_path / "0", tmp_path / "1")[0])).last_numbers()
+    assert (row["task"], row["name"], row["seeds"], row["mean"]) == ("goals/reach", "is_success", 2, 0.75)
+    assert [row["value"] for row in rows(tmp_path / "out" / "numbers.csv")] == ["0.0", "0.5", "0.0", "1.0"]
+    assert "Numbers of the task" in (tmp_path / "out" / "index.html").read_text()
+
+
 # ---- scores
 
 
