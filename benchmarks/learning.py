@@ -35,10 +35,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def command(name: str, agent: str, env: str, seed: int, mode: str) -> list[str]:
-    """Words of `train.py` for a run of the set `name`."""
+    """Words of `train.py` for a run of the set `name`; a task gym/ID is any of Gymnasium, whose package is among the words of the set."""
+    task = ["env=gym", f"env.id={env.removeprefix('gym/')}"] if env.startswith("gym/") else [f"env={env}"]
     version = [PUBLISHED_VERSION[env]] if name in AS_PUBLISHED else []
     return [
-        *RECIPES[agent].split(), f"env={env}", *version, f"seed={seed}", *SETS[name][1].split(), f"accelerate={mode}", "runtime.threads=1",
+        *RECIPES[agent].split(), *task, *version, f"seed={seed}", *SETS[name][1].split(), f"accelerate={mode}", "runtime.threads=1",
     ]  # fmt: skip
 
 

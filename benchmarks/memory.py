@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.evidence import final, with_interval
 from benchmarks.learning import RESULTS, change, interval, planned, stored, train_all
 from benchmarks.recipes import SETS
-from deeprl_lab.mathematics.bandits import Believed, CountedArms
+from deeprl_lab.mathematics.bandits import Believed, CountedArms, UntoldSwap
 
 FILE = RESULTS / "memory.json"
 SEEDS = {
@@ -135,11 +135,16 @@ def table(name: str, lines: list[dict]) -> str:
                 finals = [final(run) for run in runs]
                 each = ", ".join(f"{value:.2f}" for value in finals)
                 rows.append(f"{agent:24}{env:26}final {with_interval(finals, '.3f')} ({each})")
-                rows += columns([run["tasks"] for run in runs if "tasks" in run])
+                rows += columns([run["tasks"] for run in runs if "tasks" in run], untold() if "switching" in env else {})
     return "\n".join(rows) or "nothing is stored"
 
 
-def columns(runs: list[dict[str, dict[str, float]]]) -> list[str]:
+def untold() -> dict[str, float]:
+    """The best of an agent that is not told how likely a swap is, by that probability."""
+    return {f"{swap:g}": float(best) for swap, best in zip(SWAPS, UntoldSwap(STEPS, SWAPS).optima())}
+
+
+def columns(runs: list[dict[str, dict[str, float]]], untold: dict[str, float]) -> list[str]:
     rows = []
     for swap in runs[0] if runs else ():
         cells = [run[swap] for run in runs]
@@ -149,6 +154,7 @@ def columns(runs: list[dict[str, dict[str, float]]]) -> list[str]:
         rows.append(
             f"    swap {swap:6}optimum {best:.4f}  totals {share}, mean {np.mean(totals):.3f} ± {interval(totals):.3f} = "
             f"{np.mean(totals) / best:.1%}  decisions {right}"
+            + (f"  not told the swap: {untold[swap]:.4f} = {untold[swap] / best:.1%}" if untold else "")
         )
     return rows
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
 UNKNOWN = "—"
 """In place of what a file does not say"""
-PEERS = ("SB3", "SB3+FLUSH", "SBX", "JAX")
+PEERS = ("SB3", "SB3-CONTRIB", "SB3+FLUSH", "SBX", "JAX")
 HEAD = f"""# Benchmarks
 
 Made from the files in `benchmarks/results/` by `python -m benchmarks.page`; a test compares both. {UNKNOWN} stands where a file does not

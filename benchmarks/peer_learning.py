@@ -1,9 +1,10 @@
-"""Learning of PPO in Stable-Baselines3, with the sizes of ours, as a line for the table of learning runs.
+"""Learning of PPO in Stable-Baselines3, and with an LSTM in sb3-contrib, with the sizes of ours, as a line for the table of learning runs.
 
     PEERS_PYTHON -m benchmarks.peer_learning ppo_cartpole|ppo_cheetah --seed 0 --steps 1000000 --every 50000 --json FILE
+    PEERS_PYTHON -m benchmarks.peer_learning repeat|memory --steps 100000 --every 10000 --json FILE
 
-PEERS_PYTHON is an interpreter that has stable-baselines3, of a checkout of this repository. Evaluations are 10 episodes of the most likely
-action, or the mean, in an environment of their own; the last line of the curve is the mean of 10 episodes too.
+PEERS_PYTHON is an interpreter that has stable-baselines3 (sb3-contrib; popgym, minigrid), of a checkout of this repository. Evaluations
+are 10 episodes of the most likely action, or the mean, in an environment of their own.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
+from benchmarks.speed import contrib
 from benchmarks.speed.peers import model
 
 TASKS = {"ppo_cartpole": ("CartPole-v1", "classic/cartpole"), "ppo_cheetah": ("HalfCheetah-v5", "mujoco/half_cheetah")}
+REMEMBERING = {"repeat": "popgym/repeat_previous_easy", "memory": "minigrid/memory_s7"}
 
 
 class Curve(BaseCallback):
@@ -43,23 +46,31 @@ class Curve(BaseCallback):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("task", choices=[*TASKS, *REMEMBERING])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--every", type=int, default=50_000)
+    parser.add_argument("--final", type=int, default=10, help="episodes of the final evaluation")
     parser.add_argument("--json", type=Path, required=True, help="a list of such lines, to which this one is added")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    name, env = TASKS[options.task]
-    chosen = model("sb3", options.task, options.seed)
-    curve = Curve(options.every, make_vec_env(name, n_envs=1, seed=10_000 + options.seed))
+    seed = 10_000 + options.seed
+    if options.task in REMEMBERING:
+        peer, library, env = "sb3-contrib", "sb3-contrib", REMEMBERING[options.task]
+        evaluation = contrib.made(contrib.TASKS[options.task], 1, seed)
+    else:
+        peer, library, (name, env) = "sb3", "Stable-Baselines3", TASKS[options.task]
+        evaluation = make_vec_env(name, n_envs=1, seed=seed)
+    chosen, curve = model(peer, options.task, options.seed), Curve(options.every, evaluation)
     began = time.perf_counter()
     chosen.learn(options.steps, callback=curve)
     seconds = time.perf_counter() - began
+    final, _ = evaluate_policy(chosen, evaluation, n_eval_episodes=options.final)
     line = {
-        "name": "ppo of Stable-Baselines3", "agent": "ppo", "env": env, "seed": options.seed, "steps": options.steps,
-        "mode": f"stable-baselines3 {version('stable-baselines3')}", "curve": curve.found,
-        "last_four": round(sum(mean for _, mean in curve.found[-4:]) / 4, 2), "final": {"mean": curve.found[-1][1], "episodes": 10},
+        "name": f"ppo of {library}", "agent": "ppo", "env": env, "seed": options.seed, "steps": options.steps,
+        "mode": f"{library.lower()} {version(library)}", "curve": curve.found,
+        "last_four": round(sum(mean for _, mean in curve.found[-4:]) / 4, 2),
+        "final": {"mean": round(float(final), 3), "episodes": options.final},
         "steps_per_second": options.steps / seconds, "wall_seconds": seconds, "machine": f"{platform.machine()}, torch {torch.__version__}",
     }  # fmt: skip
     old = json.loads(options.json.read_text()) if options.json.exists() else []

@@ -4,9 +4,11 @@
     python -m benchmarks.speed td3_update --threads 1   one of them
     python -m benchmarks.speed cartpole_loop --beside ../before --threads 1
     python -m benchmarks.speed --peers ~/peers/bin/python --rounds 7 --json speed.json
+    python -m benchmarks.speed ppo_lstm_cartpole --threads 1 --processor    a second is one of processor time
 
 Peers are `pip install -e ".[peers]"`, or live in an environment of their own that --peers names; without them only deeprl races. Run it on
-an idle machine. "rate" is the median over slices, "all in" every unit over every second, evaluations, logs and checkpoints included.
+an idle machine, or with --processor, which leaves out what other processes take. "rate" is the median over slices, "all in" every unit over
+every second, evaluations, logs and checkpoints included.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Racer:
     contestant: Contestant
     process: subprocess.Popen
+    clock: str = "seconds"
+    """Which of the gate's: seconds, or processor"""
     rates: list[float] = field(default_factory=list)
     units: int = 0
     seconds: float = 0.0
@@ -49,9 +53,9 @@ class Racer:
         answer = self.answer()
         if answer is None:
             raise SystemExit(f"{self.contestant.name} ended in mid-race")
-        self.rates.append(answer["units"] / answer["seconds"])
+        self.rates.append(answer["units"] / answer[self.clock])
         self.units += answer["units"]
-        self.seconds += answer["seconds"]
+        self.seconds += answer[self.clock]
 
     def stop(self) -> None:
         assert self.process.stdin is not None
@@ -65,7 +69,7 @@ def environment(threads: int, root: Path) -> dict[str, str]:
     return {**os.environ, **numbers, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
 
 
-def race(case: Case, threads: int, rounds: int, peers: str | None, beside: Path | None) -> list[dict]:
+def race(case: Case, threads: int, rounds: int, peers: str | None, beside: Path | None, clock: str = "seconds") -> list[dict]:
     cores = sorted(os.sched_getaffinity(0))[-threads:]
     racers: list[Racer] = []
     contestants = [(contestant, ROOT) for contestant in case.contestants(threads)]
@@ -81,7 +85,7 @@ def race(case: Case, threads: int, rounds: int, peers: str | None, beside: Path 
             command, cwd=root, env=environment(threads, root), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )  # fmt: skip
-        racer = Racer(contestant, process)
+        racer = Racer(contestant, process, clock)
         if racer.answer() is None:  # warm, or dead
             errors.seek(0)
             print(f"  {contestant.name} did not start: {errors.read().strip().splitlines()[-1:]}", flush=True)
@@ -131,6 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", help="interpreter that has the peers; default: this one, if they are installed")
     parser.add_argument("--beside", type=Path, help="another checkout of deeprl: its modes race against ours, and nothing else does")
+    parser.add_argument("--processor", action="store_true", help="rates by processor time, of a machine with other work")
     parser.add_argument("--json", type=Path, help="add the rows to this file")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
@@ -142,11 +147,12 @@ def main() -> None:
     if peers is None:
         print('no peers here: pip install -e ".[peers]", or name an interpreter with --peers')
     found: list[dict] = []
+    clock = "processor" if options.processor else "seconds"
     for name in options.cases or CASES:
         case = CASES[name]
         for threads in options.threads or case.threads:
             print(f"\n{name}, {threads} thread{'s' * (threads > 1)}: {case.what}", flush=True)
-            rows = race(case, threads, options.rounds, peers, options.beside and options.beside.resolve())
+            rows = race(case, threads, options.rounds, peers, options.beside and options.beside.resolve(), clock)
             print(table(rows, case), flush=True)
             found += rows
             if options.json:

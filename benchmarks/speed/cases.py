@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.speed.contrib import POSITIONS
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -82,6 +84,15 @@ updates("dqn_atari", "DQN, Nature network without padding, batch 32", 30, ATARI)
 PRIORITIZED = f"agent=dqn {MINATAR} replay=prioritized"
 updates("prioritized", "DQN on MinAtar, prioritised, sampling included", 500, PRIORITIZED, kind="learn", threads=(1,))
 
+R2D2 = "agent=r2d2 env=classic/cartpole_positions replay.batch_size=32 replay.capacity=10000 agent.core.width=64"
+for length, burn_in in ((16, 8), (80, 40)):
+    modes = MODES if length <= 32 else MODES[:2]  # a longer unroll compiles for minutes
+    words = f"{R2D2} replay.length={length} replay.burn_in={burn_in}"
+    case(
+        f"r2d2_update_{length}", f"R2D2, LSTM of 64, {burn_in} rows of burn-in and {length}, batch 32", "updates", 20, "products alone",
+        *(ours(mode, "update", 10, f"{words} accelerate={mode}") for mode in modes), floor(words), threads=(1,),
+    )  # fmt: skip
+
 SEPARATE = f"agent=idqn {MINATAR} agent/torso=mlp agent.torso.hidden=[128] agent.chain.torso=separate"
 CHAINS = [
     ours(f"K = {k}, {mode}", "update", 50, f"{SEPARATE} agent.chain.length={k} accelerate={mode}") for k in (1, 5) for mode in MODES[1:]
@@ -147,6 +158,21 @@ def rollouts(name: str, what: str, slice: int, base: str, overrides: str, *other
 rollouts(
     "ppo_cartpole", "PPO on CartPole, 4 x 128 ticks, 4 passes of 4 updates", 512 * 20, "SBX",
     "agent=ppo env=classic/cartpole evaluation.every=null", peer("sb3", 512 * 20, "ppo_cartpole"), peer("sbx", 512 * 20, "ppo_cartpole"),
+)  # fmt: skip
+LSTM = (
+    "agent=ppo agent/core=lstm agent.core.width=64 agent/torso=mlp agent.torso.hidden=[] agent.torso.head_hidden=[64] env.num=8 "
+    "evaluation.every=null"
+)
+rollouts(
+    "ppo_lstm_cartpole", "PPO with an LSTM of 64 each for policy and value on CartPole, 8 x 32 ticks, 20 passes of 1 update", 256 * 5,
+    "SB3-CONTRIB", f"{LSTM} env=classic/cartpole replay.length=32 replay.epochs=20 replay.minibatches=1",
+    peer("sb3-contrib", 256 * 5, "cartpole"),
+)  # fmt: skip
+COLUMNS = f"{{path:deeprl.envs.classic.Columns,kwargs:{{visible:{POSITIONS}}}}}".replace(" ", "")
+rollouts(
+    "ppo_lstm_cheetah", "the same on HalfCheetah-v5 without its velocities, 8 x 64 ticks, 10 passes of 4 updates", 512 * 5, "SB3-CONTRIB",
+    f"{LSTM} env=gym env.id=HalfCheetah-v5 env.wrappers=[{COLUMNS}] replay.length=64 replay.epochs=10 replay.minibatches=4",
+    peer("sb3-contrib", 512 * 5, "cheetah"),
 )  # fmt: skip
 rollouts(
     "ppo_cheetah", "PPO on HalfCheetah-v5, 2,048 ticks, 10 passes of 32 updates", 2048 * 3, "SBX",

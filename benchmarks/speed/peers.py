@@ -1,8 +1,9 @@
 """Contestants: whole training loops of Stable-Baselines3 (PyTorch) and SBX (JAX), with the duties that our loop has.
 
-python -m benchmarks.speed.peers sb3|sbx|sb3+flush TASK WARM_UP [bare]
+python -m benchmarks.speed.peers sb3|sbx|sb3-contrib|sb3+flush TASK WARM_UP [bare]
 
-TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole or ppo_cheetah.
+TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole, ppo_cheetah or, of sb3-contrib, one of
+those in `benchmarks.speed.contrib`.
 
 `bare` makes neither evaluations nor checkpoints.
 
@@ -22,6 +23,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback,
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.noise import NormalActionNoise
 
+from benchmarks.speed import contrib
 from benchmarks.speed.gate import Gate
 
 if "OMP_NUM_THREADS" in os.environ:  # without it, the library's own default
@@ -77,6 +79,8 @@ def convolution():
 
 
 def model(library: str, task: str, seed: int = 0):
+    if library == "sb3-contrib":
+        return contrib.recurrent(task, seed)
     if library == "sb3":
         from stable_baselines3 import DQN, TD3
     else:

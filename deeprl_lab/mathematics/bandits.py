@@ -4,6 +4,7 @@ programming over what it knows, and the value of each pull.
     bandit                       Q(t; n, w, v) over pulls n and wins w of the first arm and wins v of the second; p ~ Beta(1, 1) each
     switching, latent bandit     Q(t; b) over the belief b that the first arm is the good one, with known arms and a known swap:
                                  b ← Bayes(b; pull, win), then b ← b (1 − swap) + (1 − b) swap
+    swaps that nobody tells      the same, over beliefs in swap and good arm, for all histories
 """
 
 from __future__ import annotations
@@ -81,3 +82,34 @@ class Believed:
     def optimum(self) -> float:
         """Expected total reward, from a belief of ½."""
         return float(self.values()[0, self.grid // 2].max())
+
+
+@dataclass(frozen=True)
+class UntoldSwap:
+    """Optimum of a good and a bad arm that change places with a probability that is drawn for each task and not told.
+
+    Rewards have probabilities `good` and 1 − `good`, so that a win of one arm tells what a loss of the other does. No pull tells more than
+    another then, so that the best one is what is likelier to win now; what is told does not depend on pulls, and all 2^(steps − 1)
+    histories are summed.
+
+    Args:
+        steps: T, pulls of a task.
+        swaps: probabilities, equally likely.
+    """
+
+    steps: int
+    swaps: tuple[float, ...]
+    good: float = 0.8
+
+    def optima(self) -> np.ndarray:
+        """Expected total reward for each of `swaps`, of the agent whose mean over them is largest."""
+        swap, total = np.array(self.swaps)[:, None], np.zeros(len(self.swaps))
+        joint = np.full((1, len(self.swaps), 2), 0.5)  # P(history, the arm that is good now | swap)
+        told = np.array([[self.good, 1 - self.good], [1 - self.good, self.good]])  # P(for the first arm, for the second | good arm)
+        for _ in range(self.steps):
+            pulled = joint.sum(1).argmax(-1)[:, None, None]
+            right = np.take_along_axis(joint, pulled, -1).sum((0, 2))
+            total += self.good * right + (1 - self.good) * (1 - right)
+            each = [joint * of_arm for of_arm in told]
+            joint = np.concatenate([one * (1 - swap) + one[..., ::-1] * swap for one in each])
+        return total

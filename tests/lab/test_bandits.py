@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeprl_lab.mathematics.bandits import Believed, CountedArms
+from deeprl_lab.mathematics.bandits import Believed, CountedArms, UntoldSwap
 
 
 @pytest.mark.parametrize(("steps", "best"), [(1, 0.5), (5, 2.8889), (10, 6.0218), (20, 12.4313)])
@@ -36,6 +36,14 @@ def test_two_pulls_of_two_arms():
 )
 def test_the_best_of_swapping_arms(steps, swap, best):
     assert Believed(steps, swap).optimum() == pytest.approx(best, abs=1e-4)
+
+
+def test_the_best_where_the_swap_is_not_told():
+    """Two pulls: the second repeats a win, 0.8² + 0.2², unless arms have become even. Of one swap it is that of an agent that knows it."""
+    assert UntoldSwap(2, (0.0, 0.5)).optima() == pytest.approx([0.5 + 0.68, 1.0])
+    assert UntoldSwap(10, (0.1,)).optima() == pytest.approx([Believed(10, 0.1).optimum()], abs=1e-4)
+    told = [Believed(10, swap).optimum() for swap in (0.0, 0.3)]
+    assert (UntoldSwap(10, (0.0, 0.3)).optima() < told).all()
 
 
 @pytest.mark.parametrize(("steps", "best"), [(1, 0.5), (2, 1.32), (3, 2.14), (5, 3.8952), (10, 8.3764)])
