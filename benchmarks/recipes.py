@@ -158,6 +158,11 @@ MEMORY = {  # the rules: docs/claims.md. Cores of srwm and lstm have equally man
     "bandit_srwm": "experiment=meta_bandit agent/core=srwm agent.core.width=42 agent.core.heads=6 agent.core.layers=1",
 }
 SUMS = "replay.n_step=3 agent.optimizer.lr=1e-3"
+AFTER = "agent/torso=mlp agent.torso.hidden=[] agent.torso.head_hidden=[64]"  # the core sees the observation, a layer follows
+PPO_PENDULUM = (
+    f"agent=ppo {AFTER} agent/rewards=scaled agent.surrogate.value_clip=null agent.surrogate.entropy_weight=0 agent.optimizer.lr=1e-3 "
+    "env.num=32 replay.length=32 replay.epochs=10 replay.minibatches=4 discount=0.9"
+)
 REMEMBERING = {  # each beside itself with agent/core=keep, which remembers nothing; the rule: docs/algorithms/r2d2.md
     "ppo_lstm": "experiment=ppo_lstm_positions",
     "ppo_keep": "experiment=ppo_lstm_positions agent/core=keep",
@@ -165,6 +170,8 @@ REMEMBERING = {  # each beside itself with agent/core=keep, which remembers noth
     "r2d2_keep": "agent=r2d2 agent/core=keep",
     "dqn_lstm": f"agent=dqn agent/core=lstm agent.core.width=64 replay.burn_in=8 replay.batch_size=32 {SUMS}",
     "dqn_keep": f"agent=dqn agent/core=keep replay.batch_size=32 {SUMS}",
+    "ppo_lstm_pendulum": f"{PPO_PENDULUM} agent/core=lstm agent.core.width=64 agent.core.init=orthogonal",
+    "ppo_keep_pendulum": f"{PPO_PENDULUM} agent/core=keep",
 }
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
@@ -252,6 +259,11 @@ SETS = {
         ("classic/cartpole_positions",),
         "steps=50000 evaluation.every=10000 evaluation.final_episodes=50 checkpoint.every=10000",
         ("r2d2", "r2d2_keep", "dqn_lstm", "dqn_keep"),
+    ),
+    "remember_pendulum_ppo": (
+        ("classic/pendulum_positions",),
+        "steps=220000 evaluation.every=20000 evaluation.final_episodes=100 checkpoint.every=20000",
+        ("ppo_lstm_pendulum", "ppo_keep_pendulum"),
     ),
     "ipqn": (("classic/cartpole",), "steps=300000 evaluation.every=15000", ("pqn", *ROLLOUT_CHAINS)),
     "successors": (
