@@ -25,7 +25,7 @@ from benchmarks.speed import contrib
 from benchmarks.speed.peers import model
 
 TASKS = {"ppo_cartpole": ("CartPole-v1", "classic/cartpole"), "ppo_cheetah": ("HalfCheetah-v5", "mujoco/half_cheetah")}
-REMEMBERING = {"repeat": "popgym/repeat_previous_easy", "memory": "minigrid/memory_s7"}
+REMEMBERING = {task: f"gym/{contrib.TASKS[task].id}" for task in ("repeat", "memory")}
 
 
 class Curve(BaseCallback):

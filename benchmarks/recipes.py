@@ -173,10 +173,23 @@ REMEMBERING = {  # each beside itself with agent/core=keep, which remembers noth
     "ppo_lstm_pendulum": f"{PPO_PENDULUM} agent/core=lstm agent.core.width=64 agent.core.init=orthogonal",
     "ppo_keep_pendulum": f"{PPO_PENDULUM} agent/core=keep",
 }
+PPO_OTHERS = (
+    f"agent=ppo agent/core=lstm agent.core.width=64 {AFTER} env.num=16 replay.length=64 replay.epochs={{}} replay.minibatches=4 "
+    "agent.optimizer.lr={} agent.surrogate.entropy_weight=0.01 agent.surrogate.value_clip=null discount=0.99"
+)
+R2D2_OTHERS = (
+    f"agent=r2d2 agent.core.width=64 {AFTER} env.num=16 replay.length=16 replay.burn_in=8 replay.batch_size=64 agent.optimizer.lr=1e-3"
+)
+OTHERS = {  # on worlds of other packages; PPO with the sizes of RecurrentPPO in benchmarks.speed.contrib
+    "ppo_repeat": PPO_OTHERS.format(8, "2e-3"),
+    "ppo_memory": PPO_OTHERS.format(4, "1e-3"),
+    "r2d2_repeat": f"{R2D2_OTHERS} replay.n_step=1 replay.ratio=0.0625 discount=0.9",
+    "r2d2_memory": f"{R2D2_OTHERS} replay.ratio=0.0625 discount=0.99",
+}
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
     **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **SMALL_XQC, **SAC_CHANGED, **PONG, **ACTORS, **BOUNDS, **SEQUENCES, **MEMORY,
-    **REMEMBERING,
+    **REMEMBERING, **OTHERS,
 }  # fmt: skip
 PUBLISHED_VERSION = {
     "mujoco/half_cheetah": "env.id=HalfCheetah-v4",
@@ -264,6 +277,17 @@ SETS = {
         ("classic/pendulum_positions",),
         "steps=220000 evaluation.every=20000 evaluation.final_episodes=100 checkpoint.every=20000",
         ("ppo_lstm_pendulum", "ppo_keep_pendulum"),
+    ),
+    "repeat": (
+        ("gym/popgym-RepeatPreviousEasy-v0",),
+        "env.package=popgym steps=100000 evaluation.every=10000 evaluation.final_episodes=100 checkpoint.every=10000",
+        ("ppo_repeat", "r2d2_repeat"),
+    ),
+    "memory_s7": (
+        ("gym/MiniGrid-MemoryS7-v0",),
+        "env.package=minigrid env.wrappers=[minigrid.wrappers.ImgObsWrapper,gymnasium.wrappers.FlattenObservation] "
+        "steps=150000 evaluation.every=15000 evaluation.episodes=50 evaluation.num=16 evaluation.final_episodes=200 checkpoint.every=15000",
+        ("ppo_memory", "r2d2_memory"),
     ),
     "ipqn": (("classic/cartpole",), "steps=300000 evaluation.every=15000", ("pqn", *ROLLOUT_CHAINS)),
     "successors": (

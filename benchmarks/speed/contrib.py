@@ -16,31 +16,28 @@ class Task:
     settings: dict[str, Any]
     """Of RecurrentPPO; `batch_size` in transitions"""
     envs: int = 8
-    width: int = 64
     package: str | None = None
     """Imported first, for the ids that it registers"""
     wrappers: tuple[tuple[str, dict[str, Any]], ...] = ()
     """Dotted paths of wrapper classes and their arguments, the first one innermost"""
 
 
-LEARNED = {  # as "popgym" and "minigrid" of benchmarks.recipes
-    "n_steps": 64, "batch_size": 256, "n_epochs": 8, "learning_rate": lambda left: 2e-3 * left, "clip_range": 0.2, "ent_coef": 0.01,
-}  # fmt: skip
+def learned(epochs: int, rate: float) -> dict[str, Any]:
+    """As in OTHERS of benchmarks.recipes: the rate falls to 0."""
+    return {"n_steps": 64, "batch_size": 256, "n_epochs": epochs, "learning_rate": lambda left: rate * left, "ent_coef": 0.01}
+
+
 TASKS = {
-    "cartpole": Task(
-        "CartPole-v1",
-        {"n_steps": 32, "batch_size": 256, "n_epochs": 20, "learning_rate": 2.5e-4, "ent_coef": 0.01},
-        name="classic/cartpole",
-    ),
+    "cartpole": Task("CartPole-v1", {"n_steps": 32, "batch_size": 256, "n_epochs": 20, "learning_rate": 2.5e-4, "ent_coef": 0.01}),
     "cheetah": Task(
         "HalfCheetah-v5",
         {"n_steps": 64, "batch_size": 128, "n_epochs": 10, "learning_rate": 3e-4},
         wrappers=(("deeprl.envs.classic.Columns", {"visible": POSITIONS}),),
     ),
-    "repeat": Task("popgym-RepeatPreviousEasy-v0", dict(LEARNED), envs=16, package="popgym"),
+    "repeat": Task("popgym-RepeatPreviousEasy-v0", learned(8, 2e-3), envs=16, package="popgym"),
     "memory": Task(
         "MiniGrid-MemoryS7-v0",
-        dict(LEARNED),
+        learned(4, 1e-3),
         envs=16,
         package="minigrid",
         wrappers=(("minigrid.wrappers.ImgObsWrapper", {}), ("gymnasium.wrappers.FlattenObservation", {})),
@@ -79,5 +76,5 @@ def recurrent(name: str, seed: int, envs=None):
 
     task = TASKS[name]
     layers = {"net_arch": {"pi": [64], "vf": [64]}, "activation_fn": torch.nn.ReLU}
-    sizes = {"lstm_hidden_size": task.width, "enable_critic_lstm": True, **layers}
+    sizes = {"lstm_hidden_size": 64, "enable_critic_lstm": True, **layers}
     return RecurrentPPO("MlpLstmPolicy", envs or made(task, task.envs, seed), seed=seed, policy_kwargs=sizes, **task.settings)
