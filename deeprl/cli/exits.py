@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deeprl.cli.on_end import tell
 from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, Failed, MachineError, RankError, RunFolderError
 from deeprl.system import terminal
 from deeprl.system.files import replace_file
@@ -25,6 +26,13 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
         run: the folder where the command trains. An unexpected exception is then reported as a failure of this run.
     """
     plain_warnings()
+    code = caught(command, run)
+    if run is not None and code != WRONG:
+        tell(run, code)
+    return code
+
+
+def caught(command: Callable[[], int], run: Path | None) -> int:
     try:
         return command()
     except ConfigError as error:
