@@ -183,8 +183,8 @@ R2D2_OTHERS = (
 OTHERS = {  # on worlds of other packages; PPO with the sizes of RecurrentPPO in benchmarks.speed.contrib
     "ppo_repeat": PPO_OTHERS.format(8, "2e-3"),
     "ppo_memory": PPO_OTHERS.format(4, "1e-3"),
-    "r2d2_repeat": f"{R2D2_OTHERS} replay.n_step=1 replay.ratio=0.0625 discount=0.9",
-    "r2d2_memory": f"{R2D2_OTHERS} replay.ratio=0.0625 discount=0.99",
+    "r2d2_repeat": f"{R2D2_OTHERS} replay.n_step=1 discount=0.9",
+    "r2d2_memory": f"{R2D2_OTHERS} discount=0.99",
 }
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
@@ -285,7 +285,8 @@ SETS = {
     ),
     "memory_s7": (
         ("gym/MiniGrid-MemoryS7-v0",),
-        "env.package=minigrid env.wrappers=[minigrid.wrappers.ImgObsWrapper,gymnasium.wrappers.FlattenObservation] "
+        "env.package=minigrid env.wrappers=[minigrid.wrappers.OneHotPartialObsWrapper,minigrid.wrappers.ImgObsWrapper,"
+        "gymnasium.wrappers.FlattenObservation] "
         "steps=150000 evaluation.every=15000 evaluation.episodes=50 evaluation.num=16 evaluation.final_episodes=200 checkpoint.every=15000",
         ("ppo_memory", "r2d2_memory"),
     ),

@@ -9,6 +9,8 @@ from typing import Any
 POSITIONS = [*range(8)]
 """Of HalfCheetah's 17 numbers; the others are velocities"""
 
+ONE_HOT = ("minigrid.wrappers.OneHotPartialObsWrapper", "minigrid.wrappers.ImgObsWrapper", "gymnasium.wrappers.FlattenObservation")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -40,7 +42,7 @@ TASKS = {
         learned(4, 1e-3),
         envs=16,
         package="minigrid",
-        wrappers=(("minigrid.wrappers.ImgObsWrapper", {}), ("gymnasium.wrappers.FlattenObservation", {})),
+        wrappers=tuple((path, {}) for path in ONE_HOT),
     ),
 }
 """The first two are raced, the others learned by `benchmarks.peer_learning`"""
