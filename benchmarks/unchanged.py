@@ -68,7 +68,7 @@ def differences(before: Path, now: Path) -> list[str]:
     left, right = (Checkpoints(folder).load("last", only={"agent"})[1]["agent"]["module"] for folder in (before, now))
     found = [f"weights {name}" for name in left.keys() & right.keys() if not torch.equal(left[name], right[name])]
     found += [f"weights {name} of one alone" for name in left.keys() ^ right.keys()]
-    means = [[(line["step"], line["mean"]) for line in lines(folder, "evaluations.jsonl")] for folder in (before, now)]
+    means = [[(line["step"], line["returns"]) for line in lines(folder, "evaluations.jsonl")] for folder in (before, now)]
     return found + (["evaluations"] if means[0] != means[1] or not means[0] else [])
 
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
     ("extend",),
     ("training", "report"),
-    ("collect",),
+    ("collect", "scaling"),
     ("session", "data"),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own
     ("tune",),  # its runs are jobs of a sweep
@@ -34,7 +34,8 @@ LAYERS = (
 )
 """Rooms, from left to right. Each imports those of the layers left of its own, and itself. `report` stands beside `training`, because it
 reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run.
-`data` reads what is collected."""
+`scaling` reads runs as `report` does, and `data` what is
+collected."""
 WINGS = ("learning", "running", "tools")
 """Folders of rooms in `deeprl/`. The others are rooms themselves."""
 BESIDE = {"agents": 9, "envs": 3}

@@ -19,6 +19,7 @@ COMMANDS = {
     "clean": "remove runs that failed before their first checkpoint, and very short ones; asks first",
     "eval": "evaluate a checkpoint on fresh environments",
     "report": "learning curves and final scores of runs as a page, figures and tables",
+    "scaling": "laws of batch size, rate, data and hours against the replay ratio, from the runs of a grid, and the next run",
     "record": "film episodes of the greedy policy: MP4 files under videos/",
     "export": "write the greedy policy as a torch.export program and as ONNX, checked against the agent",
     "pack": "the policy of a run in one file, to hand on: configuration, scores and weights, without code",

@@ -96,6 +96,7 @@ ELSEWHERE = {
     "running/collect/connection.py": {"mkdir", "open"},  # a token in the home of the user
     "tools/report/build.py": {"mkdir"},
     "tools/report/page.py": {"read_text"},  # its template
+    "tools/scaling/page.py": {"read_text"},  # the same
     "running/runs/archive.py": {"mkdir", "open", "read_bytes"},  # in a folder of its own that is new; an entry of an archive
     "running/runs/checkpoint.py": {"load_file", "mkdir"},  # of a file that was compared with its hash; under a name that was cleared
     "running/runs/checkpoints.py": {"mkdir"},  # after `_refuse_links`

@@ -35,7 +35,7 @@ TABLES: dict[str, Callable[[Results], Iterable[Row]]] = {
     "profiles.csv": Results.profiles,
     "improvement.csv": Results.improvements,
 }
-WRITTEN = {PAGE, *CURVES.values(), "intervals.png", *OPTIONAL, *TABLES}
+WRITTEN = frozenset({PAGE, *CURVES.values(), "intervals.png", *OPTIONAL, *TABLES})
 """Every file that a report may write or remove."""
 
 
@@ -83,18 +83,22 @@ def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names:
     return notes
 
 
-def claim(out: Path) -> None:
+def claim(out: Path, mark: bytes = MARK, written: frozenset[str] = WRITTEN) -> None:
     """
+    Args:
+        mark: in the first bytes of a page of ours.
+        written: every file that may be replaced where such a page is.
+
     Raises:
         ConfigError: `out` is a file, or holds no report but files with the names of one.
     """
     page = out / PAGE
     with contextlib.suppress(OSError), opened(page) as file:
-        if MARK in file.read(1000):
+        if mark in file.read(1000):
             return
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is no folder. Name another one.")
-    if taken := WRITTEN & {entry.name for entry in (out.iterdir() if out.exists() else ())}:
+    if taken := written & {entry.name for entry in (out.iterdir() if out.exists() else ())}:
         names = ", ".join(sorted(taken))
         raise ConfigError(f"--out {out} is no report of deeprl, but holds {names}, which would be lost. Name another folder.")
 
@@ -115,19 +119,23 @@ def table(rows: Iterable[Row]) -> bytes:
     return csv_bytes(list(found[0]), (list(row.values()) for row in found)) if found else b""
 
 
-def write(out: Path, files: dict[str, bytes]) -> None:
+def write(out: Path, files: dict[str, bytes], optional: set[str] = OPTIONAL, unfinished: bytes = UNFINISHED) -> None:
     """Write the files, the page last, and remove those of an earlier report that are not among them. A report that is killed leaves a page
     with the mark too, so that the same command may write it again.
+
+    Args:
+        optional: files that an earlier report may have had.
+        unfinished: the page until the real one is written.
 
     Raises:
         ConfigError: the folder cannot be written to.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in OPTIONAL - {*files}:
+        for name in optional - {*files}:
             (out / name).unlink(missing_ok=True)
         if not (out / PAGE).exists():
-            replace_file(out / PAGE, UNFINISHED)
+            replace_file(out / PAGE, unfinished)
         for name, content in files.items():
             replace_file(out / name, content)
     except OSError as error:

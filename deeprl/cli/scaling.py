@@ -1,0 +1,58 @@
+"""`deeprl scaling DIR...`: laws of batch size, learning rate, data and hours against the replay ratio, from the runs of a grid."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from deeprl.cli.report import NEEDS
+from deeprl.errors import ConfigError
+from deeprl.system.machine import extra, lacking
+from deeprl.system.terminal import print_result, say
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    text = "folders of runs that differ in replay.ratio, replay.batch_size, the learning rate and the seed: deeprl sweep makes them"
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help=text)
+    parser.add_argument("--rate", metavar="KEY", default="agent.optimizer.lr", help="key of the learning rate (default: %(default)s)")
+    text = "returns whose cost is asked (default: six between what all ratios reach)"
+    parser.add_argument("--returns", metavar="J[,J...]", type=numbers, help=text)
+    parser.add_argument("--hours", type=positive, metavar="H", help="budget of the run that is recommended (default: none)")
+    parser.add_argument("--parameters", type=positive, metavar="N", help="parameters of all networks, to tell operations too")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the page (default: scaling, in the current folder)")
+
+
+def run(options: argparse.Namespace) -> int:
+    if missing := lacking(NEEDS):
+        raise ConfigError(f"deeprl scaling needs {', '.join(missing)}: {extra('report')}")
+    from deeprl.tools.scaling.build import Asked, build
+
+    out = options.out or Path("scaling")
+    if options.out is None and out.is_symlink():  # the current folder may be a stranger's
+        raise ConfigError("scaling is a link, which is followed only if it is named: --out scaling")
+    command = shlex.join(["deeprl", *sys.argv[1:]])
+    asked = Asked(options.rate, options.returns, options.hours, options.parameters, command)
+    notes, words = build(options.folders, out, asked)
+    for note in notes:
+        say(f"note: {note}")
+    print_result(f"{out / 'index.html'}\nthe next run: {words or 'no law names one'}")
+    return 0
+
+
+def numbers(text: str) -> list[float]:
+    try:
+        return sorted({float(word) for word in text.split(",")})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it takes numbers with commas between them, not {text!r}") from None
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"it takes a number above 0, not {text!r}")
+    return value

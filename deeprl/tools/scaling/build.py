@@ -1,0 +1,129 @@
+"""From run folders to a page on scaling: index.html, laws.png, scaling.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from deeprl.errors import ConfigError
+from deeprl.system.files import JsonObject
+from deeprl.tools.report.build import PAGE, claim, write
+from deeprl.tools.report.runs import find, read_all
+from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, cells
+from deeprl.tools.scaling.fits import frontier, operations, reached
+from deeprl.tools.scaling.page import figure, of_budget, render
+from deeprl.tools.scaling.study import Study, study
+
+MARK = b'<meta name="generator" content="deeprl scaling">'
+FIGURE, NUMBERS = "laws.png", "scaling.json"
+UNFINISHED = b"<!doctype html>" + MARK + b"<p>This page was not finished. Its command makes it again.</p>"
+
+
+class Asked(NamedTuple):
+    """Words of the command."""
+
+    rate: str
+    """Key of the learning rate"""
+    returns: Sequence[float] | None
+    """Thresholds J; None: chosen between what all ratios reach"""
+    hours: float | None
+    """Budget of the next run; None: no limit"""
+    parameters: float | None
+    """Of all networks, for operations; None: they are not told"""
+    command: str
+
+
+def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], str | None]:
+    """Write the page on all runs in and below `folders` into the folder `out`.
+
+    Returns:
+        what a reader must know, a sentence each, and the words of the next run; None: no law names one.
+
+    Raises:
+        ConfigError: the runs are no grid; no run reaches a threshold; `out` holds something else.
+        RunFolderError: a folder cannot be read.
+    """
+    notes: list[str] = []
+    claim(out, MARK, frozenset({PAGE, FIGURE, NUMBERS}))
+    runs = read_all(find(folders, notes.append), notes.append)
+    if not runs:
+        raise ConfigError(f"no run was found: {'; '.join(notes)}")
+    table = cells(runs, asked.rate, notes.append)
+    try:
+        found = study(table, asked.returns)
+    except ValueError as error:
+        raise ConfigError(f"{error}: name lower ones with --returns.") from error
+    notes += found.notes
+    best = found.next_run(asked.hours)
+    words = spelled(best, asked.rate) if best else None
+    rows, image = cell_rows(table, found, asked.parameters), figure(found)
+    facts = {"task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "next": best, "words": words}
+    page = render(found, rows, {**facts, **asked._asdict()}, notes, image)
+    numbers = json.dumps(plain(numbers_of(found, rows, best, notes)), indent=1, allow_nan=False)
+    write(out, {FIGURE: image, NUMBERS: numbers.encode(), PAGE: page.encode()}, set(), UNFINISHED)
+    return notes, words
+
+
+def spelled(best: dict[str, float], rate: str) -> str:
+    """Settings as words of `deeprl train`."""
+    values = {
+        RATIO: f"{best['ratio']:.3g}",
+        BATCH: f"{best['batch_size']:.0f}",
+        rate: f"{best['rate']:.3g}",
+        "steps": f"{best['steps']:.0f}",
+    }
+    return " ".join(f"{key}={value}" for key, value in values.items())
+
+
+def cell_rows(table: Sequence[Cell], found: Study, parameters: float | None) -> list[JsonObject]:
+    """A row for each cell: the data to every return, and whether it is on the frontier of data and samples at the highest."""
+    thresholds = [level.threshold for level in found.levels]
+    data = np.array([[reached(each.steps, each.returns.mean(0), threshold) for threshold in thresholds] for each in table])
+    samples = data[:, -1] * [each.sigma * each.batch for each in table]
+    kept = ~np.isnan(data[:, -1])
+    front = np.zeros(len(table), bool)
+    front[kept] = frontier(data[kept, -1], samples[kept])
+    spent = operations(parameters or np.nan, 1.0, 1.0, samples)
+    return [
+        {
+            "sigma": each.sigma,
+            "batch": each.batch,
+            "rate": each.rate,
+            "seeds": len(each.returns),
+            "last": float(each.returns[:, -1].mean()),
+            "data": row.tolist(),
+            "operations": float(cost),
+            "frontier": bool(on),
+        }
+        for each, row, cost, on in zip(table, data, spent, front)
+    ]
+
+
+def numbers_of(found: Study, rows: list[JsonObject], best: dict[str, float] | None, notes: list[str]) -> JsonObject:
+    """All that the page says."""
+    growth = of_budget(found)
+    return {
+        "settings": {each.name: {**asdict(each), "law": each.law and each.law._asdict()} for each in (found.batch, found.rate)},
+        "levels": [{**asdict(each), "law": each.law and each.law._asdict()} for each in found.levels],
+        "pace": asdict(found.pace),
+        "best_ratio": growth and growth._asdict(),
+        "next": best,
+        "cells": rows,
+        "notes": notes,
+    }
+
+
+def plain(value: object) -> object:
+    """Arrays as lists, and null for what is not finite, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,227 @@
+"""From a table of cells to laws, their intervals, and the settings of the next run.
+
+What the paper leaves open is chosen so: best rates and batch sizes are averaged geometrically over the other axis and over bootstrap
+samples of the seeds; the data that a replay ratio needs are those of the cell nearest to the laws of (1) and (2), not the least of all
+cells, which would be the luckiest; cost is measured in hours of the machine that trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import scipy  # `scipy.optimize` is imported by its first use
+
+from deeprl.tools.scaling.cells import Cell
+from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, power_law, reached
+
+DRAWS = 100
+"""Bootstrap samples of the seeds, as in the paper"""
+THRESHOLDS = 6
+"""Returns for which laws are fitted, unless the command names some"""
+BEYOND = 4.0
+"""How far past the largest and the smallest ratio of the grid a law is asked"""
+MULTIPLE = 16
+"""Batch sizes that are proposed are multiples of it"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The best value of one setting at every ratio, and its law."""
+
+    name: str
+    sigma: np.ndarray
+    best: np.ndarray
+    law: PowerLaw | None
+    """None with fewer than two ratios"""
+    low: float
+    high: float
+    """2.5 and 97.5 % percentiles of the slope over bootstrap samples"""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a return J costs at every ratio."""
+
+    threshold: float
+    sigma: np.ndarray
+    data: np.ndarray
+    """Environment steps; NaN: never reached"""
+    batch: np.ndarray
+    """Batch size of the cell that is counted"""
+    law: DataLaw | None
+    left_out: float
+    """Relative error at the largest ratio of the law that is fitted without it; NaN with fewer than three"""
+
+
+@dataclass(frozen=True)
+class Study:
+    batch: Setting
+    rate: Setting
+    levels: list[Level]
+    pace: Pace
+    notes: list[str] = field(default_factory=list)
+
+    def cost(self, level: Level, sigma: np.ndarray) -> np.ndarray:
+        """Hours to the return of a level, as its laws predict."""
+        assert level.law is not None
+        return level.law(sigma) * self.pace(sigma, proposed(self.batch, sigma)) / 3600
+
+    def grid(self) -> np.ndarray:
+        """Ratios at which laws are asked"""
+        return np.geomspace(self.batch.sigma.min() / BEYOND, self.batch.sigma.max() * BEYOND, 400)
+
+    def best_ratio(self, level: Level) -> tuple[float, float]:
+        """The ratio that reaches the return of a level in the fewest hours, and these hours."""
+        return cheapest(self.grid(), self.cost(level, self.grid()))
+
+    def next_run(self, hours: float | None) -> dict[str, float] | None:
+        """Settings for the highest return that is reached within `hours`; None: without a limit. None if no law was fitted, or no return
+        is that cheap."""
+        for level in sorted(self.levels, key=lambda each: -each.threshold):
+            if level.law is None:
+                continue
+            sigma, cost = self.best_ratio(level)
+            if hours is None or cost <= hours:
+                found = {"return": level.threshold, "ratio": sigma, "hours": cost, "steps": float(level.law(sigma))}
+                return {**found, "batch_size": float(proposed(self.batch, sigma)), "rate": float(at(self.rate, sigma))}
+        return None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of an environment step: step + σ (update + sample · B)"""
+
+    step: float
+    update: float
+    sample: float
+
+    def __call__(self, sigma: np.ndarray | float, batch: np.ndarray | float) -> np.ndarray:
+        return self.step + np.asarray(sigma) * (self.update + self.sample * np.asarray(batch))
+
+
+def at(setting: Setting, sigma: np.ndarray | float) -> np.ndarray:
+    """The value of a setting at a ratio: of its law, or, without one, the only value that is known."""
+    return setting.law(sigma) if setting.law else np.full_like(np.asarray(sigma, float), setting.best[0])
+
+
+def proposed(batch: Setting, sigma: np.ndarray | float) -> np.ndarray:
+    """Batch sizes as one would type them: the nearest multiple of `MULTIPLE`, at least one."""
+    return np.maximum(np.round(at(batch, sigma) / MULTIPLE), 1) * MULTIPLE
+
+
+# ---- the study
+
+
+def study(table: Sequence[Cell], thresholds: Sequence[float] | None = None, draws: int = DRAWS, seed: int = 0) -> Study:
+    """
+    Args:
+        thresholds: returns J; None: `THRESHOLDS` between what all ratios reach.
+        draws, seed: of the bootstrap over seeds.
+
+    Raises:
+        ValueError: no cell reaches a threshold.
+    """
+    notes: list[str] = []
+    sigma = np.array(sorted({each.sigma for each in table}))
+    if len(sigma) < 3:
+        notes.append(f"the grid has {len(sigma)} replay ratios: laws of fewer than 3 say little")
+    asked = [float(each) for each in thresholds] if thresholds is not None else spread(table)
+    middle = float(np.median(asked))
+    rng = np.random.default_rng(seed)
+    samples = [[rng.integers(0, len(each.returns), len(each.returns)) for each in table] for _ in range(draws)]
+    data = np.array([[reached(each.steps, each.returns[rows].mean(0), middle) for each, rows in zip(table, chosen)] for chosen in samples])
+    if np.isnan(data).all():
+        raise ValueError(f"no cell reaches a return of {middle:g}")
+    batch, rate = (best(table, data, sigma, of, over, note=notes.append) for of, over in (("batch", "rate"), ("rate", "batch")))
+    levels = [level(table, threshold, sigma, batch, rate) for threshold in asked]
+    for each in levels:
+        if never := each.sigma[np.isnan(each.data)].tolist():
+            notes.append(f"a return of {each.threshold:g} is never reached at a ratio of {', '.join(f'{value:g}' for value in never)}")
+    found = Study(batch, rate, levels, pace(table), notes)
+    ends = found.grid()[[0, -1]]
+    if any(each.law is not None and found.best_ratio(each)[0] in ends for each in levels):
+        notes.append(f"the cheapest ratio is {BEYOND:g} times beyond the grid, where laws are no longer asked: train there first")
+    return found
+
+
+def spread(table: Sequence[Cell]) -> list[float]:
+    """Returns between the level at the first evaluation and the best that some cell of every ratio reaches: from 40 to 95 % of the way."""
+    top = min(
+        max(float(np.maximum.accumulate(each.returns.mean(0))[-1]) for each in table if each.sigma == sigma)
+        for sigma in {each.sigma for each in table}
+    )
+    low = float(np.median([each.returns.mean(0)[0] for each in table]))
+    return [float(low + share * (top - low)) for share in np.linspace(0.4, 0.95, THRESHOLDS)]
+
+
+def best(table: Sequence[Cell], data: np.ndarray, sigma: np.ndarray, of: str, over: str, note: Callable[[str], object]) -> Setting:
+    """The value of `of` with the least data, at every ratio and every value of `over`, averaged geometrically.
+
+    Args:
+        data: (draws, cells) steps to the threshold.
+    """
+    chosen = np.full((len(data), len(sigma)), np.nan)  # log of the mean over `over`
+    at_edge: list[str] = []
+    for column, ratio in enumerate(sigma):
+        places = [i for i, each in enumerate(table) if each.sigma == ratio]
+        rows = [[i for i in places if getattr(table[i], over) == other] for other in sorted({getattr(table[i], over) for i in places})]
+        values = [np.array([getattr(table[i], of) for i in row]) for row in rows]
+        winners = [winner(data[:, row], each) for row, each in zip(rows, values)]  # (draws,) of each value of `over`
+        logs = np.log(winners)
+        some = ~np.isnan(logs).all(0)
+        chosen[some, column] = np.nanmean(logs[:, some], axis=0)
+        edges = [np.isin(won, (each.min(), each.max()))[~np.isnan(won)] for won, each in zip(winners, values) if len(each) > 1]
+        share = float(np.mean(np.concatenate([*edges, [False]])))  # one more, so that it is a mean of something
+        if share > 0.5:
+            at_edge.append(f"{ratio:g}")
+    if at_edge:
+        note(f"the best {of} is mostly at an edge of the grid at a ratio of {', '.join(at_edge)}: it may lie outside")
+    known = ~np.isnan(chosen).all(0)
+    values = np.exp(np.nanmean(chosen[:, known], axis=0))
+    if known.sum() < 2:
+        return Setting(of, sigma[known], values, None, np.nan, np.nan)
+    slopes = [power_law(sigma[here], np.exp(row[here])).slope for row in chosen for here in [~np.isnan(row)] if here.sum() > 1]
+    low, high = np.percentile(slopes, [2.5, 97.5])
+    if low <= 0 <= high:
+        note(f"the slope of the best {of} lies between {low:.2f} and {high:.2f}: it may be 0")
+    return Setting(of, sigma[known], values, power_law(sigma[known], values), float(low), float(high))
+
+
+def winner(data: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(draws,): of values (n,) that with the least data (draws, n); NaN where none reaches the threshold."""
+    known = np.where(np.isnan(data), np.inf, data)
+    return np.where(np.isinf(known).all(1), np.nan, values[known.argmin(1)])
+
+
+def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: Setting, rate: Setting) -> Level:
+    chosen = [nearest([each for each in table if each.sigma == ratio], float(at(batch, ratio)), float(at(rate, ratio))) for ratio in sigma]
+    data = np.array([reached(each.steps, each.returns.mean(0), threshold) for each in chosen])
+    known = ~np.isnan(data) & (data > 0)
+    law = data_law(sigma[known], data[known]) if known.sum() > 1 else None
+    left_out = np.nan
+    if known.sum() > 2:
+        shorter = data_law(sigma[known][:-1], data[known][:-1])
+        left_out = float(shorter(sigma[known][-1]) / data[known][-1] - 1)
+    return Level(threshold, sigma, data, np.array([each.batch for each in chosen]), law, left_out)
+
+
+def nearest(table: Sequence[Cell], batch: float, rate: float) -> Cell:
+    """The cell whose batch size and rate differ least from two values, by the ratio."""
+    return min(table, key=partial(_distance, batch=batch, rate=rate))
+
+
+def _distance(cell: Cell, batch: float, rate: float) -> float:
+    return abs(np.log(cell.batch / batch)) + abs(np.log(cell.rate / rate))
+
+
+def pace(table: Sequence[Cell]) -> Pace:
+    """Least squares, with no part below 0, over runs whose speed is known."""
+    rows = [((1.0, each.sigma, each.sigma * each.batch), seconds) for each in table for seconds in each.pace if not np.isnan(seconds)]
+    if not rows:
+        return Pace(np.nan, np.nan, np.nan)
+    columns, seconds = np.array([row for row, _ in rows]), np.array([second for _, second in rows])
+    scale = columns.max(0)
+    return Pace(*(scipy.optimize.nnls(columns / scale, seconds)[0] / scale).tolist())

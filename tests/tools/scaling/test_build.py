@@ -1,0 +1,75 @@
+"""The page on scaling, of run folders that no training wrote."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deeprl.errors import ConfigError
+from deeprl.tools.scaling.build import Asked, build
+from tests.tools.report.folders import write_run
+
+
+def grid(folder, steps=30):
+    for sigma in (1, 2, 4):
+        for batch in (32, 64):
+            for lr in (0.001, 0.002):
+                tau = 4 + 12 / sigma + 2 * (batch == 32) + 2 * (lr == 0.002)
+                write_run(
+                    folder / f"{sigma}_{batch}_{lr}",
+                    (100 * (1 - np.exp(-np.arange(1, steps + 1) / tau))).tolist(),
+                    optimizer={"lr": lr},
+                    config={"replay": {"ratio": sigma, "batch_size": batch}},
+                    speed=100 / sigma,
+                )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    grid(folder)
+    return folder
+
+
+def asked(**changes):
+    return Asked("agent.optimizer.lr", [50.0, 70.0], None, 1e5, "deeprl scaling runs")._replace(**changes)
+
+
+def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
+    notes, words = build([runs], tmp_path / "out", asked())
+    facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
+    data = [round(-100 * (4 + 12 / sigma) * np.log(0.5)) for sigma in (1, 2, 4)]
+    assert facts["levels"][0]["data"] == pytest.approx(data, rel=0.01)
+    assert facts["settings"]["batch"]["best"] == pytest.approx([64, 64, 64])
+    assert facts["next"]["return"] == 70
+    assert words.startswith("replay.ratio=")
+    assert "replay.batch_size=64 agent.optimizer.lr=0.001 " in words
+    assert any("edge of the grid" in note for note in notes)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert words in page
+    assert "<script" not in page
+    build([runs], tmp_path / "out", asked(hours=1e-9))  # replaces its own page
+    assert json.loads((tmp_path / "out" / "scaling.json").read_text())["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rate": "agent.lr"}, "agent.lr: not every run has a number there"),
+        ({"returns": [1e6]}, "no cell reaches a return of 1e.06: name lower ones with --returns"),
+    ],
+)
+def test_wrong_words_are_told(runs, tmp_path, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        build([runs], tmp_path / "out", asked(**changes))
+
+
+def test_what_else_differs_is_named_and_no_other_page_is_replaced(runs, tmp_path):
+    grid(tmp_path / "runs")
+    write_run(tmp_path / "other", optimizer={"lr": 0.001}, config={"replay": {"ratio": 1, "batch_size": 64}}, seed=1, discount=0.5)
+    with pytest.raises(ConfigError, match=r"agent.discount differs between the runs \(0.5, None\)"):
+        build([tmp_path / "runs", tmp_path / "other"], tmp_path / "out", asked())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "index.html").write_text("my page")
+    with pytest.raises(ConfigError, match="which would be lost"):
+        build([runs], tmp_path / "mine", asked())
