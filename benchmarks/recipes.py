@@ -163,6 +163,12 @@ PPO_PENDULUM = (
     f"agent=ppo {AFTER} agent/rewards=scaled agent.surrogate.value_clip=null agent.surrogate.entropy_weight=0 agent.optimizer.lr=1e-3 "
     "env.num=32 replay.length=32 replay.epochs=10 replay.minibatches=4 discount=0.9"
 )
+OFF_PENDULUM = (  # scaled rewards and a small first entropy, because the actor's share of the values is small
+    "agent/rewards=scaled agent.chain.tau=0.02 agent.torso.hidden=[] agent.torso.head_hidden=[64] agent.actor_torso.hidden=[] "
+    "agent.actor_torso.head_hidden=[64] discount=0.9 env.num=4 replay.ratio=0.5 replay.length=4 replay.burn_in=2 replay.batch_size=64 "
+    "replay.learning_starts=1000 agent.optimizer.lr=2e-3 agent.actor_optimizer.lr=2e-3"
+)
+SAC_PENDULUM, TD3_PENDULUM = f"agent=sac agent.temperature.value=0.02 {OFF_PENDULUM}", f"agent=td3 {OFF_PENDULUM}"
 REMEMBERING = {  # each beside itself with agent/core=keep, which remembers nothing; the rule: docs/algorithms/r2d2.md
     "ppo_lstm": "experiment=ppo_lstm_positions",
     "ppo_keep": "experiment=ppo_lstm_positions agent/core=keep",
@@ -172,6 +178,10 @@ REMEMBERING = {  # each beside itself with agent/core=keep, which remembers noth
     "dqn_keep": f"agent=dqn agent/core=keep replay.batch_size=32 {SUMS}",
     "ppo_lstm_pendulum": f"{PPO_PENDULUM} agent/core=lstm agent.core.width=64 agent.core.init=orthogonal",
     "ppo_keep_pendulum": f"{PPO_PENDULUM} agent/core=keep",
+    "sac_lstm_pendulum": f"{SAC_PENDULUM} agent/core=lstm agent.core.width=64",
+    "sac_keep_pendulum": f"{SAC_PENDULUM} agent/core=keep",
+    "td3_lstm_pendulum": f"{TD3_PENDULUM} agent/core=lstm agent.core.width=64",
+    "td3_keep_pendulum": f"{TD3_PENDULUM} agent/core=keep",
 }
 PPO_OTHERS = (
     f"agent=ppo agent/core=lstm agent.core.width=64 {AFTER} env.num=16 replay.length=64 replay.epochs={{}} replay.minibatches=4 "
@@ -277,6 +287,11 @@ SETS = {
         ("classic/pendulum_positions",),
         "steps=220000 evaluation.every=20000 evaluation.final_episodes=100 checkpoint.every=20000",
         ("ppo_lstm_pendulum", "ppo_keep_pendulum"),
+    ),
+    "remember_pendulum_values": (
+        ("classic/pendulum_positions",),
+        "steps=18000 evaluation.every=3000 evaluation.final_episodes=100 checkpoint.every=3000",
+        ("sac_lstm_pendulum", "sac_keep_pendulum", "td3_lstm_pendulum", "td3_keep_pendulum"),
     ),
     "repeat": (
         ("gym/popgym-RepeatPreviousEasy-v0",),
