@@ -170,9 +170,9 @@ rollouts(
 )  # fmt: skip
 COLUMNS = f"{{path:deeprl.envs.classic.Columns,kwargs:{{visible:{POSITIONS}}}}}".replace(" ", "")
 rollouts(
-    "ppo_lstm_cheetah", "the same on HalfCheetah-v5 without its velocities, 8 x 64 ticks, 10 passes of 4 updates", 512 * 5, "SB3-CONTRIB",
-    f"{LSTM} env=gym env.id=HalfCheetah-v5 env.wrappers=[{COLUMNS}] replay.length=64 replay.epochs=10 replay.minibatches=4",
-    peer("sb3-contrib", 512 * 5, "cheetah"),
+    "ppo_lstm_cheetah", "the same on HalfCheetah-v5 without its velocities, 8 x 32 ticks, 10 passes of 4 updates", 256 * 5, "SB3-CONTRIB",
+    f"{LSTM} env=gym env.id=HalfCheetah-v5 env.wrappers=[{COLUMNS}] replay.length=32 replay.epochs=10 replay.minibatches=4",
+    peer("sb3-contrib", 256 * 5, "cheetah"),
 )  # fmt: skip
 rollouts(
     "ppo_cheetah", "PPO on HalfCheetah-v5, 2,048 ticks, 10 passes of 32 updates", 2048 * 3, "SBX",

@@ -33,7 +33,7 @@ TASKS = {
     "cartpole": Task("CartPole-v1", {"n_steps": 32, "batch_size": 256, "n_epochs": 20, "learning_rate": 2.5e-4, "ent_coef": 0.01}),
     "cheetah": Task(
         "HalfCheetah-v5",
-        {"n_steps": 64, "batch_size": 128, "n_epochs": 10, "learning_rate": 3e-4},
+        {"n_steps": 32, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4},
         wrappers=(("deeprl.envs.classic.Columns", {"visible": POSITIONS}),),
     ),
     "repeat": Task("popgym-RepeatPreviousEasy-v0", learned(8, 2e-3), envs=16, package="popgym"),
