@@ -8,6 +8,7 @@ from deeprl.choice import Choice, Part, counts, in_range, one_of
 from deeprl.envs.vector.backend import Game
 from deeprl.envs.vector.choice import EnvChoice
 from deeprl.envs.vector.spaces import Actions
+from deeprl.envs.vector.tensors import TensorChoice, TensorWorld
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent, Infer
 from deeprl.learning.backups.bellman import Max
@@ -78,4 +79,6 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     "Logger", "LoggerChoice",
     # An environment
     "EnvChoice", "Game", "Goals", "Actions",
+    # An environment of which all copies step as one operation on tensors
+    "TensorChoice", "TensorWorld",
 ]  # fmt: skip

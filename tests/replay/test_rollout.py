@@ -104,6 +104,14 @@ def learned_from(rollout: Rollout, prepare=lambda batch: {}, observe=lambda rows
     return rollout.updates(0, 1)
 
 
+@pytest.fixture(params=["listed", "sorted"])
+def shuffles(request, monkeypatch):
+    """Both ways to shuffle a pass: small ones in a list, large ones by sorting."""
+    if request.param == "sorted":
+        monkeypatch.setattr("deeprl.replay.rollout.LISTED", 0)
+
+
+@pytest.mark.usefixtures("shuffles")
 def test_every_pass_has_every_transition_once():
     rollout = filled(6, num=4, epochs=3, minibatches=8)
     assert rollout.batch_shape == (3,)
@@ -114,6 +122,7 @@ def test_every_pass_has_every_transition_once():
     assert passes[0] != passes[1] != passes[2]
 
 
+@pytest.mark.usefixtures("shuffles")
 def test_orders_are_equally_likely():
     """Three transitions one at a time: each of the six orders in a sixth of many passes, within five standard errors."""
     rollout, counts, number = filled(3, epochs=600, minibatches=3), {}, 600

@@ -38,7 +38,7 @@ class Setting:
     """None with fewer than two ratios"""
     low: float
     high: float
-    """2.5 and 97.5 % percentiles of the slope over bootstrap samples"""
+    """Interval of 95 % of the slope, over bootstrap samples"""
 
 
 @dataclass(frozen=True)
