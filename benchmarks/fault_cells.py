@@ -25,6 +25,7 @@ FAMILIES = {
     "own": ("env.num=2", "steps=4000", "replay.learning_starts=500", "replay.capacity=2500", "replay.ratio=0.25", "replay.batch_size=32"),
     "robotics": ("env.num=2", "steps=2000", "replay.learning_starts=300", "replay.capacity=1500", "replay.ratio=0.25",
         "replay.batch_size=32"),
+    "tensor": ("env.num=4", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25"),
     "lab": ("steps=3000",),
     "goals": ("env.num=2", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25", "replay.batch_size=32"),
 }  # fmt: skip
@@ -37,6 +38,7 @@ ROLLOUTS = {
     "atari": ("env.num=4", "steps=3200", "replay.length=16", "replay.epochs=1", "env.protocol.max_episode_steps=300"),
     "minigrid": ("env.num=4", "steps=6000", "replay.length=32"),
     "own": ("env.num=4", "steps=8000", "replay.length=32"),
+    "tensor": ("env.num=64", "steps=120000", "replay.length=32"),
 }
 """The same for agents that learn from rollouts, which refuse the sizes of a memory."""
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
@@ -281,4 +283,6 @@ CELLS = [
     Cell("sac", "classic/pendulum", "mixed", "async", ("replay.offline_steps=2000",), starts_from=PLAYER),
     Cell("dqn", "goals/bit_flip", "hindsight", "sync", ("env.bits=6",)),
     Cell("sac", "goals/reach", "hindsight", "async", ("replay.strategy=episode",)),
+    Cell("ppo", "tensor/cartpole", "rollout", "sync"),
+    Cell("dqn", "tensor/acrobot", "uniform", "sync"),
 ]

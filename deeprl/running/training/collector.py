@@ -26,7 +26,7 @@ class Collector:
     Args:
         agent: gives the noise of acting.
         act: gives actions, see `Learner.act`.
-        envs: the environment layer; it ends and restarts episodes itself.
+        envs: the environment layer, `deeprl.envs.vector.environments.Environments`; it ends and restarts episodes itself.
         append: where rows go, `Source.append`.
         seed: of the exploration noise.
         device: where the agent computes.
