@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_each_cell_has_a_name_of_its_own_and_stored_results_are_of_cells():
     names = [cell.name for cell in CELLS]
-    assert len(set(names)) == len(names) == 107
+    assert len(set(names)) == len(names) > 100
     for file in (ROOT / "benchmarks" / "results").glob("faults*.jsonl"):
         for line in file.read_text().splitlines():
             assert Cell.of(json.loads(line)).name in names
