@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "write the greedy policy as a torch.export program and as ONNX, checked against the agent",
     "pack": "the policy of a run in one file, to hand on: configuration, scores and weights, without code",
     "unpack": "a run folder of a packed policy",
+    "hub": "packed policies on the Hugging Face Hub: push RUN USER/NAME | pull USER/NAME",
     "replay-crash": "repeat the update that produced NaN or Inf",
     "data": "stored data to learn from: list | show DATA | convert RUN NAME, to a data set of Minari",
     "list": "print the slots, or the options of one: deeprl list agent/backup",
