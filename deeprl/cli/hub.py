@@ -128,5 +128,7 @@ def reached(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError) as error:  # its errors are OSErrors
+    except RunFolderError:
+        raise
+    except Exception as error:  # of the library, or of one of those with which it connects
         raise RunFolderError(f"{name} on the Hub: {described(error)}") from error

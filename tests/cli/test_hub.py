@@ -28,7 +28,7 @@ def hub(tmp_path, monkeypatch):
 
         def get_paths_info(self, name, paths, revision=None):
             if not (root / name).is_dir():
-                raise OSError(f"404: {name}")
+                raise LookupError(f"404: {name}")
             return [types.SimpleNamespace(size=(root / name / path).stat().st_size) for path in paths if (root / name / path).exists()]
 
     module = types.ModuleType("huggingface_hub")
