@@ -154,9 +154,9 @@ def assert_close32(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
     """A batch of random rows; sequences of four if the agent needs them."""
-    from deeprl.running.config.dry_run import made_up_batch
+    from deeprl.running.config.dry_run import SEQUENCED, made_up_batch
 
-    return made_up_batch(agent, spec, (4, size) if agent.needs & {"sequences", "state"} else (size,), seed=seed)
+    return made_up_batch(agent, spec, (4, size) if agent.needs & SEQUENCED else (size,), seed=seed)
 
 
 # ---- commands, in this process

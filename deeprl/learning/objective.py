@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from deeprl.learning.optim.flat import Flat, Groups, Optimizer
-from deeprl.types import Term
+from deeprl.types import Batch, Report, Term
 
 
 @dataclass
@@ -19,11 +19,14 @@ class Objective:
         loss: batch -> `Term`; a pure function of parameters and batch.
         parameters: trained by this loss. All others are constants for it.
         optimizer: holds the parameters in one flat tensor, or in one for each group.
+        step: an update of its own, in place of one gradient of the loss and the optimizer's rule: batch -> report, and () the norm of the
+            gradient. It is called without gradient mode, is never compiled, and raises `NotFinite` as `Watch` does.
     """
 
     loss: Callable[..., Term]
     parameters: Sequence[nn.Parameter]
     optimizer: Flat | Groups
+    step: Callable[[Batch], tuple[Report, Tensor]] | None = None
 
     @classmethod
     def of(

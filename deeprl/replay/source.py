@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,8 @@ class Source(Choice):
     """Keys that say when it is learned from; none, where it never is"""
     collects: ClassVar[bool] = True
     """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
+    cuts: ClassVar[bool] = False
+    """Whether it ends episodes, see `cut`, which environments of this process alone can, and learns of one policy's alone"""
     relabels: ClassVar[bool] = False
     """Whether it is built with the environment's `goals` too, see `deeprl.types.Goals`"""
     offline_steps = 0
@@ -135,6 +138,14 @@ class Source(Choice):
     def append(self, rows: Rows) -> None:
         """Take one step of M environments."""
         self.observe(rows)
+
+    def cut(self, ended: np.ndarray) -> list[int]:
+        """Environments whose episode ends with this step because the source has planned so. Asked before `append`, if it `cuts`.
+
+        Args:
+            ended: (M,) bool, where it ended by itself.
+        """
+        return []
 
     def truncate_episode(self, environment: int) -> None:
         """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""

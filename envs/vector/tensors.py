@@ -201,6 +201,8 @@ class Copies:
 
     conversion = None
 
+    one_by_one = True
+
     def __init__(self, envs: TensorEnvironments):
         self.envs, self.limit = envs, envs.world.limit
 

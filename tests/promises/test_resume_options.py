@@ -74,6 +74,13 @@ CORES = {
 }  # fmt: skip
 
 
+EPISODES = (
+    "agent=harpg", "env=classic/cartpole", "agent.torso.hidden=[8]", "agent.ascent.baseline=others", "replay.episodes=3",
+    "replay.horizon=9", "agent/normalize=running", *(word for word in SMALL if not word.startswith("replay")),
+)  # fmt: skip
+"""Two environments in mid-episode, one of which waits; a policy that collects beside the one that is learned"""
+
+
 def rows(table: list) -> list:
     """As parameters; few rows have every option."""
     few = covering({place: frozenset(enumerate(row)) for place, row in enumerate(table)})
@@ -110,3 +117,7 @@ def test_continuous_agents(row, tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", CORES.values(), ids=CORES)
 def test_states_of_a_core(words, tmp_path, monkeypatch):
     interrupted(words, tmp_path, monkeypatch)
+
+
+def test_whole_episodes_and_a_policy_that_collects(tmp_path, monkeypatch):
+    interrupted(EPISODES, tmp_path, monkeypatch)

@@ -193,6 +193,7 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
         remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
         remedy = "Choose replay=recurrent." if "state" in agent.needs else remedy
         remedy = "Choose replay=rollout." if "rollout" in agent.needs else remedy
+        remedy = "Choose replay=trajectories." if "trajectories" in agent.needs else remedy
         remedy = "Choose replay=none." if "stream" in agent.needs else remedy
         raise ConfigError(f"{refused[-1]} {remedy}")
 

@@ -28,6 +28,7 @@ WORDS = {
     "behavior_probability": "the probability with which each action was taken",
     "successor": "the observation one step later",
     "rollout": "whole rollouts of the present policy",
+    "trajectories": "whole episodes of one policy",
     "state": "sequences that start with a state of the core, because it remembers what came before",
     "stream": "no replay, because it plans from statistics of its own and makes no updates",
     "terminated": "whether the first step of a transition terminated",

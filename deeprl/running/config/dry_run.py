@@ -16,6 +16,8 @@ from deeprl.replay.rollout import Rollout
 from deeprl.running.config.stateless import known
 from deeprl.types import Batch, Rows, Spec
 
+SEQUENCED = {"sequences", "state", "trajectories"}
+"""Needs of agents whose batches have an axis of time"""
 LATE = 10**12
 """An environment step after every warm-up and schedule, so that the policy acts instead of a warm-up."""
 
@@ -49,6 +51,7 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     ones, true = torch.ones(size), torch.ones(size, dtype=torch.bool)
     every_other = torch.arange(raw.numel()).reshape(size) % 2 == 0
     offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": every_other}
+    offered["planned"] = true
     offered["state"] = torch.zeros(size[-1], agent.state_size)
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))
@@ -94,7 +97,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     Raises:
         ConfigError: a loss fails or is not one finite number, or the agent cannot act.
     """
-    size = (2, 3) if sequences or agent.needs & {"sequences", "state"} else (3,)
+    size = (2, 3) if sequences or agent.needs & SEQUENCED else (3,)
     for name in agent.objectives:
         try:
             batch = made_up_batch(agent, spec, size, device)

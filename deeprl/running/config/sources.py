@@ -80,7 +80,7 @@ def check_source(config: Config, user: set[str]) -> None:
     replay, paced, rollout = config["replay"], source_class(config).paced_by, chunk(config)
     if not paced and "stream" not in getattr(resolve(config["agent"]["_target_"], "agent", None), "needs", ()):
         raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
-    if (not paced or rollout is not None) and "runtime.lag" in user:
+    if (not paced or rollout is not None or source_class(config).cuts) and "runtime.lag" in user:
         raise ConfigError("runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out.")
     if rollout is None:
         return

@@ -105,7 +105,13 @@ def assemble(
     else:
         envs = env.make(config["seed"], first=ranks.rank * config["env"]["num"])
         envs.replay_actions = config["checkpoint"]["replay_actions"]
-        collector = Collector(agent, learner.act, watched(envs), source.append, config["seed"], config["device"])
+        if source.cuts and not envs.backend.one_by_one:
+            raise ConfigError(
+                f"replay={config['names']['replay']} ends episodes, and {env.name} resets all environments together: "
+                "choose env.vector=sync."
+            )
+        cut = source.cut if source.cuts else None
+        collector = Collector(agent, learner.act, watched(envs), source.append, config["seed"], config["device"], cut)
     return Trainer(config, learner, collector, source, env.make_evaluation, folder, checkpoints, ranks)
 
 

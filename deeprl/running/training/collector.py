@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ SMALL_OBSERVATIONS = 1000
 BLOCK = 512
 """Ticks whose random numbers are drawn at once. Another value gives other numbers."""
 
+Cut = Callable[[np.ndarray], list[int]]
+"""(M,) bool, where episodes ended -> environments whose episodes end now"""
+
 
 class Collector:
     """Collection of data: acting, environment steps, statistics of episodes.
@@ -30,10 +33,11 @@ class Collector:
         append: where rows go, `Source.append`.
         seed: of the exploration noise.
         device: where the agent computes.
+        cut: `Source.cut` of a source that ends episodes.
     """
 
-    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu"):
-        self.agent, self.act, self.envs, self.append = agent, act, envs, append
+    def __init__(self, agent: Agent, act, envs, append, seed: int, device: str = "cpu", cut: Cut | None = None):
+        self.agent, self.act, self.envs, self.append, self.cut = agent, act, envs, append, cut
         self.stage = None if torch.device(device).type == "cpu" else Staging(torch.device(device))
         part = f"act {envs.first}" if envs.first else "act"  # each of several collectors has noise of its own
         self.noise = NoiseStream(seed, "explore", part, lambda ticks, g: agent.act_noise((ticks, envs.num), g), BLOCK)
@@ -82,6 +86,8 @@ class Collector:
         assert self.obs is not None
         action = acted.action.numpy()
         after = self.envs.step(action)
+        if self.cut is not None and (which := self.cut(after.ended)):
+            after = self.envs.truncate_episodes(after, which)
         known, probability = self._probability
         if acted.probability is not known:
             probability = acted.probability.numpy()

@@ -127,6 +127,10 @@ def refuse(config: Config, agent: Agent, ranks: Ranks) -> None:
         return
     if not agent.objectives:
         raise ConfigError(f"learner=distributed needs gradients, and agent={config['names']['agent']} plans without: leave torchrun out.")
+    if any(objective.step is not None for objective in agent.objectives.values()):
+        raise ConfigError(
+            f"learner=distributed averages gradients, and agent={config['names']['agent']} makes steps of its own: leave torchrun out."
+        )
     if config["accelerate"]["mode"] == "compiled" and str(config["device"]).startswith("cuda"):
         raise ConfigError("accelerate=compiled is for one GPU: use accelerate=reference with learner=distributed.")
     for part in (getattr(observe, "__self__", agent) for observe in agent.observers):

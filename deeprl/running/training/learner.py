@@ -97,6 +97,9 @@ class Learner:
     def update_objective(self, name: str, batch: Sample) -> tuple[Report, Tensor]:
         """Loss, gradient and optimizer of one objective. Returns its `Report`, and () the norm of its gradient before
         clipping, which is in `optimizer.step` (`deeprl/learning/optim/`: `FlatAdam.step`, `Flat.clipped`)."""
+        own = self.agent.objectives[name].step
+        if own is not None:
+            return own(self.to_batch(batch))
         gradients, report = gradient(self.agent, name, self.to_batch(batch))
         count = len(gradients)
         # over the ranks; a mean is finite if and only if the numbers of all ranks are
@@ -146,7 +149,8 @@ class CompiledLearner(Learner):
         return self.to_batch(drawn) if self.broken else drawn
 
     def update_objective(self, name: str, batch: Sample) -> tuple[Report, Tensor]:
-        found = None if self.broken else self.compiled_for(name, batch)
+        plain = self.broken or self.agent.objectives[name].step is not None
+        found = None if plain else self.compiled_for(name, batch)
         if found is None:  # nothing compiled: a draw becomes a batch, and a batch stays as it is
             return super().update_objective(name, batch)
         compiled, leaves = found

@@ -1,0 +1,183 @@
+"""Policy optimisation via importance sampling (POIS; Metelli, Papini, Faccio, Restelli, 2018), for whole episodes of any planned lengths
+(Poiani, Metelli, Restelli, 2023).
+
+A batch of N episodes of θ₀ is optimised over off-line, from θ₀, by a lower bound of the new policy's return:
+
+    trajectory   (1/N) Σ_i w_i G_i − √((1−δ)/δ) √(d̂₂/N) max_i |G_i|          w_i = Π_t π_θ/π_θ₀,  d̂₂ = (1/N) Σ_i Π_t d₂(π_θ ‖ π_θ₀)
+    decision     Σ_t (γ^t/m_t) Σ_{i: h_i > t} w_{i,t} r_{i,t} − Σ_t γ^t r_max √((1−δ)/δ · d̂₂^(t)/m_t)        w_{i,t}, d̂₂^(t): l ≤ t
+    θ ← θ + ε g/‖g‖²,  ε by `parabolic_search`; until ‖g‖ or the gain is small, at most `steps` times
+
+ln d₂ of Gaussians is (μ−μ₀)²/v + ln(σ₀²/(σ√v)), v = 2σ₀² − σ², infinite where v ≤ 0; of categories ln Σ π²/π₀. The natural gradient takes
+F⁻¹g/(gᵀF⁻¹g) in place of g/‖g‖². The weights `decision` are ours for planned lengths; the paper's are not known to us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from deeprl.agents.reinforce import Ascent, Episodes, finite
+from deeprl.choice import Choice, counts, in_range, one_of
+from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
+from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector, flat_gradient, parabolic_search
+from deeprl.learning.optim.own import OwnSteps
+
+
+def gaussian_log_d2(mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor) -> Tensor:
+    """ln d₂ of independent Gaussians, (*B,), of means (*B, D) and log σ (D,)."""
+    v = 2.0 * (2.0 * old_log_std).exp() - (2.0 * log_std).exp()
+    inside = v > 0
+    safe = torch.where(inside, v, 1.0)
+    found = (mean - old_mean).square() / safe + 2.0 * old_log_std - log_std - 0.5 * safe.log()
+    return torch.where(inside, found, torch.inf).sum(-1)
+
+
+def categorical_log_d2(logits: Tensor, old_logits: Tensor) -> Tensor:
+    """ln Σ π²/π₀, (*B,), of logits (*B, A)."""
+    return (2.0 * logits.log_softmax(-1) - old_logits.log_softmax(-1)).nan_to_num(neginf=-torch.inf).logsumexp(-1)
+
+
+@dataclass(frozen=True)
+class Steepest(Choice):
+    """The gradient itself."""
+
+    def __call__(self, gradient: Tensor, episodes: Episodes, policy: Policy, optimizer: OwnSteps) -> Tensor:
+        """(P,) -> (P,)"""
+        return gradient
+
+
+@dataclass(frozen=True)
+class Natural(Steepest):
+    """F⁻¹g, by conjugate gradient.
+
+    Args:
+        damping: added to the diagonal of F.
+        iterations: at most.
+    """
+
+    damping: float = 1e-3
+    iterations: int = 10
+
+    def __post_init__(self):
+        in_range(self, damping=(0, None))
+        counts(self, iterations=1)
+
+    def __call__(self, gradient: Tensor, episodes: Episodes, policy: Policy, optimizer: OwnSteps) -> Tensor:
+        with optimizer.differentiated():
+            log_prob = episodes.log_prob(policy)[episodes.batch.valid].float()
+            product = partial(fisher_vector, log_prob, optimizer.parameters)
+            return conjugate_gradient(lambda u: product(u) + self.damping * u, gradient, self.iterations).detach()
+
+
+class POIS(Ascent):
+    """
+    Args:
+        delta: δ; the larger, the further a batch is trusted.
+        weights: "trajectory" or "decision".
+        center: "trajectory" alone: returns without their mean over the batch.
+        steps: off-line steps of a batch, at most.
+        trials: of a line search, at most.
+        least: norm of the gradient, or gain, below which the batch is left.
+        direction: of a step.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        optimizer: OwnSteps,
+        seed: int,
+        delta: float = 0.4,
+        weights: str = "trajectory",
+        center: bool = True,
+        steps: int = 10,
+        trials: int = 30,
+        least: float = 1e-4,
+        direction: Steepest = Steepest(),
+    ):
+        super().__init__(policy=policy, optimizer=optimizer, seed=seed)
+        self.delta, self.weights, self.center, self.direction = delta, weights, center, direction
+        self.steps, self.trials, self.least = steps, trials, least
+        in_range(self, delta=(1e-6, 1), least=(0, None))
+        one_of(self, weights=("trajectory", "decision"), center=(True, False))
+        counts(self, steps=1, trials=1)
+        if type(self.policy) not in (GaussianPolicy, CategoricalPolicy):
+            raise ValueError(f"policy {type(self.policy).__name__} has no closed form of d₂: choose another agent/policy")
+
+    def log_d2(self, outputs: Tensor, old: Tensor, old_log_std: Tensor | None) -> Tensor:
+        """ln d₂(π_θ ‖ π_θ₀) in each state, (T, N) float64."""
+        log_std = self.log_std
+        if log_std is None or old_log_std is None:
+            return categorical_log_d2(outputs.double(), old.double())
+        return gaussian_log_d2(outputs.double(), log_std.double(), old.double(), old_log_std.double())
+
+    @property
+    def log_std(self) -> Tensor | None:
+        """log σ of a Gaussian, (D,)."""
+        return self.policy.log_std if isinstance(self.policy, GaussianPolicy) else None
+
+    def bound(self, episodes: Episodes, old: Tensor, old_log: Tensor, old_log_std: Tensor | None) -> Tensor:
+        """(), for the present parameters.
+
+        Args:
+            old, old_log, old_log_std: outputs (T, N, …), log π (T, N) and, of a Gaussian, log σ (D,) of θ₀.
+        """
+        outputs, valid = episodes.outputs(self.policy), episodes.batch.valid
+        ratio = episodes.log_prob(self.policy, outputs) - old_log
+        divergence = torch.where(valid, self.log_d2(outputs, old, old_log_std), 0.0)
+        trust, reward = ((1.0 - self.delta) / self.delta) ** 0.5, episodes.discounted
+        if self.weights == "trajectory":
+            returns = (reward / episodes.counts).sum(0) * reward.shape[1]  # equal lengths: G_i
+            returns = returns - returns.mean() if self.center else returns
+            spread = (divergence.sum(0).exp().mean() / reward.shape[1]).sqrt()
+            return (ratio.sum(0).exp() * returns).mean() - trust * spread * returns.abs().max()
+        planned, count = episodes.batch.extra["planned"], episodes.counts
+        mean = (torch.where(planned, ratio.cumsum(0).exp() * reward, 0.0) / count).sum()
+        spread = ((torch.where(planned, divergence.cumsum(0).exp(), 0.0) / count).sum(1) / count[:, 0]).sqrt()
+        largest = torch.where(valid, episodes.batch.reward, 0.0).abs().max()
+        return mean - trust * largest * (episodes.discount_powers * spread).sum()
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        return -self.bound(episodes, *self.behaved(episodes)).float()
+
+    def behaved(self, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `bound` takes of the present parameters as θ₀."""
+        with torch.no_grad():
+            outputs = episodes.outputs(self.policy)
+            log_std = self.log_std
+            return outputs, episodes.log_prob(self.policy, outputs), None if log_std is None else log_std.clone()
+
+    def step(self, episodes: Episodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
+        old, norms, gains, lengths = self.behaved(episodes), [], [], 0.0
+        for _ in range(self.steps):
+            with self.optimizer.differentiated():
+                bound = self.bound(episodes, *old)
+                gradient = finite(flat_gradient(bound, self.optimizer.parameters))
+            norms.append(torch.linalg.vector_norm(gradient))
+            if norms[-1] < self.least:
+                break
+            move = self.direction(gradient, episodes, self.policy, self.optimizer)
+            length, gain = self.search_(move / (gradient @ move), lambda: self.bound(episodes, *old), float(bound.detach()))
+            gains.append(gain)
+            lengths += length
+            if gains[-1] < self.least:
+                break
+        self.optimizer.length.fill_(lengths)
+        return {"train/bound_gain": torch.tensor(sum(gains)), "train/offline_steps": torch.tensor(float(len(gains)))}, norms[0]
+
+    def search_(self, move: Tensor, bound: Callable[[], Tensor], before: float) -> tuple[float, float]:
+        """Go along `move` (P,), which gains its length to first order. Returns how far, and the gain."""
+        start = self.optimizer.flat.clone()
+
+        def gain(length: float) -> float:
+            self.optimizer.move_(start + length * move, length)
+            with torch.no_grad():
+                return float(bound()) - before
+
+        length, found = parabolic_search(gain, self.trials, self.least)
+        self.optimizer.move_(start + length * move, length)
+        return length, found

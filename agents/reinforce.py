@@ -1,0 +1,215 @@
+"""The agent that learns a policy from whole episodes: no value, no bootstrap. REINFORCE, POIS and HARPG are choices of its ascent.
+
+    J ≈ Σ_t (γ^t / m_t) Σ_{i: h_i > t} r_{i,t}                       m_t episodes are planned to be longer than t
+    Φ = Σ_i Σ_{t < h_i} G_{i,t} log π(a_{i,t}|s_{i,t}),              G_{i,t} = Σ_{l ≥ t} (γ^l / m_l) r_{i,l}, held fixed
+    REINFORCE   θ ← θ + lr ∇Φ                                        (Williams, 1992); with equal lengths m_t = N
+
+An episode that ends by itself earns nothing behind its end, and counts in m_t there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import Part, in_range, one_of
+from deeprl.errors import NotFinite
+from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.policies import Policy, PolicyChoice
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.objective import Objective
+from deeprl.learning.optim.directions import flat_gradient
+from deeprl.learning.optim.own import OwnSteps
+from deeprl.learning.policy_gradient import PolicyAgent, only
+from deeprl.learning.transforms.masks import divided_batch, without_mask
+from deeprl.types import Batch, NetworkNoise, Report, Spec, Term
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A batch of whole episodes as an ascent reads it; axes (T, N), step and episode.
+
+    Args:
+        batch: of `deeprl.replay.trajectories`, with normalised observations, and the mask of valid actions in `extra`.
+    """
+
+    batch: Batch
+
+    def outputs(self, policy: Policy) -> Tensor:
+        """Parameters of a policy, (T, N, outputs)."""
+        return only(policy.outputs(self.batch.obs), self.batch.extra.get("valid"))
+
+    def log_prob(self, policy: Policy, outputs: Tensor | None = None) -> Tensor:
+        """log π(a|s), (T, N) float64, 0 behind an end: a sum over a long episode would lose digits of float32."""
+        outputs = self.outputs(policy) if outputs is None else outputs
+        return torch.where(self.batch.valid, policy.log_prob(outputs, self.batch.action).double(), 0.0)
+
+    @property
+    def discount_powers(self) -> Tensor:
+        """γ^t of the longest episode, (T,)."""
+        ones = torch.ones_like(self.batch.discount[:1])
+        return torch.cat([ones, self.batch.discount[:-1]]).double().cumprod(0).amax(1)
+
+    @property
+    def discounted(self) -> Tensor:
+        """γ^t r_t, (T, N)."""
+        return self.discount_powers[:, None] * self.batch.reward
+
+    @property
+    def counts(self) -> Tensor:
+        """m_t, (T, 1)."""
+        return self.batch.extra["planned"].sum(1, keepdim=True).double()
+
+    def returns(self, baseline: str = "none") -> Tensor:
+        """G_{i,t}, (T, N).
+
+        Args:
+            baseline: what is taken from it: "none", or the mean of the "others" that are as long, which leaves the mean gradient.
+        """
+        found = (self.discounted / self.counts).flip(0).cumsum(0).flip(0)
+        if baseline == "none":
+            return found
+        valid = self.batch.valid
+        others = (valid.sum(1, keepdim=True) - 1).clamp(min=1)
+        total = torch.where(valid, found, 0.0).sum(1, keepdim=True)
+        return torch.where(valid.sum(1, keepdim=True) > 1, found - (total - found) / others, found)
+
+
+class Ascent(Part):
+    """How a policy moves on its episodes: the plain gradient. Another rule overrides `step`, and `behaviour` if it collects with another
+    policy than the one that is learned; what it remembers are buffers.
+
+    Args:
+        policy: that is learned.
+        optimizer: its flat parameters.
+        seed: of the run.
+        lr: learning rate.
+        baseline: see `Episodes.returns`.
+    """
+
+    policy: Policy
+    optimizer: OwnSteps
+
+    def __init__(self, *, policy: Policy, optimizer: OwnSteps, seed: int, lr: float = 1e-2, baseline: str = "none"):
+        super().__init__()
+        self.seed, self.lr, self.baseline = seed, lr, baseline
+        in_range(self, lr=(0, None))
+        one_of(self, baseline=("none", "others"))
+        self.__dict__.update(policy=policy, optimizer=optimizer)  # the agent's, so no module of this part
+
+    @property
+    def behaviour(self) -> Policy:
+        """The policy that collects the next episodes."""
+        return self.policy
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        """See `deeprl.learning.agent.Agent.copies`, by names in this part."""
+        return {}
+
+    def phi(self, episodes: Episodes) -> Tensor:
+        """Φ of each episode, (N,)."""
+        return (episodes.returns(self.baseline) * episodes.log_prob(self.policy)).sum(0)
+
+    def gradient(self, episodes: Episodes) -> Tensor:
+        """∇Φ, (P,)"""
+        with self.optimizer.differentiated():
+            return finite(flat_gradient(self.phi(episodes).sum(), self.optimizer.parameters))
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """(), what a step lessens."""
+        return -self.phi(episodes).sum().float()
+
+    def step(self, episodes: Episodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
+        """Move the policy.
+
+        Args:
+            update: its number, counted from 1.
+
+        Returns:
+            Metrics, and () the norm of the gradient.
+        """
+        gradient = self.gradient(episodes)
+        self.optimizer.move_(self.optimizer.flat + self.lr * gradient, self.lr)
+        return {}, torch.linalg.vector_norm(gradient)
+
+
+def finite(gradient: Tensor) -> Tensor:
+    """
+    Raises:
+        NotFinite: it is not.
+    """
+    norm = float(torch.linalg.vector_norm(gradient))
+    if not norm < float("inf"):
+        raise NotFinite(f"the norm of its gradient is {norm}")
+    return gradient
+
+
+class TrajectoryPolicy(PolicyAgent):
+    """Agent for discrete or continuous actions: a policy, and a rule by which it moves.
+
+    Args:
+        spec, seed: spaces of the environment; seed of the initial weights.
+        torso: choice of the policy's features.
+        policy: choice that builds the policy.
+        ascent: the rule.
+        rewards, normalize: as in `ValueAgent`.
+
+    Raises:
+        ValueError: a value is out of range, or the torso has running averages.
+    """
+
+    needs = frozenset({"trajectories", "planned"})
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        torso: TorsoChoice,
+        policy: PolicyChoice,
+        ascent: Callable[..., Ascent],
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+    ):
+        torso = torso.resolve(without_mask(spec))
+        super().__init__(spec, torso, policy, rewards, normalize)
+        initialise(self.policy, seed, "policy")
+        weight_normalise(self.policy, torso.weight_norm)
+        parameters = list(self.policy.parameters())
+        optimizer = OwnSteps(parameters)
+        self.ascent = ascent(policy=self.policy, optimizer=optimizer, seed=seed)
+        self.objectives = {"policy": Objective(self.loss, parameters, optimizer, self.ascended)}
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        return {f"ascent.{name}": renew for name, renew in self.ascent.copies().items()}
+
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Tensor:
+        obs, valid = self.seen(obs)
+        policy = self.ascent.behaviour
+        return policy.sampled(only(policy.outputs(obs), valid), noise.layers["action"])
+
+    def episodes(self, batch: Batch) -> Episodes:
+        if self.spec.masked:
+            batch = divided_batch(batch, self.spec.num_actions)
+        return Episodes(batch._replace(obs=self.normalize(batch.obs)))
+
+    def loss(self, batch: Batch) -> Term:
+        """What a step lessens; the error is |r|."""
+        return Term(self.ascent.loss(self.episodes(batch)), error=batch.reward.abs())
+
+    def ascended(self, batch: Batch) -> tuple[Report, Tensor]:
+        """One step of the ascent."""
+        episodes = self.episodes(batch)
+        with torch.no_grad():
+            found = {
+                "train/discounted_return": (episodes.discounted / episodes.counts).sum(),
+                "train/entropy": self.policy.entropy(episodes.outputs(self.policy))[batch.valid],
+                "train/episode_length": batch.valid.sum(0).float(),
+            }
+        metrics, norm = self.ascent.step(episodes, self.updates)
+        found |= metrics
+        return Report(batch.reward.abs(), {name: value.detach().float() for name, value in found.items()}), norm.float()

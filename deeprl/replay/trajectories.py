@@ -1,0 +1,222 @@
+"""Whole trajectories: N episodes of one policy, each from its start to its end or its planned length, learned from once, then dropped.
+
+An episode has a number i, in the order in which episodes start, and its steps t = 0, 1, …; a batch has the axes (T, N), step and episode.
+With M environments the next number goes to the environment whose episode ends first, so that which episodes are taken does not depend on
+how long they are; one that ends when all numbers are given waits, and its steps until then are dropped. Once the last of the N is complete
+all environments start anew. A planned end is none of the environment's: nothing is bootstrapped from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.choice import counts, in_range
+from deeprl.replay.ring import require_actions
+from deeprl.replay.source import Settings, Source, rows_and_memory
+from deeprl.types import Batch, Rows, Spec, State
+
+KEPT = tuple(name for name in Rows._fields)
+"""Columns of a checkpoint"""
+
+
+class Trajectories(Source):
+    """Storage of the episodes of one policy. Statistics of their rows are merged behind the update, because they must not change before.
+
+    Args:
+        episodes: N, of an update.
+        horizon: T, steps after which an episode ends.
+        spec, num, discount, rewards, needs, batch_device: as in `Replay`.
+
+    Raises:
+        ValueError: a value is out of range, or there are more environments than episodes.
+    """
+
+    offers = frozenset({"trajectories", "planned", "drawn", "successor", "behavior_probability", "terminated"})
+    paced_by = ("replay.episodes", "replay.horizon")
+    cuts = True
+
+    def __init__(
+        self,
+        *,
+        episodes: int = 10,
+        horizon: int = 500,
+        spec: Spec,
+        num: int,
+        discount: float,
+        rewards: Callable[[Tensor], Tensor] = lambda raw: raw,
+        needs: frozenset[str] = frozenset(),
+        batch_device: str | torch.device = "cpu",
+    ):
+        self.episodes, self.horizon, self.num = episodes, horizon, num
+        counts(self, episodes=1, horizon=1, num=1)
+        self.spec, self.discount, self.rewards, self.extras, self.device = spec, discount, rewards, needs, torch.device(batch_device)
+        in_range(self, discount=(0, 1))
+        self.lengths = self.plan()
+        if num > len(self.lengths):
+            raise ValueError(f"episodes must be at least the {num} environments, not {len(self.lengths)}: change it or env.num")
+        self.capacity = int(self.lengths.sum())
+        self.batch_size = len(self.lengths)
+        self.bytes = self.capacity * (2 * int(np.prod(spec.obs_shape)) * spec.obs_dtype.itemsize + 4 * max(spec.action_dim, 2) + 26)
+        self.afresh = False
+        """Whether the running episodes are of before a restart, and end with the next step"""
+        self.last: tuple[Tensor, Tensor] = torch.zeros(0), torch.zeros((0, *spec.obs_shape), dtype=spec.obs_dtype)
+        self._begin()
+
+    def plan(self) -> np.ndarray:
+        """Planned lengths h_i (N,) of the episodes, in their order."""
+        return np.full(self.episodes, self.horizon)
+
+    @classmethod
+    def planned(cls, settings: Settings, steps: int, num: int) -> int:
+        """At least; an episode may end by itself."""
+        return cls.at_least(steps, settings["episodes"], settings["episodes"] * settings["horizon"])
+
+    @staticmethod
+    def at_least(steps: int, least: int, most: int) -> int:
+        """Updates of so many steps, each after `least` to `most` of them; 0 only if none is possible."""
+        return steps // most or int(steps >= least)
+
+    def room(self) -> str:
+        return rows_and_memory(self.capacity, self.bytes)
+
+    def _begin(self) -> None:
+        """Number the first M episodes, of which nothing is collected."""
+        self.ticks: list[Rows] = []
+        self.places: list[np.ndarray] = []
+        """Of each tick (2, M): step t and number i of each environment, -1 where it waits"""
+        self.running = np.arange(self.num)
+        """(M,) number of the running episode, -1: none that is learned from"""
+        self.elapsed = np.zeros(self.num, np.int64)
+        self.started = self.num
+
+    # Collecting
+
+    def cut(self, ended: np.ndarray) -> list[int]:
+        if self.afresh:
+            return np.flatnonzero(~ended).tolist()
+        reached = (self.running >= 0) & (self.elapsed + 1 >= self.lengths[self.running])
+        goes_on = (self.running >= 0) & ~ended & ~reached
+        complete = self.started == len(self.lengths) and not goes_on.any()
+        return np.flatnonzero(~ended & (reached | complete)).tolist()
+
+    def append(self, rows: Rows) -> None:
+        if self.afresh:
+            self.afresh = False
+            self._begin()
+            return
+        self.ticks.append(Rows(*(np.array(column) for column in rows)))
+        self.places.append(np.stack([np.where(self.running < 0, -1, self.elapsed), self.running]))
+        self.elapsed += 1
+        for m in np.flatnonzero(rows.ended):
+            self.running[m], self.elapsed[m] = -1, 0
+            if self.started < len(self.lengths):
+                self.running[m], self.started = self.started, self.started + 1
+
+    def truncate_episode(self, environment: int) -> None:
+        """An episode that cannot be continued is collected again, under its number."""
+        if self.running[environment] >= 0:
+            for place in self.places:
+                place[:, environment][place[1, environment] == self.running[environment]] = -1
+            self.elapsed[environment] = 0
+
+    # Learning
+
+    def updates(self, before: int, after: int) -> Iterator[Batch]:
+        """One, when all episodes are complete."""
+        if not self.places or self.started < len(self.lengths) or (self.running >= 0).any():
+            return
+        yield self.prepared()
+        for rows in self.ticks:
+            self.observe(rows)
+        self.last = (
+            torch.cat([torch.from_numpy(rows.reward) for rows in self.ticks]),
+            torch.cat([torch.from_numpy(rows.obs) for rows in self.ticks]),
+        )
+        self._begin()
+
+    def prepared(self) -> Batch:
+        """The episodes as a batch with the axes (T, N), T the steps of the longest one, and with the columns that the agent prepares. Rows
+        behind an episode's end are zeros and not valid."""
+        place = np.stack(self.places)  # (ticks, 2, M)
+        tick, environment = np.nonzero(place[:, 1] >= 0)
+        t, i = place[tick, :, environment].T
+        shape = (int(t.max()) + 1, len(self.lengths))
+
+        def column(name: str) -> Tensor:
+            stacked = np.stack([getattr(rows, name) for rows in self.ticks])
+            found = np.zeros((*shape, *stacked.shape[2:]), stacked.dtype)
+            found[t, i] = stacked[tick, environment]
+            return torch.from_numpy(found).to(self.device)
+
+        valid = torch.zeros(shape, dtype=torch.bool)
+        valid[t, i] = True
+        index = torch.full(shape, -1)
+        index[t, i] = torch.from_numpy(tick * self.num + environment)
+        valid, ones = valid.to(self.device), torch.ones(shape, device=self.device)
+        planned = torch.from_numpy(np.arange(shape[0])[:, None] < self.lengths).to(self.device)
+        terminated, after = column("terminated"), column("next_obs")
+        offered = {
+            "planned": lambda: planned,
+            "drawn": lambda: column("state")[0],
+            "successor": lambda: after,
+            "behavior_probability": lambda: column("probability"),
+            "terminated": lambda: terminated,
+        }
+        found = Batch(
+            column("obs"), column("action"), self.rewards(column("reward")) * valid, self.discount * (valid & ~terminated), after,
+            valid.long(), column("ended"), valid, ones, index, {}, {name: make() for name, make in offered.items() if name in self.extras},
+        )  # fmt: skip
+        with torch.no_grad():
+            return found._replace(extra={**found.extra, **self.prepare(found)})
+
+    def seen(self) -> tuple[Tensor, Tensor | None]:
+        """Raw rewards (R,) of the last update's rows, and their observations (R, *obs); None for images."""
+        reward, obs = self.last
+        return reward, obs if obs.dtype == torch.float32 else None
+
+    # Checkpoints: between two ticks
+
+    def state_dict(self) -> State:
+        rows = {name: torch.from_numpy(np.stack([getattr(rows, name) for rows in self.ticks])) for name in KEPT} if self.ticks else {}
+        places = torch.from_numpy(np.stack(self.places)) if self.places else torch.zeros((0, 2, self.num), dtype=torch.int64)
+        numbers = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("running", "elapsed")}
+        return {"rows": rows, "places": places, **numbers, "started": self.started, "afresh": self.afresh}
+
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
+        """
+        Raises:
+            ValueError: the state belongs to other episodes.
+        """
+        rows, places = state["rows"], torch.as_tensor(state["places"])
+        ticks, started, most = len(places), int(state["started"]), len(self.lengths)
+        shapes = {
+            "obs": self.spec.obs_shape,
+            "next_obs": self.spec.obs_shape,
+            "action": (self.spec.action_dim,) if self.spec.action_dim else (),
+        }
+        fits = (
+            all(torch.as_tensor(rows[name]).shape == (ticks, self.num, *shapes.get(name, ())) for name in KEPT[:-1]) if ticks else not rows
+        )
+        numbers = [np.array(torch.as_tensor(state[name]), np.int64) for name in ("running", "elapsed")]
+        running, elapsed = numbers
+        if not fits or places.shape != (ticks, 2, self.num) or any(found.shape != (self.num,) for found in numbers):
+            raise ValueError(f"the stored trajectories are of other environments than {self.num} with observations {self.spec.obs_shape}")
+        inside = (running >= -1).all() and (running < most).all() and (elapsed >= 0).all() and self.num <= started <= most
+        if not inside or (
+            ticks and not (int(places.min()) >= -1 and int(places[:, 1].max()) < most and int(places[:, 0].max()) < self.horizon)
+        ):
+            raise ValueError(f"the stored trajectories are others than {most} episodes of at most {self.horizon} steps")
+        if ticks:
+            require_actions(torch.as_tensor(rows["action"]), self.spec.num_actions)
+        columns = {name: torch.as_tensor(rows[name]).numpy() for name in KEPT} if ticks else {}
+        self.ticks = [Rows(**{name: column[tick] for name, column in columns.items()}) for tick in range(ticks)]
+        self.places = list(places.numpy().copy())
+        self.running, self.elapsed, self.started, self.afresh = running, elapsed, started, bool(state["afresh"])
+
+    def restart(self, step: int) -> str:
+        self.begun, self.afresh = step, True
+        return f"{len(self.lengths)} whole episodes, replay.episodes"

@@ -1,0 +1,169 @@
+"""POIS and planned truncation: the closed forms, the estimator by hand, and what each reduces to."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.agents.pois import POIS, Natural, Steepest, categorical_log_d2, gaussian_log_d2
+from deeprl.agents.reinforce import Ascent, TrajectoryPolicy
+from deeprl.agents.truncation import Truncated, counts_of, shares, weights
+from deeprl.learning.networks.policies import PolicyChoice
+from deeprl.learning.networks.torsos import Auto
+from deeprl.learning.optim.directions import flat_gradient
+from deeprl.learning.transforms.observations import Plain
+from deeprl.learning.transforms.rewards import Raw
+from deeprl.types import Batch, Spec
+
+LINE = Spec((1,), torch.float32, 0, 1)
+FORK = Spec((1,), torch.float32, 2, 0)
+
+
+def agent(spec: Spec, ascent=POIS, **own) -> TrajectoryPolicy:
+    parts = {"torso": Auto(hidden=()), "policy": PolicyChoice(), "rewards": Raw, "normalize": Plain}
+    return TrajectoryPolicy(spec=spec, seed=0, ascent=partial(ascent, **own), **parts)
+
+
+def episodes(reward: list[list[float]], lengths: list[int], spec: Spec = FORK, discount: float = 0.5, planned=None, seed: int = 0) -> Batch:
+    """Of rewards (T, N) and natural lengths (N,)."""
+    reward, (steps, num) = torch.tensor(reward), np.shape(reward)
+    time = torch.arange(steps)[:, None]
+    valid = time < torch.tensor(lengths)
+    generator = torch.Generator().manual_seed(seed)
+    obs = torch.randn((steps, num, 1), generator=generator)
+    noise = torch.rand((steps, num, 1), generator=generator)
+    action = (noise[..., 0] < 0.5).long() if spec.num_actions else noise
+    ends = time == torch.tensor(lengths) - 1
+    plan = torch.ones_like(valid) if planned is None else time < torch.tensor(planned)
+    return Batch(
+        obs, action, reward * valid, discount * (valid & ~ends), obs, valid.long(), ends, valid, valid.float(), valid.long(), {},
+        {"planned": plan},
+    )  # fmt: skip
+
+
+RANDOM = [[1.0, 0.5, -1.0], [2.0, 1.0, 0.3], [0.7, -0.2, 0.9]]
+
+
+def log_d2(mean: float, std: float, old_mean: float, old_std: float) -> float:
+    numbers = (torch.tensor([value], dtype=torch.float64) for value in (mean, math.log(std), old_mean, math.log(old_std)))
+    return gaussian_log_d2(*numbers).item()
+
+
+def test_divergences_of_gaussians_and_of_categories():
+    assert log_d2(0.5, 1.0, 0.0, 1.0) == pytest.approx(0.25)
+    assert log_d2(0.5, 1.2, 0.0, 1.0) == pytest.approx(0.554016, abs=1e-6)
+    assert log_d2(0.0, 1.5, 0.0, 1.0) == math.inf  # v = 2 − 2.25
+    pi, old = torch.tensor([0.75, 0.25]), torch.tensor([0.5, 0.5])
+    assert categorical_log_d2(pi.log(), old.log()).item() == pytest.approx(math.log(0.75**2 / 0.5 + 0.25**2 / 0.5))
+
+
+def test_the_budget_is_spent_in_proportion_to_the_root():
+    d = weights(0.9, 10)
+    assert d[:5] == pytest.approx([12.03, 9.11, 6.82, 5.01, 3.60], abs=0.01)
+    m = shares(0.9, 10, 100)
+    assert m[[0, 1, 2, 9]] == pytest.approx([19.03, 16.57, 14.33, 2.13], abs=0.01)
+    assert (d / m).sum() / (d / 10).sum() == pytest.approx(0.783, abs=5e-4)
+    m = shares(0.99, 100, 10_000)
+    assert (m[0], m[99]) == pytest.approx((199.8, 6.59), abs=0.05)
+    whole = counts_of(0.9, 10, 100)
+    assert whole.sum() == 100
+    assert (np.diff(whole) <= 0).all()
+    assert counts_of(0.0, 4, 10).tolist() == [7, 1, 1, 1]
+
+
+def test_planned_lengths_have_their_counts():
+    source = Truncated(budget=100, horizon=10, spec=FORK, num=1, discount=0.9)
+    m = [(source.lengths > t).sum() for t in range(10)]
+    assert m == counts_of(0.9, 10, 100).tolist()
+    with pytest.raises(ValueError, match="budget must be at least the horizon of 10"):
+        Truncated(budget=9, horizon=10, spec=FORK, num=1, discount=0.9)
+
+
+def test_the_estimator_is_unbiased_on_a_chain_and_its_variance_is_the_predicted_one():
+    """Rewards of mean t + 1, and of deviation 1, that are the same in all steps of an episode: the worst case of the bound."""
+    random, gamma, plan = np.random.default_rng(0), 0.9, counts_of(0.9, 10, 100)
+    powers, means = gamma ** np.arange(10), np.arange(1, 11)
+
+    def estimates(m: np.ndarray) -> np.ndarray:
+        drawn = random.normal(size=(20_000, m[0]))
+        sums = np.stack([drawn[:, : m[t]].mean(1) + means[t] for t in range(10)], -1)
+        return sums @ powers
+
+    mine, uniform = estimates(plan), estimates(np.full(10, 10))
+    assert mine.mean() == pytest.approx((powers * means).sum(), abs=4 * mine.std() / math.sqrt(20_000))
+    assert mine.var() / uniform.var() == pytest.approx(0.783, abs=0.03)
+
+
+@pytest.mark.parametrize("spec", [LINE, FORK])
+def test_at_the_policy_that_collected_the_bound_is_the_return_less_the_width(spec):
+    made = agent(spec, delta=0.5, center=False)
+    found = made.episodes(episodes(RANDOM, [3, 3, 3], spec))
+    returns = torch.tensor([1.0 + 1.0 + 0.175, 0.5 + 0.5 - 0.05, -1.0 + 0.15 + 0.225])
+    expected = returns.mean() - math.sqrt(1 / 3) * returns.abs().max()
+    assert made.ascent.bound(found, *made.ascent.behaved(found)).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def there(batch: Batch, **own) -> torch.Tensor:
+    """Gradient of the bound at the policy that collected."""
+    made = agent(FORK, delta=1.0, center=False, **own)
+    found, optimizer = made.episodes(batch), made.ascent.optimizer
+    with optimizer.differentiated():
+        return flat_gradient(made.ascent.bound(found, *made.ascent.behaved(found)), optimizer.parameters)
+
+
+@pytest.mark.parametrize("lengths", [[3, 3, 3], [3, 2, 1]])
+def test_per_decision_its_gradient_there_is_that_of_reinforce_for_planned_lengths_too(lengths):
+    batch, plain = episodes(RANDOM, lengths, planned=lengths), agent(FORK, Ascent)
+    assert torch.allclose(there(batch, weights="decision"), plain.ascent.gradient(plain.episodes(batch)), atol=1e-6)
+
+
+def test_with_weights_of_trajectories_every_action_has_the_whole_return():
+    batch, plain = episodes(RANDOM, [3, 3, 3]), agent(FORK, Ascent)
+    found, optimizer = plain.episodes(batch), plain.ascent.optimizer
+    with optimizer.differentiated():
+        whole = (found.returns()[0] * found.log_prob(plain.policy).sum(0)).sum()
+        assert torch.allclose(there(batch), flat_gradient(whole, optimizer.parameters), atol=1e-6)
+
+
+def test_what_lies_behind_an_end_changes_nothing():
+    batch = episodes(RANDOM, [3, 1, 2])
+    other = batch._replace(obs=torch.where(batch.valid[..., None], batch.obs, 7.0), action=torch.where(batch.valid, batch.action, 1))
+    values = []
+    for each in (batch, other):
+        made = agent(FORK, weights="decision")
+        found = made.episodes(each)
+        old = made.ascent.behaved(found)
+        made.ascent.optimizer.flat.add_(0.3)
+        values.append(made.ascent.bound(found, *old))
+    assert torch.equal(*values)
+
+
+@pytest.mark.parametrize("direction", [Steepest(), Natural()])
+@pytest.mark.parametrize("spec", [LINE, FORK])
+def test_a_batch_raises_its_bound(direction, spec):
+    made = agent(spec, weights="decision", direction=direction)
+    batch = episodes(RANDOM, [3, 3, 2], spec)
+    found = made.episodes(batch)
+    old = made.ascent.behaved(found)
+    before = made.ascent.bound(found, *old)
+    report, norm = made.ascended(batch)
+    gained = (made.ascent.bound(found, *old) - before).item()
+    assert gained > 0
+    assert gained == pytest.approx(report.metrics["train/bound_gain"].item(), abs=1e-5)
+    assert norm > 0
+    assert float(made.ascent.optimizer.length) > 0
+
+
+def test_a_baseline_of_the_others_is_theirs_alone():
+    plain = agent(FORK, Ascent)
+    found = plain.episodes(episodes([[1.0, 3.0], [0.0, 2.0]], [2, 2])).returns("others")
+    assert (2 * found).tolist() == [[1.0 - 4.0, 4.0 - 1.0], [-1.0, 1.0]]  # halves of G, because m = 2
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="delta"):
+        agent(FORK, delta=0.0)
+    with pytest.raises(ValueError, match="weights"):
+        agent(FORK, weights="whole")

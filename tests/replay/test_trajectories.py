@@ -1,0 +1,109 @@
+"""Whole episodes: which rows are taken, where they stand, planned ends, exact state in mid-episode."""
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.replay.trajectories import Trajectories
+from deeprl.types import Rows, Spec
+
+ONE = Spec((1,), torch.float32, 2, 0)
+LASTS = {0: (2, 3, 5), 1: (4, 1, 9)}
+"""Length of each episode of each environment"""
+
+
+class World:
+    """Environments whose observation is 100 · episode + step, + 1000 in environment 1."""
+
+    def __init__(self, num: int, source: Trajectories):
+        self.source, self.num, self.episode, self.time = source, num, [0] * num, [0] * num
+        source.connect(0, "test", lambda rows: None, lambda batch: {})
+
+    def tick(self, step: int) -> list:
+        obs = np.array([[1000.0 * m + 100 * self.episode[m] + self.time[m]] for m in range(self.num)], np.float32)
+        ended = np.array([self.time[m] + 1 == LASTS[m][self.episode[m] % 3] for m in range(self.num)])
+        terminated = ended.copy()
+        for m in self.source.cut(ended):
+            ended[m] = True
+        reward = obs[:, 0].astype(np.float32)
+        self.source.append(Rows(obs, np.zeros(self.num, np.int64), reward, obs + 1, terminated, ended, np.ones(self.num, np.float32)))
+        for m in range(self.num):
+            self.episode[m], self.time[m] = (self.episode[m] + 1, 0) if ended[m] else (self.episode[m], self.time[m] + 1)
+        return list(self.source.updates(step, step + self.num))
+
+
+def source(num: int, episodes: int, horizon: int = 50, **own) -> Trajectories:
+    return Trajectories(episodes=episodes, horizon=horizon, spec=ONE, num=num, discount=0.5, needs=frozenset({"planned"}), **own)
+
+
+def first(world: World):
+    step = 0
+    while not (found := world.tick(step)):
+        step += 1
+    return found[0], step + 1
+
+
+def test_two_episodes_one_after_the_other():
+    batch, ticks = first(World(1, source(1, 2)))
+    assert ticks == 5
+    assert batch.obs[..., 0].tolist() == [[0, 100], [1, 101], [0, 102]]
+    assert batch.valid.tolist() == [[True, True], [True, True], [False, True]]
+    assert batch.discount.tolist() == [[0.5, 0.5], [0.0, 0.5], [0.0, 0.0]]
+    assert batch.index.tolist() == [[0, 2], [1, 3], [-1, 4]]
+    assert batch.extra["planned"].all()
+
+
+def test_the_next_number_goes_to_the_environment_that_ends_first_and_all_start_anew():
+    """Episode 2 runs in environment 0 in the steps 2 to 4; the two steps of another one that follows would be dropped."""
+    world = World(2, source(2, 3))
+    batch, ticks = first(world)
+    assert ticks == 5
+    assert batch.obs[0, :, 0].tolist() == [0, 1000, 100]
+    assert batch.valid.sum(0).tolist() == [2, 4, 3]
+    assert world.time == [0, 0]  # environment 1 was cut in its second episode, which has no number
+    assert first(world)[0].obs[0, :, 0].tolist() == [200, 1200, 300]
+
+
+def test_a_planned_end_is_no_termination():
+    batch, _ = first(World(1, source(1, 2, horizon=2)))
+    assert batch.valid.all()
+    assert batch.ended.tolist() == [[False, False], [True, True]]
+    assert batch.discount.tolist() == [[0.5, 0.5], [0.0, 0.5]]  # the first one ended by itself
+
+
+def test_the_state_in_mid_episode_is_exact():
+    one, other = World(2, source(2, 3)), World(2, source(2, 3))
+    for step in range(3):
+        one.tick(step)
+    other.source.load(one.source.state_dict(), ())
+    other.episode, other.time = one.episode.copy(), one.time.copy()
+    assert all(map(torch.equal, first(one)[0][:10], first(other)[0][:10]))
+    with pytest.raises(ValueError, match="3 episodes of at most 2"):
+        source(2, 3, horizon=2).load(one.source.state_dict() | {"places": torch.full((0, 2, 2), 7), "running": torch.tensor([4, 0])}, ())
+
+
+def test_an_episode_that_cannot_be_continued_is_collected_again():
+    world = World(1, source(1, 2))
+    for step in range(3):
+        world.tick(step)
+    world.source.truncate_episode(0)
+    world.episode, world.time = [2], [0]
+    assert first(world)[0].obs[:, 1, 0].tolist() == [200, 201, 202, 203, 204]
+
+
+def test_without_its_rows_a_run_begins_with_fresh_episodes():
+    world = World(1, source(1, 1))
+    world.tick(0)
+    assert "episodes" in world.source.restart(1)
+    assert world.tick(1) == []
+    assert first(world)[0].obs[0, 0].item() == 100.0
+
+
+def test_more_environments_than_episodes_are_refused():
+    with pytest.raises(ValueError, match="at least the 2 environments"):
+        source(2, 1)
+
+
+def test_a_run_that_cannot_reach_its_first_update_plans_none():
+    settings = {"episodes": 10, "horizon": 100}
+    assert [Trajectories.planned(settings, steps, 1) for steps in (9, 10, 5000)] == [0, 1, 5]
