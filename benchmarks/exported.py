@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 import deeprl
+from deeprl.learning.agent import Agent
 from deeprl.running.session.api import Run
 from deeprl.tools.export import programs
+from deeprl.tools.export.policy import divided
 
 
 def met(run: Run, count: int) -> tuple[list[np.ndarray], list[bool], list[np.ndarray]]:
@@ -41,13 +43,13 @@ def met(run: Run, count: int) -> tuple[list[np.ndarray], list[bool], list[np.nda
         first.append(bool(step.ended[0]))
 
 
-def answers(runner: programs.Runner, rows: list[np.ndarray], first: list[bool], size: int) -> list[np.ndarray]:
-    """Actions of a program with a state of `size` numbers; 0: without one."""
-    found, state = [], []
+def answers(runner: programs.Runner, rows: list[np.ndarray], first: list[bool], agent: Agent) -> list[np.ndarray]:
+    """Actions of a program for the rows of its agent."""
+    found, state, size = [], [], agent.state_size
     for obs, start in zip(rows, first):
         if start and size:
             state = [np.zeros((1, size), np.float32)]
-        action, *state = runner(obs, *state)
+        action, *state = runner(*divided(agent, obs), *state)
         found.append(action)
     return found
 
@@ -71,7 +73,7 @@ def main() -> None:
         }
         different = len({row.tobytes() for row in rows})
         for form, runner in runners.items():
-            apart = largest(answers(runner, rows, first, run.agent.state_size), acted)
+            apart = largest(answers(runner, rows, first, run.agent), acted)
             print(
                 f"{folder} {form}: {len(rows)} observations of {sum(first)} episodes, {different} different, "
                 f"largest difference of actions {apart:.3g}"

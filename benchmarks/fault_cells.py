@@ -28,6 +28,7 @@ FAMILIES = {
     "tensor": ("env.num=4", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25"),
     "lab": ("steps=3000",),
     "goals": ("env.num=2", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25", "replay.batch_size=32"),
+    "parts": ("env.num=2", "steps=3000", "replay.learning_starts=500", "replay.capacity=2000", "replay.ratio=0.25", "replay.batch_size=32"),
 }  # fmt: skip
 PLAYED = ("replay.learning_starts", "replay.capacity")
 """Keys that data alone do not have"""
@@ -39,6 +40,7 @@ ROLLOUTS = {
     "minigrid": ("env.num=4", "steps=6000", "replay.length=32"),
     "own": ("env.num=4", "steps=8000", "replay.length=32"),
     "tensor": ("env.num=64", "steps=120000", "replay.length=32"),
+    "parts": ("env.num=4", "steps=6000", "replay.length=32", "replay.epochs=2", "replay.minibatches=4"),
 }
 """The same for agents that learn from rollouts, which refuse the sizes of a memory."""
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
@@ -285,4 +287,7 @@ CELLS = [
     Cell("sac", "goals/reach", "hindsight", "async", ("replay.strategy=episode",)),
     Cell("ppo", "tensor/cartpole", "rollout", "sync"),
     Cell("dqn", "tensor/acrobot", "uniform", "sync"),
+    Cell("dqn", "parts/marks", "prioritized", "sync"),
+    Cell("sac", "parts/marks_continuous", "uniform", "async"),
+    Cell("ppo", "parts/marks", "rollout", "sync"),
 ]

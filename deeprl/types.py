@@ -7,6 +7,7 @@ T rows of a sequence   L ticks of a rollout
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,6 +18,26 @@ from torch import Tensor
 
 State = dict[str, Any]
 """What a checkpoint holds of a part: numbers, text, lists, dictionaries, arrays and tensors"""
+
+
+class ObsPart(NamedTuple):
+    """One of several parts of an observation, see `deeprl.packing`."""
+
+    name: str
+    shape: tuple[int, ...]
+    """As networks see it, images with channels first"""
+    dtype: torch.dtype
+    """In which it is stored: `torch.float32`, or `torch.uint8` for images"""
+    image: bool = False
+    """Whether a convolutional torso reads it"""
+    privileged: bool = False
+    """Whether critics alone see it"""
+    scaled: bool = True
+    """Whether running statistics normalise it; not an image, nor a one-hot vector"""
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
 
 class Spec(NamedTuple):
@@ -35,6 +56,8 @@ class Spec(NamedTuple):
     frame of each observation; frames before the start of an episode are zeros."""
     masked: bool = False
     """Whether the last `num_actions` columns of an observation are an action mask: 1 where the action is valid, else 0"""
+    parts: tuple[ObsPart, ...] = ()
+    """Parts of which a row of `obs_shape` consists, in the order of `deeprl.packing`; empty: it is one plain array"""
 
 
 class Rows(NamedTuple):

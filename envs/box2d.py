@@ -9,6 +9,7 @@ from typing import Any
 from deeprl.system.machine import extra
 
 from .gym import GymGame, Registered, make
+from .vector.parts import Form
 
 
 class WalkerGame(GymGame):
@@ -31,6 +32,6 @@ class Box2D(Registered):
         if find_spec("Box2D") is None:
             raise ValueError(f"env.id={self.id} needs the package box2d: {extra('box2d')}")
         if self.id.startswith("CarRacing"):  # images, channels last
-            return GymGame(make(self.id, self.max_episode_steps, self.kwargs), "last")
+            return GymGame(make(self.id, self.max_episode_steps, self.kwargs), Form("last"))
         game = super().build(evaluation)
         return WalkerGame(game.env) if self.id.startswith("BipedalWalker") else game

@@ -12,7 +12,8 @@ from gymnasium import spaces
 from deeprl.types import Spec
 
 from .masks import KEY, GymInfo, ToldMask, column, mask_of
-from .vector.spaces import actions_of, brief, observations_of
+from .vector.parts import Form, seen, whole
+from .vector.spaces import actions_of, brief
 
 
 class Conversion:
@@ -20,20 +21,20 @@ class Conversion:
 
     Args:
         observation_space, action_space: of one environment.
-        channels, mask: as in `Gym`.
+        form: how observations are seen.
 
     Raises:
         ValueError: a space is not supported, or masks are wanted where none can be.
     """
 
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, channels: str | None, mask: bool | None):
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, form: Form = Form()):
         for name, space in (("observation_space", observation_space), ("action_space", action_space)):
             if not isinstance(space, spaces.Space):
                 raise ValueError(f"its {name} is {space!r:.60}, and must be a space of Gymnasium: set self.{name} in its __init__")
-        self.space, self.actions = observation_space, actions_of(action_space)
+        self.space, self.actions, self.privileged = observation_space, actions_of(action_space), form.privileged
         num = self.actions.num
-        self.mask, space = mask_of(observation_space, num, mask)
-        shape, dtype, self.convert, self.observation, self.note = observations_of(space, channels)
+        self.mask, space = mask_of(observation_space, num, form.mask)
+        shape, dtype, self.convert, self.observation, self.note, parts = seen(space, form)
         if self.mask.masked:
             if len(shape) > 1:
                 raise ValueError(
@@ -42,7 +43,7 @@ class Conversion:
                 )
             shape = (shape[0] + num,)
             self.observation += f", followed by its action mask, {num} zeros and ones"
-        self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked)
+        self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked, parts=parts)
         self._dtype = None if isinstance(action_space, spaces.Discrete) else action_space.dtype
 
     def row(self, obs: object, info: GymInfo, terminated: bool) -> np.ndarray:
@@ -56,7 +57,7 @@ class Conversion:
             row = self.convert(obs)
         except ValueError as error:
             raise ValueError(f"{error}; its observation_space says {brief(self.space)}") from error
-        return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated)])
+        return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated).astype(row.dtype)])
 
     def rows(self, obs: object, mask: np.ndarray | None) -> tuple[np.ndarray, bool] | None:
         """Raw observations as agents see them.
@@ -73,6 +74,9 @@ class Conversion:
         """
         if isinstance(self.mask, ToldMask) != (mask is not None):
             return None
+        if self.privileged:
+            several = [whole(self.space, each, self.privileged) for each in (obs if isinstance(obs, list) else [obs])]
+            obs = several if isinstance(obs, list) else several[0]
         if self._raw(obs):
             several, masks, single = [obs], [mask], True
         elif isinstance(obs, (list, np.ndarray)) and len(obs) and all(map(self._raw, obs)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -9,13 +10,13 @@ from weakref import WeakSet
 import gymnasium
 from gymnasium.vector import VectorEnv
 
-from deeprl.choice import one_of
 from deeprl.errors import ConfigError
 from deeprl.system.functions import GIVEN, found
 from deeprl.types import Spec
 
 from .gym import GymGame, looked_at, missing
 from .vector.choice import EnvChoice
+from .vector.parts import form_of
 
 RETURNED: WeakSet[Any] = WeakSet()
 """Environments of this process that functions have returned."""
@@ -45,8 +46,7 @@ class Function(EnvChoice):
     Args:
         function: "module:function" of a function that returns a new Gymnasium environment.
         kwargs: its keyword arguments.
-        channels: for images, which axis holds the channels: first or last. None takes the only one of both with at most four entries.
-        mask: True: `info["action_mask"]` says which actions are valid; None: only a Dict of observation and action_mask does; False: none.
+        channels, mask, parts, privileged: see `deeprl.envs.vector.parts.Form`.
     """
 
     pictures: ClassVar[bool] = True
@@ -55,6 +55,8 @@ class Function(EnvChoice):
     kwargs: dict[str, Any] = field(default_factory=dict)
     channels: str | None = None
     mask: bool | None = None
+    parts: str = "flat"
+    privileged: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +64,7 @@ class Function(EnvChoice):
             raise ValueError(f"function must be the place of a function, module:function, not {self.function!r}")
         if not isinstance(self.kwargs, dict):
             raise ValueError(f"kwargs must be a mapping, such as {{size: 5}}, not {self.kwargs!r}")
-        one_of(self, channels=(None, "first", "last"), mask=(None, True, False))
+        form_of(self)
         if self.vector != "sync" and self.function in GIVEN:
             raise ValueError(f"vector must be sync, not {self.vector}, because another process cannot import {self.function}")
 
@@ -89,7 +91,7 @@ class Function(EnvChoice):
         if not isinstance(env, gymnasium.Env):
             raise ValueError(f"function={self.function} returned {type(env).__name__}, not a gymnasium.Env")
         is_new(env, self.function, 'lambda: gymnasium.make("CartPole-v1")')
-        return GymGame(env, self.channels, self.mask)
+        return GymGame(env, form_of(self))
 
     def spec(self) -> Spec:
         """Asked once a run, and therefore the place to tell what was chosen."""

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import importlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,7 +14,6 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import find_highest_version, parse_env_id
 
-from deeprl.choice import one_of
 from deeprl.system.functions import found
 from deeprl.system.terminal import say
 from deeprl.types import Spec
@@ -26,6 +26,7 @@ from .goals import goals_of
 from .masks import KEY
 from .vector.backend import Game
 from .vector.choice import EnvChoice
+from .vector.parts import Form, form_of
 
 RESET = "define it as def reset(self, *, seed=None, options=None)"
 NEW = "since Gym 0.26 and Gymnasium these are separate, and an older environment needs a wrapper, such as shimmy's"
@@ -67,14 +68,14 @@ class GymGame(Game):
     last columns of its observations.
 
     Args:
-        channels, mask: as in `Gym`.
+        form: how observations are seen.
     """
 
     conversion: Conversion
 
-    def __init__(self, env: gymnasium.Env, channels: str | None = None, mask: bool | None = False):
+    def __init__(self, env: gymnasium.Env, form: Form = Form()):
         self.env = env
-        self.conversion = Conversion(env.observation_space, env.action_space, channels, mask)
+        self.conversion = Conversion(env.observation_space, env.action_space, form)
         self.spec, self.actions, self.observation = self.conversion.spec, self.conversion.actions, self.conversion.observation
         self.fps = float(env.metadata.get("render_fps") or self.fps)
         self.limit = env.spec.max_episode_steps if env.spec else None
@@ -287,19 +288,20 @@ class Gym(Registered):
     Args:
         package: imported first, for the ids it registers.
         wrappers: dotted paths of wrapper classes, or {path: ..., kwargs: {...}}, the first one innermost.
-        channels: for images, which axis holds the channels: first or last. None takes the only one of both with at most four entries.
-        mask: True: `info["action_mask"]` says which actions are valid; None: only a Dict of observation and action_mask does; False: none.
+        channels, mask, parts, privileged: see `deeprl.envs.vector.parts.Form`.
     """
 
     package: str | None = None
     wrappers: Any = field(default_factory=list)
     channels: str | None = None
     mask: bool | None = None
+    parts: str = "flat"
+    privileged: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of(self, channels=(None, "first", "last"), mask=(None, True, False))
         object.__setattr__(self, "wrappers", wrapper_entries(self.wrappers))
+        form_of(self)
 
     def made(self) -> gymnasium.Env:
         """The environment in its wrappers."""
@@ -310,7 +312,7 @@ class Gym(Registered):
     def build(self, evaluation: bool = False) -> GymGame:
         env = self.made()
         try:
-            return GymGame(env, self.channels, self.mask)
+            return GymGame(env, form_of(self))
         except ValueError as error:
             env.close()
             raise ValueError(f"env.id={self.id}: {error}") from error

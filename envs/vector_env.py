@@ -26,6 +26,7 @@ from .gym import layers_of, refuse_statistics
 from .masks import KEY, GymInfo
 from .vector.backend import Backend, Failure, Game, StepResult, close_quietly, own
 from .vector.info import NOTHING, EpisodeInfo
+from .vector.parts import Form
 
 ALONE = (
     'an ended environment must be reset alone, by options={"reset_mask": mask} of reset, as gymnasium.vector.SyncVectorEnv can (for an id: '
@@ -77,7 +78,7 @@ class VectorGames(Backend):
     Args:
         make: makes the vector.
         num: M.
-        channels, mask: as in `Gym`.
+        form: how observations are seen.
         names: of the numbers that episodes tell, see `EpisodeInfo`.
         seeded: the vector takes its seeds when it is made, like EnvPool's, and is made again for new ones.
 
@@ -89,7 +90,7 @@ class VectorGames(Backend):
     replaces = False
     conversion: Conversion
 
-    def __init__(self, make: Make, num: int, channels: str | None, mask: bool | None, seeded: bool, names: Mapping[str, str] | None = None):
+    def __init__(self, make: Make, num: int, form: Form, seeded: bool, names: Mapping[str, str] | None = None):
         self.make, self.num, self.seeded = make, num, seeded
         self.names = names or {}
         self.info = [EpisodeInfo(self.names) for _ in range(num)]
@@ -102,14 +103,14 @@ class VectorGames(Backend):
                 for layer in layers_of(env):
                     refuse_statistics(layer)
             self.mode = mode_of(self.vector)
-            self.conversion = Conversion(self.vector.single_observation_space, self.vector.single_action_space, channels, mask)
-            self.form = self._form_of_seeds()
+            self.conversion = Conversion(self.vector.single_observation_space, self.vector.single_action_space, form)
+            self.seed_form = self._form_of_seeds()
         except BaseException:
             self.close()
             raise
         self.spec, self.actions = self.conversion.spec._replace(frame_stack=frames(self.vector)), self.conversion.actions
         self.limit = getattr(self.vector.spec, "max_episode_steps", None)  # EnvPool's `spec` is another class
-        self.one_by_one = self.mode != AutoresetMode.SAME_STEP and not seeded and (num == 1 or self.form is not one_for_all)
+        self.one_by_one = self.mode != AutoresetMode.SAME_STEP and not seeded and (num == 1 or self.seed_form is not one_for_all)
 
     def _form_of_seeds(self) -> Callable[[list[int | None]], Seeds]:
         """The first of three forms of seeds that `reset` takes. Resets all environments."""
@@ -142,7 +143,7 @@ class VectorGames(Backend):
     def _reset_all(self, seeds: Mapping[int, int | None]) -> dict[int, np.ndarray]:
         given = [seeds[i] for i in range(self.num)]
         if not self.seeded:
-            obs, info = self.vector.reset(seed=self.form(given))
+            obs, info = self.vector.reset(seed=self.seed_form(given))
         else:
             if None not in given:
                 close_quietly(self.vector)
@@ -162,7 +163,7 @@ class VectorGames(Backend):
         mask = np.isin(np.arange(self.num), chosen)
         given = None
         if self.one_by_one:
-            given = self.form([seeds.get(i) for i in range(self.num)] if self.form is listed else [seeds[i] for i in chosen])
+            given = self.seed_form([seeds.get(i) for i in range(self.num)] if self.seed_form is listed else [seeds[i] for i in chosen])
         obs, info = self.vector.reset(seed=given, options={"reset_mask": mask})
         if size(obs) == len(chosen):  # EnvPool answers with these environments only
             rows = self._rows(obs, info, [False] * len(chosen))

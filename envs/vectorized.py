@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import gymnasium
 from gymnasium.vector import VectorEnv
 
-from deeprl.choice import one_of
 from deeprl.system.functions import found, takes
 from deeprl.system.signals import HANDLED
 from deeprl.system.terminal import say
@@ -24,6 +23,7 @@ from .gym import import_package, known
 from .rehearsal import rehearse
 from .vector.backend import Backend, Game
 from .vector.choice import EnvChoice
+from .vector.parts import form_of
 from .vector_env import VectorGames
 
 
@@ -37,7 +37,7 @@ class Vectorized(EnvChoice):
             parameter `seed` gets the list of its seeds, for libraries that take them only there, as EnvPool does.
         package: imported first, for the ids it registers.
         kwargs: keyword arguments of `gymnasium.make_vec` or of the function.
-        channels, mask: as in `deeprl.envs.gym.Gym`.
+        channels, mask, parts, privileged: see `deeprl.envs.vector.parts.Form`.
     """
 
     pictures: ClassVar[bool] = True
@@ -50,6 +50,8 @@ class Vectorized(EnvChoice):
     kwargs: dict[str, Any] = field(default_factory=dict)
     channels: str | None = None
     mask: bool | None = None
+    parts: str = "flat"
+    privileged: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +61,7 @@ class Vectorized(EnvChoice):
             raise ValueError(f"function must be the place of a function, module:function, not {self.function!r}")
         if not isinstance(self.kwargs, dict):
             raise ValueError(f"kwargs must be a mapping, such as {{vectorization_mode: sync}}, not {self.kwargs!r}")
-        one_of(self, channels=(None, "first", "last"), mask=(None, True, False))
+        form_of(self)
         if self.on_error == "restart":
             raise ValueError("on_error must be fail, because a vector environment cannot replace one of its environments")
 
@@ -96,7 +98,7 @@ class Vectorized(EnvChoice):
             if not takes(make, "num_envs"):
                 raise ValueError(f"function={self.function} has no parameter num_envs, and must make env.num environments")
             seeded = takes(make, "seed") and "seed" not in self.kwargs
-        return VectorGames(partial(self._make, make), num, self.channels, self.mask, seeded, self.info)
+        return VectorGames(partial(self._make, make), num, form_of(self), seeded, self.info)
 
     def build(self, evaluation: bool = False) -> Game:
         return self.backend("sync", 1, evaluation).game(0)

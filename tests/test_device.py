@@ -45,10 +45,14 @@ STATISTICS = {
     **{f"tick transforms/moments.py {kind}": number for kind, number in (("to device", 2), ("to host", 2), ("read", 1))},
 }
 """On the device, because the loss reads them"""
+STATISTICS_OF_PARTS = {"tick transforms/observations.py to device": 2, "check training/crash.py to device": 3}
+"""Those that are applied, and the flags of those that stay on the host"""
 OFFSETS = {"draw replay/sequences.py to device": 1}  # once in a run
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
     "images": (("agent=dqn", *MINATAR, *SINGLE, "replay.ratio=2"), ROWS),
+    "parts": (("agent=dqn", "env=parts/marks", *MINATAR[1:], *SINGLE, "agent/normalize=running"), ROWS | STATISTICS_OF_PARTS),
+    "parts of an actor": (("agent=sac", "env=parts/marks_continuous", "agent.encoder.features=4", *PENDULUM[1:]), NOISY_ROWS | SAMPLED),
     "td3": (("agent=td3", *PENDULUM), NOISY_ROWS),
     "ddpg prioritized": (
         ("agent=ddpg", *PENDULUM, "replay=prioritized", "agent/normalize=running", "agent/rewards=scaled", "agent/optimizer=rmsprop"),

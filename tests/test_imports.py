@@ -17,7 +17,7 @@ OURS = ("deeprl", "deeprl_lab", "benchmarks", "tests", "agents", "envs", "config
 LAYERS = (
     ("staging",),
     ("types", "noise", "errors"),
-    ("choice", "system"),
+    ("choice", "packing", "system"),
     ("schedules", "values", "transforms", "optim", "runs"),
     ("backups", "networks", "replay", "objective"),
     ("plan",),

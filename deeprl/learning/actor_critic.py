@@ -24,6 +24,7 @@ from deeprl.learning.agent import CORE, Agent, Infer, of_iterations, watching
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.critics import Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.networks.torsos import CommonTorso
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective, without_decay
@@ -39,7 +40,9 @@ from deeprl.learning.parts.target_actor import target_of
 from deeprl.learning.parts.temperature import Temperature
 from deeprl.learning.parts.weighting import Weighting, target_copies
 from deeprl.learning.plan import Plan
+from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.channels import check_single
+from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.returns import Returns, regression_metrics
@@ -93,14 +96,15 @@ class ActorCritic(Agent):
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         self.spec, self.seed, self.backup, self.explore = spec, seed, target.backup, explore
         self.reduce, self.actor_reduce, self.improvement = target.reduce, actor.reduce, actor.improvement
-        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
         critic.head.check(self.rewards)
         check_single(self.rewards)
 
+        spec = without_mask(spec)
         self.encoder = images.encoder.build(spec, images.torso, seed)
         observed = Networks(spec, (critic.torso if self.encoder is None else images.torso).resolve(spec), seed)
         if self.encoder is not None:
-            spec = spec._replace(obs_shape=(self.encoder.features,), obs_dtype=torch.float32)  # what actor and critics see
+            spec = self.encoder.encoded(spec)  # what actor and critics see
         self.core, space = critic.core, pair_spec(spec)
         if self.encoder is not None and self.core.needs:
             raise ValueError("agent/core must be none with images, because actor and critics share the encoder: take vectors, or agent=ppo")
@@ -115,7 +119,7 @@ class ActorCritic(Agent):
         self.weighting = critic.weighting(plan=plan, chain=self.chain)
         self.actor_value = ActorValue(critics, self.chain, actor.reduce)
         torso = actor.torso.resolve(spec)
-        self.actor = actor.output.build(spec, torso, self.core)
+        self.actor = actor.output.build(spec, CommonTorso.of(torso, spec), self.core)
         self.state_size = 0 if self.actor.core is None else self.actor.core.size
         self.renews_actor = getattr(self.actor.torso, "every_update", False)
         """The actor's running averages move at every update of the critics, see `renewed`"""

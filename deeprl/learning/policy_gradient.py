@@ -26,12 +26,13 @@ from deeprl.learning.networks.blocks import has_statistics, initialise
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.policies import PolicyChoice
-from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.torsos import CommonTorso, TorsoChoice
 from deeprl.learning.networks.unrolled import Unrolled
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
+from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
 from deeprl.learning.values.masked import masked
@@ -129,9 +130,9 @@ class PolicyAgent(Agent):
         core: CoreChoice = Memoryless(),
     ):
         super().__init__()
-        self.spec, spec = spec, without_mask(spec)
-        self.rewards, self.normalize = rewards(), normalize(spec=spec)
-        self.policy = policy.build(spec, torso, core)
+        self.spec, seen = spec, without_mask(spec)
+        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
+        self.policy = policy.build(seen, CommonTorso.of(torso, seen), core)
         if has_statistics(self.policy.torso):
             raise ValueError(
                 f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
@@ -238,6 +239,8 @@ class PolicyGradient(PolicyAgent):
         in_range(self, lam=(0, 1))
         check_single(self.rewards)
         if shared:
+            if any(part.privileged for part in spec.parts):
+                raise ValueError("env.privileged needs agent.shared=false, because policy and value would have one torso")
             sizes = ((self.policy.core or self.policy.torso).features, *torso.head_hidden, 1)
             self.value: nn.Module = MLP(1, sizes, activate_last=False, init=torso.init, last_init="orthogonal")
         else:

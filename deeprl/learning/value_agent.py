@@ -29,6 +29,7 @@ from deeprl.learning.parts.exploration import Tick, ValueExploration
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
+from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
 from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average
@@ -82,7 +83,11 @@ class ValueAgent(Agent):
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
         self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
         self.resets, seen = resets, without_mask(spec)
-        self.torso, self.rewards, self.normalize = network.torso.resolve(seen), rewards(), normalize(spec=seen)
+        if any(part.privileged for part in spec.parts):
+            raise ValueError(
+                "env.privileged needs an agent with critics, such as agent=ppo: this one acts by its values, which would see it"
+            )
+        self.torso, self.rewards, self.normalize = network.torso.resolve(seen), rewards(), normalizer(normalize, spec)
         head, optimizer = network.head, network.optimizer
         head.check(self.rewards)
         self.core, networks = network.core, Networks(seen, self.torso, seed, network.core)

@@ -96,6 +96,8 @@ class Hindsight(Replay):
             raise ValueError(f"n_step must be 1, not {self.n_step}, because an exchanged goal changes one reward")
         if len(self.spec.obs_shape) != 1:
             raise ValueError(f"its observations {self.spec.obs_shape} are images, in which no goal can be exchanged")
+        if self.spec.parts:
+            raise ValueError("the parts of its observations are kept apart, and goals are exchanged in one vector: set env.parts=flat")
         self.goals, self.exchanged = goals, round(share * self.batch_size)
         self.spans = Spans(self.layout.ticks, self.num)
         self.later = np.zeros(0)

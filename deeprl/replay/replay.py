@@ -26,6 +26,11 @@ from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec, State
 
 
+def names_of(spec: Spec) -> State:
+    """What a checkpoint keeps of the parts of which its rows consist; nothing of plain ones."""
+    return {"parts": [part.name for part in spec.parts]} if spec.parts else {}
+
+
 class Replay(Source):
     """Replay memory of M environments.
 
@@ -229,7 +234,7 @@ class Replay(Source):
 
     def state_dict(self) -> State:
         """Cursors, incomplete rows and priorities (8 bytes per row). Everything else follows from the rows."""
-        return {**self.ring.state_dict(), **self.draws.state_dict(self.live)}
+        return {**self.ring.state_dict(), **self.draws.state_dict(self.live), **names_of(self.spec)}
 
     def marks(self) -> list[int]:
         return self.ring.count.tolist()

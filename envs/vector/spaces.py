@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from deeprl.types import Spec
+from deeprl.packing import numbers_in
+from deeprl.types import ObsPart, Spec
 
 
 class Actions(NamedTuple):
@@ -105,7 +106,11 @@ def fault_of(obs: np.ndarray, spec: Spec) -> str:
     dtype = NUMPY[spec.obs_dtype]
     if obs.dtype != dtype or obs.shape != spec.obs_shape:
         return f"observation is {obs.dtype} of shape {obs.shape}, not {dtype} of shape {spec.obs_shape}"
-    if dtype.kind != "f" or b"\0" not in np.isfinite(obs).tobytes():  # a third of the time that `all` takes
+    if dtype.kind != "f":
+        if not spec.parts:
+            return ""
+        obs = numbers_in(spec.parts, obs)
+    if b"\0" not in np.isfinite(obs).tobytes():  # a third of the time that `all` takes
         return ""
     index = tuple(np.argwhere(~np.isfinite(obs))[0].tolist())
     return f"observation holds {obs[index]} at index {', '.join(map(str, index))}"
@@ -123,6 +128,8 @@ class Observations(NamedTuple):
     """What `convert` makes of the environment's own observations, for those who use a policy elsewhere"""
     note: str = ""
     """What was chosen without being asked for, as a sentence"""
+    parts: tuple[ObsPart, ...] = ()
+    """Parts of a row, see `Spec.parts`"""
 
 
 AS_IT_IS = "as the environment gives it"
@@ -162,7 +169,7 @@ def observations_of(space: spaces.Space, channels: str | None = None) -> Observa
             return Observations((1, *space.shape), torch.uint8, _image(space.shape, None), content)
         if rank == 3 and (pixels or space.dtype.kind == "f"):
             return _images(space, channels)
-    return _flattened(space)
+    return flattened(space)
 
 
 def _images(space: spaces.Box, channels: str | None) -> Observations:
@@ -202,20 +209,20 @@ def _only(space: spaces.Dict | spaces.Tuple, channels: str | None) -> Observatio
 FILTER = "a gymnasium.ObservationWrapper, or gymnasium.wrappers.FilterObservation, which keeps the parts in filter_keys"
 
 
-def _flattened(space: spaces.Space) -> Observations:
+def flattened(space: spaces.Space) -> Observations:
     """The vector of `gymnasium.spaces.flatten`."""
-    if unfit := _unfit(space):
-        part = unfit if unfit == brief(space) else f"{brief(space)}: its part {unfit}"
+    if wrong := unfit(space):
+        part = wrong if wrong == brief(space) else f"{brief(space)}: its part {wrong}"
         raise ValueError(
             f"the observation space {part} is not supported, because no vector of numbers can be made of it. Leave it out by a wrapper: "
             f"{FILTER}"
         )
     flat = spaces.flatten_space(space)
-    assert isinstance(flat, spaces.Box)  # of all parts that `_unfit` lets pass
+    assert isinstance(flat, spaces.Box)  # of all parts that `unfit` lets pass
     if flat.shape[0] > LARGEST_FLAT:
         raise ValueError(
             f"the observation space {brief(space)} has {flat.shape[0]:,} numbers, and a flattened observation at most {LARGEST_FLAT:,}. "
-            f"Choose the part that holds the image by a wrapper: {FILTER}"
+            f"Keep its parts apart, env.parts=apart, or choose one by a wrapper: {FILTER}"
         )
     check = _vector(flat.shape)
 
@@ -231,13 +238,13 @@ def _flattened(space: spaces.Space) -> Observations:
     return Observations(flat.shape, torch.float32, convert, content, note)
 
 
-def _unfit(space: spaces.Space, path: str = "") -> str:
+def unfit(space: spaces.Space, path: str = "") -> str:
     """Path and space of the first part that is no array of fixed size; empty if all are."""
     if isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)):
         return ""
     if isinstance(space, (spaces.Dict, spaces.Tuple)):
         parts = space.items() if isinstance(space, spaces.Dict) else enumerate(space)
-        return next(filter(None, (_unfit(part, f"{path}[{key!r}]") for key, part in parts)), "")
+        return next(filter(None, (unfit(part, f"{path}[{key!r}]") for key, part in parts)), "")
     return f"{path} {brief(space)}".strip()
 
 

@@ -21,6 +21,7 @@ from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import chain, policy_values, random_mdp, value_iteration
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
+from deeprl.envs.vector.parts import Form
 from deeprl.envs.vector.spaces import actions_of, channels_of, observations_of
 from deeprl.running.config import folders
 from deeprl.running.config.compose import prepare
@@ -61,7 +62,7 @@ gymnasium.register("Scripted-v0", entry_point=Scripted)
 
 
 def layer(env, channels=None):
-    return Environments(Serial(lambda: GymGame(env, channels), 1), "scripted", seed=0)
+    return Environments(Serial(lambda: GymGame(env, Form(channels)), 1), "scripted", seed=0)
 
 
 # ----- spaces
@@ -223,7 +224,7 @@ def test_combinations_of_choices_are_one_action(space, few, last):
 def test_observations_are_vectors_or_images_with_channels_first():
     shape, dtype, convert, *_ = observations_of(spaces.Discrete(3, start=5))
     assert (shape, dtype, convert(6).tolist()) == ((3,), torch.float32, [0, 1, 0])
-    shape, dtype, convert, _, note = observations_of(spaces.Box(-1, 1, (2,), np.float64))
+    shape, dtype, convert, _, note, _ = observations_of(spaces.Box(-1, 1, (2,), np.float64))
     assert convert(np.array([0.1, 0.2])).dtype == np.float32
     assert not note
     image = spaces.Box(0, 255, (4, 5, 3), np.uint8)
@@ -231,7 +232,7 @@ def test_observations_are_vectors_or_images_with_channels_first():
     with pytest.raises(ValueError, match=r"set env\.channels"):
         observations_of(image)
     pixels = image.sample()
-    shape, dtype, convert, _, note = observations_of(image, "last")
+    shape, dtype, convert, _, note, _ = observations_of(image, "last")
     assert (shape, dtype, note) == ((3, 4, 5), torch.uint8, "")
     assert np.array_equal(convert(pixels), pixels.transpose(2, 0, 1))
     assert observations_of(image, "first")[0] == (4, 5, 3)

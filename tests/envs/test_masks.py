@@ -10,6 +10,7 @@ from gymnasium import spaces
 from deeprl.cli import exits
 from deeprl.envs.function import Function
 from deeprl.envs.gym import Gym, GymGame
+from deeprl.envs.vector.parts import Form
 from deeprl.errors import ConfigError
 from deeprl.running.config.build import environment
 from deeprl.types import Spec
@@ -104,7 +105,7 @@ def test_masks_of_continuous_actions_and_of_images_are_refused():
 
 def test_a_mask_may_be_empty_where_an_episode_terminates():
     """After the fall there is no action, and no value is looked up there."""
-    game = GymGame(Mask(mask=[0, 0, 0, 0]), mask=True)
+    game = GymGame(Mask(mask=[0, 0, 0, 0]), Form(mask=True))
     game.reset(0)
     row, reward, terminated, ended = game.step(1)
     assert (row[3:].tolist(), reward, terminated, ended) == ([0, 0, 0, 0], -1.0, True, True)

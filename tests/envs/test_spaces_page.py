@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from deeprl.envs.conversion import Conversion
+from deeprl.envs.vector.parts import Form
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "environments.md").read_text()
 TABLES = PAGE.split("### Tried")[0].split("| action space")
@@ -31,9 +32,13 @@ def test_observations(text, outcome):
     space, actions = built(text), built("Discrete(4)")
     if outcome.startswith("refused"):
         with pytest.raises(ValueError, match=r"is not supported|env\.channels|at most 10,000"):
-            Conversion(space, actions, None, None)
+            Conversion(space, actions, Form(mask=None, parts="auto"))
         return
-    conversion = Conversion(space, actions, None, None)
+    conversion = Conversion(space, actions, Form(mask=None, parts="auto"))
+    if "apart" in outcome:
+        wanted = [tuple(int(size) for size in found.split(",") if size) for found in re.findall(r"\(([\d, ]+)\)", outcome)]
+        assert sorted(part.shape for part in conversion.spec.parts) == sorted(wanted)
+        return
     said = re.search(r"(vector|image|flattened) \(([\d, ]+)\)", outcome)
     assert said
     shape = tuple(int(size) for size in said[2].split(",") if size.strip())
@@ -52,9 +57,9 @@ def test_actions(text, outcome):
     space, seen = built(text), built("Box(-1, 1, (2,))")
     if outcome.startswith("refused"):
         with pytest.raises(ValueError, match=r"not supported|combinations|no bounds"):
-            Conversion(seen, space, None, None)
+            Conversion(seen, space, Form(mask=None, parts="auto"))
         return
-    conversion = Conversion(seen, space, None, None)
+    conversion = Conversion(seen, space, Form(mask=None, parts="auto"))
     number, kind = outcome.split(",")[0].split()[:2]
     if kind == "discrete":
         assert conversion.spec.num_actions == int(number)

@@ -25,7 +25,7 @@ ONLY = torch.zeros((), dtype=torch.int64)
 
 def pair_spec(spec: Spec) -> Spec:
     """Spaces of a critic: its observation is (observation, action)."""
-    return spec._replace(obs_shape=(spec.obs_shape[0] + spec.action_dim,), num_actions=1, action_dim=0)
+    return spec._replace(obs_shape=(spec.obs_shape[0] + spec.action_dim,), num_actions=1, action_dim=0, parts=())
 
 
 def pair(obs: Tensor, action: Tensor) -> Tensor:

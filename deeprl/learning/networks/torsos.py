@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.learning.networks.blocks import Torso
+from deeprl.learning.networks.blocks import Torso, has_dropout, has_statistics
 from deeprl.learning.networks.convolutions import ConvStack
 from deeprl.learning.networks.dropout import DropoutMLP
 from deeprl.learning.networks.layers import SCHEMES
 from deeprl.learning.networks.mlp import ACTIVATIONS, MLP, repeated
 from deeprl.learning.networks.residual import ResidualStacks
+from deeprl.learning.networks.side_by_side import Common, SideBySide, common_spec, of_part
 from deeprl.learning.networks.weight_norm import OPTIONS
 from deeprl.types import Spec
 
@@ -103,9 +104,58 @@ class MLPTorso(TorsoChoice):
         return (MLP if plain else FlatMLP)(n, sizes, **fields)
 
 
+@dataclass(frozen=True)
+class PartsTorso(TorsoChoice):
+    """The torso of observations with an image among other parts, see `SideBySide`. It is no option: `resolve` of the others gives it."""
+
+    image: TorsoChoice
+    """Torso of each image"""
+    head_hidden: tuple[int, ...]
+    init: str
+    weight_norm: str
+
+    @classmethod
+    def where(cls, image: TorsoChoice, spec: Spec) -> TorsoChoice:
+        """A torso of images, for these spaces."""
+        return cls(image, image.head_hidden, image.init, image.weight_norm) if any(part.image for part in spec.parts) else image
+
+    def build(self, spec: Spec, n: int) -> Torso:
+        torsos = {str(i): self.image.build(of_part(spec, part), n) for i, part in enumerate(spec.parts) if part.image}
+        return SideBySide(torsos, spec.parts, n)
+
+
+@dataclass(frozen=True)
+class CommonTorso(TorsoChoice):
+    """The torso of a network that gets privileged parts and sees none of them. It is no option: `of` makes it of another one."""
+
+    whole: TorsoChoice
+    head_hidden: tuple[int, ...]
+    init: str
+    weight_norm: str
+
+    @classmethod
+    def of(cls, whole: TorsoChoice, spec: Spec) -> TorsoChoice:
+        """A torso without what is privileged in these spaces."""
+        return cls(whole, whole.head_hidden, whole.init, whole.weight_norm) if any(part.privileged for part in spec.parts) else whole
+
+    def build(self, spec: Spec, n: int) -> Torso:
+        """
+        Raises:
+            ValueError: the torso has batch statistics or dropout.
+        """
+        seen = common_spec(spec)
+        torso = self.whole.build(seen, n)
+        if has_statistics(torso) or has_dropout(torso):
+            raise ValueError(f"env.privileged must be [] with the policy's torso {type(self.whole).__name__}: choose mlp without dropout")
+        return Common(torso, seen.obs_shape[0])
+
+
 class ImageChoice(TorsoChoice):
     scale: float
     """Factor of uint8 pixels"""
+
+    def resolve(self, spec: Spec) -> TorsoChoice:
+        return PartsTorso.where(self, spec)
 
     @staticmethod
     def image(spec: Spec) -> tuple[int, ...]:
@@ -223,6 +273,9 @@ class Auto(TorsoChoice):
         Raises:
             ValueError: no torso follows from the shape.
         """
+        image = next((part for part in spec.parts if part.image), None)
+        if image is not None:
+            return PartsTorso.where(self.resolve(of_part(spec, image)), spec)
         shape = tuple(spec.obs_shape)
         common: dict[str, Any] = {"layer_norm": self.layer_norm, "weight_norm": self.weight_norm}
         common |= {} if self.init == "auto" else {"init": self.init}

@@ -4,8 +4,10 @@ without knowing of them, and an agent divides the columns at its border."""
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from deeprl.packing import width_of
 from deeprl.types import Batch, Rows, Spec
 
 OBSERVATIONS = frozenset({"successor", "burn_in"})
@@ -13,7 +15,9 @@ OBSERVATIONS = frozenset({"successor", "burn_in"})
 
 
 def without_mask(spec: Spec) -> Spec:
-    """Spaces as networks see them."""
+    """Spaces as networks see them, of several parts the vector of `deeprl.packing`."""
+    if spec.parts:
+        return spec._replace(obs_shape=(width_of(spec.parts),), obs_dtype=torch.float32, masked=False)
     return spec._replace(obs_shape=(spec.obs_shape[0] - spec.num_actions,), masked=False) if spec.masked else spec
 
 

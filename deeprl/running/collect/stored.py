@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
 from deeprl.replay.gather import Transitions
-from deeprl.replay.replay import Replay
+from deeprl.replay.replay import Replay, names_of
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.source import Pace, Prepare, Settings
 from deeprl.running.collect import minari
@@ -52,6 +52,8 @@ def find(data: str, spec: Spec) -> Found:
         ValueError: it is none, or its checkpoint holds no transitions, or it is of other spaces.
     """
     if minari.is_data_set(data):
+        if spec.parts:
+            raise ValueError(f"data={data}: its observations are vectors, and those of this run are kept apart: set env.parts=flat")
         try:
             found = minari.described(data)
             ring, rows = minari.as_replay(found, spec)
@@ -72,6 +74,9 @@ def find(data: str, spec: Spec) -> Found:
     state, capacity, num = parts.get("replay"), get(config, "replay.capacity"), get(config, "env.num")
     if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
         raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
+    stored, wanted = state.get("parts", []), names_of(spec).get("parts", [])
+    if stored != wanted:
+        raise ValueError(f"data={data}: its observations have the parts {stored}, those of this run {wanted}: not the same env.parts")
     return Found(step, num, capacity, state, checkpoints.segments(step), minari.shown(get(config, "names.env")))
 
 
@@ -135,10 +140,10 @@ class Stored(Replay):
         self.show(observe)
 
     def show(self, observe: Callable[[Rows], object]) -> None:
-        """Call `observe` with all transitions, a few thousand at a time. Images are left out, because they have no running statistics."""
+        """Call `observe` with all transitions, a few thousand at a time. Images alone are left out, as they have no running statistics."""
         live = np.arange(self.live.first, self.live.last)
         for number in np.array_split(live, -(-len(live) // 4096)):
-            observe(self.transitions(number, images=False))
+            observe(self.transitions(number, images=bool(self.spec.parts)))
 
     def transitions(self, number: np.ndarray, images: bool = True) -> Rows:
         """The transitions of these numbers, with raw rewards, as one step of as many environments.

@@ -12,6 +12,7 @@ from torch import Tensor
 from deeprl.errors import ConfigError, located
 from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors
+from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.stateless import known
 from deeprl.types import Batch, Rows, Spec
@@ -20,6 +21,18 @@ SEQUENCED = {"sequences", "state", "trajectories"}
 """Needs of agents whose batches have an axis of time"""
 LATE = 10**12
 """An environment step after every warm-up and schedule, so that the policy acts instead of a warm-up."""
+
+
+def packed_noise(spec: Spec, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Random rows of several parts, (*size, row): of random bytes some would be no numbers."""
+    values = [
+        torch.randint(0, 256, (*size, *part.shape), generator=generator, dtype=torch.uint8)
+        if part.dtype == torch.uint8
+        else torch.randn((*size, *part.shape), generator=generator)
+        for part in spec.parts
+    ]
+    mask = np.ones((*size, spec.num_actions), np.uint8) if spec.masked else None
+    return torch.from_numpy(pack(spec, [value.numpy() for value in values], mask))
 
 
 def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str = "cpu", seed: int = 0) -> Batch:
@@ -33,6 +46,8 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     noise = map_tensors(lambda tensor: tensor[0], agent.noise((1, *size), generator))
 
     def observations() -> Tensor:
+        if spec.parts:
+            return packed_noise(spec, size, generator)
         shape = (*size, *spec.obs_shape)
         if spec.obs_dtype == torch.uint8:
             return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -124,7 +139,7 @@ def act(agent: Agent, spec: Spec, device: str) -> None:
     noise = agent.act_noise((4, 1), torch.Generator().manual_seed(0))
     obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
     if spec.masked:
-        obs[..., -spec.num_actions :] = 1.0
+        obs[..., -spec.num_actions :] = 1
     memory: dict = {}
     for tick, step in enumerate((LATE, LATE, 0, 0)):
         acted = agent.act(obs, first if not tick else ~first, memory, step, map_tensors(itemgetter(tick), noise), True)

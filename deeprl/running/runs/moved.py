@@ -23,6 +23,8 @@ NEUTRAL = {
     "agent.core": {"_target_": "deeprl.learning.networks.cores.Memoryless"},
     "agent.improvement": {"_target_": "deeprl.learning.parts.improvement.Improvement"},
     "agent.state_value": {"_target_": "deeprl.learning.parts.state_value.StateValue", "_partial_": True},
+    "env.parts": "auto",
+    "env.privileged": [],
     "log.info": ["is_success"],
 }
 """Keys that run folders of before them lack, with the value that changes nothing. By it neither hash nor comparison differ"""

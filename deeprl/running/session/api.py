@@ -15,6 +15,7 @@ import torch
 
 from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.packing import numbers_in, pack
 from deeprl.running.accelerate.modes import compute_as
 from deeprl.running.config import folders
 from deeprl.running.config.build import build_agent, check_actions, check_device, environment
@@ -40,6 +41,7 @@ from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
 from deeprl.system.terminal import from_here, say
 from deeprl.system.torchrun import place
+from deeprl.types import Spec
 
 
 @dataclass(repr=False)
@@ -106,9 +108,10 @@ class Run:
             raise ValueError(f"mask must be None here, not of shape {np.shape(mask)}")
         conversion = self._closed.conversion
         rows, single = (conversion and conversion.rows(obs, mask)) or self._as_rows(obs, mask)
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-            index = tuple(np.argwhere(~np.isfinite(rows))[0].tolist())
-            raise ValueError(f"an observation holds {rows[index]} at index {', '.join(map(str, index[1:]))}, which has no greedy action")
+        numbers = numbers_in(self.agent.spec.parts, rows) if self.agent.spec.parts else rows
+        if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+            index = tuple(np.argwhere(~np.isfinite(numbers))[0].tolist())
+            raise ValueError(f"an observation holds {numbers[index]} at index {', '.join(map(str, index[1:]))}, which has no greedy action")
         action = self.act_on_rows(rows)
         action = conversion.action(action) if conversion else action
         return action[0] if single else action
@@ -150,6 +153,8 @@ class Run:
     def _as_rows(self, obs: object, mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
         """(M, *obs) of rows as agents see them, and whether it was one."""
         spec = self.agent.spec
+        if spec.parts and isinstance(obs, Mapping):
+            return of_parts(spec, obs, mask)
         rows = np.asarray(obs)
         if mask is not None:
             if np.shape(mask) != (wanted := (*rows.shape[:-1], spec.num_actions)):
@@ -193,6 +198,27 @@ class Run:
 
     def make_evaluation(self, seed: int, num: int, render: bool = False):
         return self.env.make(seed, num=num, vector="sync", evaluation=True, render=render)
+
+
+def of_parts(spec: Spec, obs: Mapping[str, object], mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
+    """Rows (M, *obs) of parts by name, one observation or M of them, and whether it was one. Privileged parts may be missing.
+
+    Raises:
+        ValueError: a part is missing or has another shape.
+    """
+    first = next(part for part in spec.parts if not part.privileged)
+    lead = np.asarray(obs.get(first.name)).shape[: -len(first.shape)][:1]
+    values = []
+    for part in spec.parts:
+        value = np.asarray(obs[part.name]) if part.name in obs else np.zeros((*lead, *part.shape)) if part.privileged else None
+        if value is None or value.shape != (*lead, *part.shape) or value.dtype.kind not in "fiub":
+            found = "missing" if value is None else f"{value.dtype} of shape {value.shape}"
+            raise ValueError(f"the part {part.name} of an observation is {found}, and must have shape {part.shape}, or (M, …) of several")
+        values.append(value if lead else value[None])
+    masks = None if mask is None else np.reshape(mask, (len(values[0]), spec.num_actions))
+    if spec.masked != (masks is not None):
+        raise ValueError("observations by part need their mask in `mask`, if the environment has masks, and none otherwise")
+    return pack(spec, values, masks), not lead
 
 
 def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = (), env: Callable[..., Any] | None = None) -> Run:

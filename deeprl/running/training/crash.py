@@ -27,7 +27,7 @@ from deeprl.running.runs.checkpoint import DAMAGE, load, save
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.learner import gradient
 from deeprl.system.files import own_folder
-from deeprl.types import Batch, NetworkNoise, Spec, ViewNoise
+from deeprl.types import Batch, NetworkNoise, ObsPart, Spec, ViewNoise
 
 CHECK_PERIOD = 16
 """Updates between two checks on a device other than the CPU. Their batches are kept, on Atari 1.8 MB each."""
@@ -133,8 +133,7 @@ def write(folder: RunFolder, config: dict, agent: Agent, batch: Batch | None, fa
         raise RunFolderError(
             f"{bundle.parent}: {error.strerror}: remove it, and the bundle of this failure can be written there"
         ) from error
-    spec = agent.spec._asdict() | {"obs_dtype": str(agent.spec.obs_dtype).removeprefix("torch.")}
-    save(bundle, {"agent": agent.state(), "batch": batch and batch._asdict(), "failure": {**failure, "spec": spec}})
+    save(bundle, {"agent": agent.state(), "batch": batch and batch._asdict(), "failure": {**failure, "spec": words_of(agent.spec)}})
     RunFolder(bundle).write_config(config)
     return bundle
 
@@ -169,11 +168,31 @@ def to_device(batch: Batch, device: str) -> Batch:
     return map_tensors(lambda tensor: tensor.to(device), batch)
 
 
+DTYPES = {"float32": torch.float32, "uint8": torch.uint8}
+
+
+def words_of(spec: Spec) -> dict:
+    """Spaces as a bundle holds them, which `spec_of` reads."""
+    parts = [{**part._asdict(), "shape": list(part.shape), "dtype": str(part.dtype).removeprefix("torch.")} for part in spec.parts]
+    return spec._asdict() | {"obs_dtype": str(spec.obs_dtype).removeprefix("torch."), "parts": parts}
+
+
 def spec_of(failure: dict) -> Spec:
     stored = failure["spec"]
-    dtype = {"float32": torch.float32, "uint8": torch.uint8}[stored["obs_dtype"]]
+    dtype = DTYPES[stored["obs_dtype"]]
     counts = stored["num_actions"], stored["action_dim"], stored["frame_stack"]
     shape, masked = tuple(stored["obs_shape"]), stored.get("masked", False)
     if not all(type(number) is int and number >= 0 for number in (*shape, *counts)) or type(masked) is not bool:
         raise ValueError("its shapes are no whole numbers")
-    return Spec(shape, dtype, *counts, masked)
+    return Spec(shape, dtype, *counts, masked, tuple(part_of(part) for part in stored.get("parts", ())))
+
+
+def part_of(stored: dict) -> ObsPart:
+    """
+    Raises:
+        ValueError: it has other values than a part.
+    """
+    name, shape, flags = stored["name"], tuple(stored["shape"]), [stored[key] for key in ("image", "privileged", "scaled")]
+    if not isinstance(name, str) or any(type(size) is not int or size < 0 for size in shape) or {type(flag) for flag in flags} != {bool}:
+        raise ValueError("a part of its observations has a value of another kind")
+    return ObsPart(name, shape, DTYPES[stored["dtype"]], *flags)

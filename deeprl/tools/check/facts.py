@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.torsos import PartsTorso
 from deeprl.replay.source import Source
 from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.accelerate.modes import WORTH_COMPILING
@@ -27,6 +28,7 @@ from deeprl.system.files import JsonObject
 from deeprl.system.machine import gpu_driver, resident_memory, system_entry, usable_cores
 from deeprl.system.portable import peak_memory
 from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen, Target
+from deeprl.types import ObsPart
 
 ENOUGH = 500
 """Rows from which an entry of observations that never changed counts as constant"""
@@ -56,8 +58,8 @@ def environment(config: Config, env: Any) -> Environment:
         env: the object that `env` describes. One game is made and closed.
     """
     game = env.build()
-    spec, kind = game.spec, str(game.spec.obs_dtype).removeprefix("torch.")
-    space = f"{spec.obs_shape} {kind}"
+    spec = game.spec
+    space = ", ".join(map(of_part, spec.parts)) if spec.parts else of_array(spec.obs_shape, spec.obs_dtype)
     actions = f"{spec.num_actions} discrete" if spec.num_actions else f"{spec.action_dim} continuous, each in [-1, 1]"
     own = game.actions
     if not spec.num_actions and own.low is not None and not (np.all(own.low == -1) and np.all(own.high == 1)):
@@ -65,6 +67,14 @@ def environment(config: Config, env: Any) -> Environment:
     made = Environment(space, actions, tuple(game.layers()), game.limit, game.reward_range, config["env"]["num"], config["env"]["vector"])
     game.close()
     return made
+
+
+def of_array(shape: tuple[int, ...], dtype: torch.dtype) -> str:
+    return f"{shape} {str(dtype).removeprefix('torch.')}"
+
+
+def of_part(part: ObsPart) -> str:
+    return f"{part.name} {of_array(part.shape, part.dtype)}{' for critics alone' if part.privileged else ''}"
 
 
 def ends(bounds: np.ndarray) -> str:
@@ -212,7 +222,10 @@ def slot_decision(slot: str, config: Config, agent: Agent) -> tuple[str, str]:
         if place.endswith("encoder_torso") and getattr(agent, "encoder", None) is None:
             return "none", "there is no encoder"
         choice = instantiate(get(config, place or "agent.torso"), place or "agent.torso", None)
-        return type(choice.resolve(agent.spec)).__name__, f"observations have shape {shape}"
+        torso = choice.resolve(agent.spec)
+        if isinstance(torso, PartsTorso):
+            return type(torso.image).__name__, "an image is among the parts of observations"
+        return type(torso).__name__, f"observations have shape {shape}"
     if group == "agent/encoder":
         built = getattr(agent, "encoder", None) is not None
         return ("ImageEncoder", "observations are images") if built else ("none", "observations are vectors")

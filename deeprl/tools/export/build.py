@@ -21,7 +21,7 @@ from deeprl.running.training.evaluation import evaluation_seed
 from deeprl.system.files import JsonObject, make_folder, plain, replace_file
 from deeprl.system.terminal import say
 from deeprl.tools.export import check, programs
-from deeprl.tools.export.policy import ExportedPolicy, policy_of
+from deeprl.tools.export.policy import STATE, ExportedPolicy, divided, inputs_of, without_privileged
 
 FORMATS = {"onnx": "policy.onnx", "torch": "policy.pt2"}
 """Files by format"""
@@ -51,9 +51,9 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
             f"agent={run.config['names']['agent']} has no network: its policy is `deeprl.load(RUN).agent.choose`, in NumPy."
         )
     obs, states, game = played(run)
-    obs = np.concatenate([obs, check.made_up(run.agent.spec)])
+    obs = without_privileged(run.agent.spec, np.concatenate([obs, check.made_up(run.agent.spec)]))
     states = [np.resize(state, (len(obs), state.shape[1])) for state in states]  # those of play, again and again
-    policy, about = policy_of(run.agent, game.actions), metadata(run, game)
+    policy, about = ExportedPolicy(run.agent, game.actions), metadata(run, game)
     program = programs.exported(policy)
     contents: dict[str, bytes] = {}
     # checked for either format, because the ONNX model is made from it
@@ -63,7 +63,7 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
     if "torch" in formats:
         contents["torch"] = programs.saved(program, about)
     if "onnx" in formats:
-        contents["onnx"] = converted(program, about)
+        contents["onnx"] = converted(program, about, [each.name for each in inputs_of(run.agent)])
         found["onnx"] = compared_onnx(run, policy, contents["onnx"], obs, states)
     about["checked"] = {kind: result and asdict(result) for kind, result in found.items()}
     folder = out or run.folder / "exports"
@@ -125,7 +125,7 @@ def compared(
         expected = expected.astype(np.float32, copy=False)
         distance = check.of_actions(expected, policy.reach.numpy().reshape(policy.shape))
     try:
-        return check.agreement(runner, obs, expected, distance, states)
+        return check.agreement(runner, divided(run.agent, obs), expected, distance, states)
     except check.Differs as error:
         raise RunFolderError(f"{name} is not the policy of {run.folder}: {error}. Nothing was written.") from error
 
@@ -134,7 +134,7 @@ def compared_onnx(run: Run, policy: ExportedPolicy, model: bytes, obs: np.ndarra
     """`compared`, if an evaluator can run the model."""
     try:
         name, runner, most = programs.onnx_runner(model)
-        runner(*(each[:1] for each in (obs, *states)))
+        runner(*(each[:1] for each in (*divided(run.agent, obs), *states)))
     except Exception as error:  # each evaluator raises its own
         say(f"warning: the ONNX model has not been checked, because it could not be run: {type(error).__name__}: {error}")
         return None
@@ -144,13 +144,16 @@ def compared_onnx(run: Run, policy: ExportedPolicy, model: bytes, obs: np.ndarra
     return compared(run, policy, runner, obs, states, f"the ONNX model ({name})")
 
 
-def converted(program: torch.export.ExportedProgram, about: JsonObject) -> bytes:
+def converted(program: torch.export.ExportedProgram, about: JsonObject, inputs: list[str]) -> bytes:
     """
+    Args:
+        inputs: their names.
+
     Raises:
         RunFolderError: torch does not convert the program to ONNX, mostly because onnx, onnxscript or onnx_ir is older than it expects.
     """
     try:
-        return programs.onnx_model(program, about)
+        return programs.onnx_model(program, about, inputs)
     except Exception as error:  # the converter raises its own, and what breaks inside it
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         remedy = "pip install -U onnx onnxscript onnx_ir, or take --format torch"
@@ -160,7 +163,12 @@ def converted(program: torch.export.ExportedProgram, about: JsonObject) -> bytes
 def metadata(run: Run, game: Any) -> JsonObject:
     """What a user of the policy has to know."""
     spec, actions, config = run.agent.spec, game.actions, run.config
-    obs = {"name": programs.INPUT, "shape": ["M", *spec.obs_shape], "dtype": str(spec.obs_dtype).removeprefix("torch.")}
+    inputs = [
+        {"name": each.name, "shape": ["M", *each.shape], "dtype": str(each.dtype).removeprefix("torch.")}
+        for each in inputs_of(run.agent)
+        if each.name != STATE
+    ]
+    obs = {"parts": inputs} if spec.parts else inputs[0]
     action: JsonObject = {"name": programs.OUTPUT, "shape": ["M", *actions.shape], "dtype": "int64" if actions.num else "float32"}
     if actions.num:
         first = np.broadcast_to(actions.start, actions.shape)
@@ -184,7 +192,7 @@ def metadata(run: Run, game: Any) -> JsonObject:
 
 def state_of(agent: Agent) -> JsonObject:
     """What a user of a policy with a core has to know of its state."""
-    names = {"name": programs.STATE, "next": programs.AFTER}
+    names = {"name": STATE, "next": programs.AFTER}
     return {**names, "shape": ["M", agent.state_size], "dtype": "float32", "start": "zeros at the first observation of an episode"}
 
 

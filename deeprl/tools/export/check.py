@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from deeprl.packing import pack
 from deeprl.tools.export.programs import Runner
 from deeprl.types import Spec
 
@@ -43,6 +44,11 @@ def made_up(spec: Spec, each: int = 64, seed: int = 0) -> np.ndarray:
     """Observations that no environment may give, (M, *obs): zeros, and normal numbers of several sizes; of images black, white, the darkest
     grey, and noise."""
     generator = np.random.default_rng(seed)
+    if spec.parts:
+        plain = [spec._replace(obs_shape=part.shape, obs_dtype=part.dtype, parts=(), masked=False) for part in spec.parts]
+        values = [made_up(one, each, seed + i) for i, one in enumerate(plain)]
+        least = min(len(value) for value in values)
+        return pack(spec, [value[:least] for value in values], np.ones((least, spec.num_actions), np.uint8) if spec.masked else None)
     shape = (each, *spec.obs_shape)
     if spec.obs_dtype == torch.uint8:
         flat = [np.full((1, *spec.obs_shape), pixel, np.uint8) for pixel in (0, 1, 255)]
@@ -52,7 +58,11 @@ def made_up(spec: Spec, each: int = 64, seed: int = 0) -> np.ndarray:
 
 
 def agreement(
-    run: Runner, obs: np.ndarray, expected: np.ndarray, distance: Callable[[np.ndarray], np.ndarray], states: Sequence[np.ndarray] = ()
+    run: Runner,
+    inputs: Sequence[np.ndarray],
+    expected: np.ndarray,
+    distance: Callable[[np.ndarray], np.ndarray],
+    states: Sequence[np.ndarray] = (),
 ) -> Agreement:
     """Compare a program with the agent. The first observation goes through the program alone, because M = 1 is a special case of many
     operators.
@@ -61,7 +71,7 @@ def agreement(
     product grow with its factors.
 
     Args:
-        obs: (M, *obs)
+        inputs: observations, (M, *obs), or their parts.
         expected: the agent's actions, (M, ...).
         distance: actions -> their differences from the agent's, (M,), in units in which 1 is large.
         states: with a core its state before the observations and after them, (M, S) each.
@@ -69,15 +79,14 @@ def agreement(
     Raises:
         Differs: an action has the wrong shape or type, or differs by more than the tolerance; or a new state does.
     """
-    answers = [run(obs[rows], *(state[rows] for state in states[:1])) for rows in (slice(1), slice(1, None))]
+    answers = [run(*(each[rows] for each in (*inputs, *states[:1]))) for rows in (slice(1), slice(1, None))]
     parts = [answer[0] for answer in answers]
     for actions, wanted in zip(parts, (expected[:1], expected[1:])):
         if (actions.shape, actions.dtype) != (wanted.shape, wanted.dtype):
             raise Differs(f"its actions are {actions.dtype} of shape {actions.shape}, not {wanted.dtype} of shape {wanted.shape}")
     found = np.concatenate(parts)
     difference = distance(found)  # (M,)
-    sizes = np.abs(obs.reshape(len(obs), -1)).max(1) if obs.dtype.kind == "f" else np.ones(len(obs))
-    allowed = TOLERANCE * np.maximum(sizes.astype(np.float64), 1.0)
+    allowed = TOLERANCE * np.max([size_of(each) for each in inputs], 0)
     if states and not (np.abs(np.concatenate([answer[1] for answer in answers]) - states[1]).max(1) <= allowed).all():
         raise Differs("its new states are not the agent's")
     wrong = ~(difference <= allowed)  # NaN is wrong
@@ -90,6 +99,12 @@ def agreement(
     same = (found == expected).reshape(len(found), -1).all(1)
     worst = difference.argmax()
     return Agreement(len(found), float(same.mean()), float(difference[worst]), float(allowed[worst]))
+
+
+def size_of(obs: np.ndarray) -> np.ndarray:
+    """Largest component of each observation (M, ...) of floats, at least 1, (M,) float64."""
+    size = np.abs(obs.reshape(len(obs), -1)).max(1, initial=1.0) if obs.dtype.kind == "f" else np.ones(len(obs))
+    return size.astype(np.float64)
 
 
 def of_values(values: np.ndarray, first: int | np.ndarray, sizes: tuple[int, ...] = ()) -> Callable[[np.ndarray], np.ndarray]:

@@ -20,18 +20,17 @@ from deeprl.running.accelerate.graph import apart
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.collect.weights import Touched
 from deeprl.system.files import JsonObject
-from deeprl.tools.export.policy import ExportedPolicy
+from deeprl.tools.export.policy import ExportedPolicy, inputs_of
 
-INPUT, OUTPUT = "obs", "action"
-STATE, AFTER = "state", "next_state"
-"""Names in the ONNX model; the last two with a core"""
+OUTPUT, AFTER = "action", "next_state"
+"""Names in the ONNX model; the last with a core"""
 ROWS = 3
 """Observations with which a policy is traced. Not 1, because the tracer would take that for a fixed size."""
 REFERENCE_ROWS = 64
 """Observations for ONNX's reference evaluator, which is slow"""
 
 Runner = Callable[..., list[np.ndarray]]
-"""(M, *obs) -> actions of a program; with a core also its state (M, S) -> new state"""
+"""Inputs of `inputs_of` -> actions of a program; with a core the new state too"""
 
 
 @contextlib.contextmanager
@@ -52,16 +51,13 @@ def exported(policy: ExportedPolicy) -> ExportedProgram:
     """The policy as a program on the CPU, with the parameters and buffers that it reads and no others. `policy` is not changed."""
     mine = copy.deepcopy(policy).cpu()
     apply(mine, "reference")  # plain convolutions, because layouts and patches serve this machine
-    spec = policy.agent.spec
-    inputs: tuple[Tensor, ...] = (torch.zeros((ROWS, *spec.obs_shape), dtype=spec.obs_dtype),)
-    if policy.agent.state_size:
-        inputs += (torch.zeros(ROWS, policy.agent.state_size),)
+    inputs = tuple(torch.zeros((ROWS, *each.shape), dtype=each.dtype) for each in inputs_of(policy.agent))
     rows = Dim("M")
     with torch.no_grad(), silence():
         # a program stores every parameter of its module: critics, target networks, deviations of noisy layers
         for module, name in unread(mine, inputs):
             (module.register_parameter if name in module._parameters else module.register_buffer)(name, None)
-        found = torch.export.export(mine, inputs, dynamic_shapes=tuple({0: rows} for _ in inputs), strict=False)
+        found = torch.export.export(mine, inputs, dynamic_shapes=(tuple({0: rows} for _ in inputs),), strict=False)
     for node in found.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of code, and folders of this machine
     return found
@@ -104,14 +100,17 @@ REPLACED = {torch.ops.aten.sinh.default: sinh, torch.ops.aten.baddbmm.default: a
 """ONNX Runtime has no sinh in float64, in which value mappings are; torch 2.6 cannot convert `baddbmm` with a free number of rows"""
 
 
-def onnx_model(program: ExportedProgram, metadata: JsonObject) -> bytes:
+def onnx_model(program: ExportedProgram, metadata: JsonObject, inputs: Sequence[str]) -> bytes:
     """A program as the content of an .onnx file, weights included. Each key of the metadata is a property of the model; what is no text is
-    there as JSON."""
+    there as JSON.
+
+    Args:
+        inputs: their names.
+    """
     with torch.no_grad(), silence():
         program = program.run_decompositions(REPLACED)
-        count = len(program.graph_signature.user_inputs)  # 2 with a state
-        inputs, outputs = [INPUT, STATE][:count], [OUTPUT, AFTER][:count]
-        model = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False, input_names=inputs, output_names=outputs)
+        names, outputs = list(inputs), [OUTPUT, AFTER][: len(program.graph_signature.user_outputs)]
+        model = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False, input_names=names, output_names=outputs)
     assert model is not None
     proto = model.model_proto
     for value in (*proto.graph.input, *proto.graph.output):
@@ -137,15 +136,16 @@ def onnx_runner(model: bytes) -> tuple[str, Runner, int | None]:
         from onnx.reference import ReferenceEvaluator
 
         evaluator: Any = ReferenceEvaluator(onnx.load_from_string(model))
-        return f"onnx {onnx.__version__}", lambda *inputs: as_arrays(evaluator.run(None, named(inputs))), REFERENCE_ROWS
+        return (
+            f"onnx {onnx.__version__}",
+            lambda *inputs: as_arrays(evaluator.run(None, dict(zip(evaluator.input_names, inputs)))),
+            REFERENCE_ROWS,
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return f"onnxruntime {onnxruntime.__version__}", lambda *inputs: as_arrays(session.run(None, named(inputs))), None
-
-
-def named(inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    return dict(zip((INPUT, STATE), inputs))
+    names = [each.name for each in session.get_inputs()]
+    return f"onnxruntime {onnxruntime.__version__}", lambda *inputs: as_arrays(session.run(None, dict(zip(names, inputs)))), None
 
 
 def as_arrays(outputs: Sequence[Any]) -> list[np.ndarray]:

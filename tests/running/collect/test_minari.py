@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from deeprl.envs.vector.spaces import Actions
+from deeprl.packing import packed_spec
 from deeprl.running.collect import minari
-from deeprl.running.collect.stored import Stored
-from deeprl.types import Spec
+from deeprl.running.collect.stored import Stored, find
+from deeprl.types import ObsPart, Spec
 
 h5py = pytest.importorskip("h5py")
 
@@ -247,3 +248,10 @@ def test_a_strangers_name_is_cut(tmp_path):
     assert found.name == "\\x1b[31m" + "x" * 92
     with pytest.raises(ValueError, match="too long a name"):
         minari.size_of({"type": "Dict", "subspaces": {"x" * 101: BOX}})
+
+
+def test_parts_that_are_kept_apart_take_no_vectors(monkeypatch):
+    monkeypatch.setattr(minari, "is_data_set", lambda data: True)
+    parts = (ObsPart("image", (1, 2, 2), torch.uint8, True), ObsPart("speed", (2,), torch.float32))
+    with pytest.raises(ValueError, match="env.parts=flat"):
+        find("any/data-v0", packed_spec(parts, 3, 0))

@@ -11,6 +11,7 @@ from deeprl.cli import exits
 from deeprl.errors import CheckpointError, NotFinite
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.optim.finite import Watch
+from deeprl.packing import packed_spec
 from deeprl.replay.replay import Replay
 from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.checkpoints import Checkpoints
@@ -19,7 +20,7 @@ from deeprl.running.training import crash
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.guard import Guard
 from deeprl.running.training.learner import Learner
-from deeprl.types import Spec
+from deeprl.types import ObsPart, Spec
 from tests.builders import CARTPOLE, console, front_door, made_up, same, snapshot, update, value_agent
 
 SPEC = Spec((5,), torch.float32, 3, 0)
@@ -265,3 +266,11 @@ def test_a_bundle_that_does_not_fit_its_configuration_says_so(finished, tmp_path
     RunFolder(bundle).write_config(config)
     assert console("replay-crash", bundle) == 1
     assert f"{bundle} does not fit its configuration" in capsys.readouterr().err
+
+
+def test_a_bundle_keeps_the_parts_of_observations():
+    parts = (ObsPart("image", (1, 2, 2), torch.uint8, True), ObsPart("hidden", (2,), torch.float32, privileged=True))
+    spec = packed_spec(parts, 3, 0)
+    assert crash.spec_of({"spec": crash.words_of(spec)}) == spec
+    with pytest.raises(ValueError, match="part"):
+        crash.spec_of({"spec": {**crash.words_of(spec), "parts": [{**crash.words_of(spec)["parts"][0], "shape": [1.5]}]}})

@@ -21,7 +21,7 @@ def constant(actions):
 
 
 def discrete(actions) -> Agreement:
-    return agreement(constant(np.array(actions)), OBS, BEST, of_values(VALUES, first=7))
+    return agreement(constant(np.array(actions)), [OBS], BEST, of_values(VALUES, first=7))
 
 
 def test_equal_actions_agree():
@@ -59,7 +59,7 @@ EXPECTED = np.array([[0.0], [1.0], [-2.0]], np.float32)
 
 def continuous(*changes: float) -> Agreement:
     found = EXPECTED + np.array(changes, np.float32)[:, None]
-    return agreement(constant(found), OBS, EXPECTED, of_actions(EXPECTED, np.float32([2.0])))
+    return agreement(constant(found), [OBS], EXPECTED, of_actions(EXPECTED, np.float32([2.0])))
 
 
 def test_a_difference_counts_in_half_ranges():

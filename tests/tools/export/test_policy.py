@@ -11,13 +11,16 @@ from gymnasium import spaces
 
 from deeprl.agents.idqn import Iterated
 from deeprl.envs.conversion import Conversion
+from deeprl.envs.vector.parts import Form
 from deeprl.envs.vector.spaces import Actions, actions_of
 from deeprl.learning.networks.distributional import ImplicitQuantile
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.parts.acting import Acting
 from deeprl.learning.parts.exploration import EpsilonGreedy
-from deeprl.tools.export.policy import ExportedPolicy, inside
+from deeprl.tools.export.check import made_up
+from deeprl.tools.export.policy import ExportedPolicy, divided, inputs_of, inside, without_privileged
 from tests.builders import DISCRETE, actor_critic, entry, sac, value_agent
+from tests.learning.test_several_parts import made
 
 OBS = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
 FIRST = torch.ones(40, dtype=torch.bool)
@@ -138,4 +141,24 @@ SCALED = "mapped from the bounds of its space to [0, 1]: (image - low) / (high -
     ],
 )
 def test_conversions_of_observations_are_described(space, channels, words):
-    assert Conversion(space, spaces.Discrete(2), channels, None).observation == words
+    assert Conversion(space, spaces.Discrete(2), Form(channels, None)).observation == words
+
+
+@pytest.mark.parametrize("kind", ["masked ppo", "sac", "recurrent ppo", "dqn"])
+def test_a_policy_of_parts_takes_them_one_by_one_without_privileged_ones(kind):
+    agent = made(kind)
+    rows = made_up(agent.spec, each=5)
+    action = Actions(num=3) if agent.spec.num_actions else Actions(0, 0, np.full(2, -1, np.float32), np.full(2, 1, np.float32), (2,))
+    inputs, states = divided(agent, rows), [np.zeros((len(rows), agent.state_size), np.float32)] if agent.state_size else []
+    wanted = inputs_of(agent)
+    assert "obs.hidden" not in [each.name for each in wanted]
+    assert [(each.shape, each.dtype) for each in wanted] == [
+        (each.shape[1:], torch.from_numpy(each).dtype) for each in (*inputs, *states)
+    ]  # fmt: skip
+    policy = ExportedPolicy(agent, action)
+    found = policy(*map(torch.from_numpy, (*inputs, *states)))
+    greedy = agent.greedy(*map(torch.from_numpy, (without_privileged(agent.spec, rows), *states)))
+    action, *after = greedy if states else (greedy,)
+    (played, *then) = found if states else (found,)
+    assert played.equal(policy.to_env(action))
+    assert all(one.equal(other) for one, other in zip(then, after))

@@ -23,10 +23,11 @@ from deeprl.learning.networks.torsos import Nature
 from deeprl.learning.transforms.observations import Running
 from deeprl.running.config.build import build_agent
 from deeprl.tools.export.check import Agreement, agreement, made_up, of_actions, of_values
-from deeprl.tools.export.policy import ExportedPolicy, policy_of
+from deeprl.tools.export.policy import ExportedPolicy, divided, inputs_of
 from deeprl.tools.export.programs import Runner, exported, onnx_model, onnx_runner, runner, saved
 from deeprl.types import Rows, Spec
 from tests.builders import actor_critic, sac, settled, spec_of, value_agent
+from tests.learning.test_several_parts import made
 
 TORQUE = Actions(num=0, low=np.float32([-2.0]), high=np.float32([2.0]), shape=(1,))
 UNEVEN = Actions(num=0, low=np.float32([-3.0, 0.0]), high=np.float32([1.0, 0.5]), shape=(2,))
@@ -84,6 +85,8 @@ OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
     "minatar": (lambda: preset("agent=dqn", BREAKOUT), None),
     "qrdqn": (lambda: preset("agent=qrdqn", CARTPOLE), None),
     "iiqn": (lambda: preset("agent=iiqn", CARTPOLE), None),
+    "parts and a mask": (lambda: made("masked ppo", normalize=Running), None),
+    "parts of an actor": (lambda: made("sac", normalize=Running), UNEVEN),
     "bounded": (lambda: preset("agent=dqn", CARTPOLE, "agent/head=bounded"), None),
     "loglin": (lambda: preset("agent=loglin_dqn", BREAKOUT), None),
     "bands": (lambda: preset("agent=dqn", BREAKOUT, "agent/mapping=loglinear", "agent/rewards=bands"), None),
@@ -101,7 +104,7 @@ OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
 def policy(kind: str) -> ExportedPolicy:
     make, actions = {**KINDS, **OTHERS}[kind]
     agent = make()
-    return policy_of(agent, actions or Actions(num=agent.spec.num_actions))
+    return ExportedPolicy(agent, actions or Actions(num=agent.spec.num_actions))
 
 
 @cache
@@ -112,7 +115,7 @@ def program_of(kind: str):
 
 @cache
 def onnx_of(kind: str) -> bytes:
-    return onnx_model(program_of(kind), {})
+    return onnx_model(program_of(kind), {}, [each.name for each in inputs_of(policy(kind).agent)])
 
 
 def compared(policy: ExportedPolicy, run: Runner) -> Agreement:
@@ -125,10 +128,10 @@ def compared(policy: ExportedPolicy, run: Runner) -> Agreement:
     if policy.discrete:
         values = agent.greedy_values(*question)
         values = (values[0] if state else values).numpy()
-        return agreement(run, obs, action + policy.first, of_values(values, policy.first), states)
+        return agreement(run, divided(agent, obs), action + policy.first, of_values(values, policy.first), states)
     actions = UNEVEN if action.shape[1] == 2 else TORQUE
     expected = actions.to_env(action)
-    return agreement(run, obs, expected, of_actions(expected, policy.reach.numpy()), states)
+    return agreement(run, divided(agent, obs), expected, of_actions(expected, policy.reach.numpy()), states)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in OTHERS)])
@@ -164,7 +167,7 @@ def test_deviations_of_noisy_layers_stay_behind():
 
 
 def test_the_number_of_observations_is_free_and_named_in_onnx():
-    model = onnx.load_from_string(onnx_model(program_of("dqn"), {"agent": "dqn", "step": 300, "input": {"shape": ["M", 4]}}))
+    model = onnx.load_from_string(onnx_model(program_of("dqn"), {"agent": "dqn", "step": 300, "input": {"shape": ["M", 4]}}, ["obs"]))
     ends = [
         (value.name, [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim])
         for value in (*model.graph.input, *model.graph.output)

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from deeprl.envs.conversion import Conversion
+from deeprl.envs.marks import Marks
+from deeprl.envs.vector.parts import Form
+from tests.conformance import check_environment
+
+IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+SPEED = spaces.Box(-1, 1, (2,), np.float32)
+BOTH = spaces.Dict(image=IMAGE, speed=SPEED)
+FOUR = spaces.Discrete(4)
+
+
+def seen(space: spaces.Space, parts: str = "auto", privileged: tuple[str, ...] = (), mask: bool | None = None) -> Conversion:
+    return Conversion(space, FOUR, Form(None, mask, parts, privileged))
+
+
+def names(conversion: Conversion) -> list[str]:
+    return [part.name for part in conversion.spec.parts]
+
+
+@pytest.mark.parametrize("inner", [IMAGE, SPEED, FOUR])
+@pytest.mark.parametrize("parts", ["auto", "flat", "apart"])
+def test_a_dict_of_one_part_is_the_plain_array(inner, parts):
+    one, plain = seen(spaces.Dict(only=inner), parts), seen(inner, parts)
+    inner.seed(0)
+    value = inner.sample()
+    assert one.spec == plain.spec
+    assert one.row({"only": value}, {}, False).tobytes() == plain.row(value, {}, False).tobytes()
+
+
+def test_vectors_alone_are_flattened_and_kept_apart_on_demand():
+    space = spaces.Dict({"b": SPEED, "a": FOUR})  # which Gymnasium sorts
+    flat, apart = seen(space), seen(space, "apart")
+    value = {"a": 2, "b": np.float32([0.5, -0.5])}
+    assert (names(flat), names(apart)) == ([], ["a", "b"])
+    assert flat.spec == apart.spec._replace(parts=())
+    assert flat.row(value, {}, False).tolist() == apart.row(value, {}, False).tolist() == [0, 0, 1, 0, 0.5, -0.5]
+    assert [part.scaled for part in apart.spec.parts] == [False, True]  # a one-hot vector is not normalised
+
+
+def test_an_image_stays_apart():
+    conversion = seen(BOTH)
+    image, vector = conversion.spec.parts[1], conversion.spec.parts[0]
+    assert (image.name, image.shape, image.dtype, image.image) == ("image", (3, 8, 8), torch.uint8, True)
+    assert (vector.name, vector.shape, vector.dtype, vector.image) == ("speed", (2,), torch.float32, False)
+    assert conversion.spec.obs_shape == (8 * 8 * 3 + 8,)
+    assert seen(BOTH, "flat").spec.obs_shape == (8 * 8 * 3 + 2,)
+    assert "kept apart" in conversion.note
+
+
+def test_nested_parts_are_joined_by_a_dot_and_tuples_count():
+    space = spaces.Dict(arm=spaces.Dict(camera=IMAGE, joints=SPEED), rest=spaces.Tuple([SPEED, FOUR]))
+    conversion = seen(space)
+    assert sorted(names(conversion)) == ["arm.camera", "arm.joints", "rest.0", "rest.1"]
+    space.seed(0)
+    assert conversion.row(space.sample(), {}, False).shape == conversion.spec.obs_shape
+
+
+def test_a_mask_follows_the_parts():
+    conversion = seen(spaces.Dict(observation=BOTH, action_mask=spaces.MultiBinary(4)))
+    BOTH.seed(0)
+    row = conversion.row({"observation": BOTH.sample(), "action_mask": np.int8([0, 1, 0, 1])}, {}, False)
+    assert row.shape == conversion.spec.obs_shape
+    assert row[-4:].tolist() == [0, 1, 0, 1]
+
+
+def test_privileged_parts_stand_last_and_a_policy_needs_none_of_them():
+    conversion = seen(BOTH, privileged=("image",))
+    assert names(conversion) == ["speed", "image"]
+    assert conversion.rows({"speed": np.float32([0.5, 0.5])}, None) is not None
+
+
+@pytest.mark.parametrize(
+    ("space", "form", "words"),
+    [
+        (spaces.Dict(image=IMAGE, text=spaces.Text(5)), Form(parts="auto"), "part text, Text.*FilterObservation"),
+        (spaces.Dict(image=IMAGE, many=spaces.Sequence(SPEED)), Form(parts="auto"), "part many, Sequence.*FilterObservation"),
+        (SPEED, Form(parts="auto", privileged=("x",)), "names parts of a Dict"),
+        (BOTH, Form(parts="auto", privileged=("x",)), "env.privileged names x, and the parts .* image, speed"),
+        (BOTH, Form(parts="auto", privileged=("image", "speed")), "all parts"),
+        (BOTH, Form(parts="flat", privileged=("image",)), "leave env.parts=flat out"),
+        (spaces.Dict(a=SPEED, b=spaces.Box(0, 255, (9, 9, 9), np.uint8)), Form(parts="auto"), "env.channels"),
+    ],
+)
+def test_refusals_say_what_to_do(space, form, words):
+    with pytest.raises(ValueError, match=words):
+        Conversion(space, FOUR, form)
+
+
+@pytest.mark.parametrize("value", [{"image": IMAGE.sample()}, {"image": IMAGE.sample(), "speed": np.zeros(3)}, 4])
+def test_an_observation_without_a_part_is_named(value):
+    with pytest.raises(ValueError, match="part 'speed'|no part"):
+        seen(BOTH).row(value, {}, False)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_the_world_of_marks_is_an_environment(continuous):
+    check_environment(Marks(continuous=continuous))
+
+
+def test_only_the_mark_that_counts_earns_one():
+    game = Marks().build()
+    game.reset(0)
+    for which, reward in ((0, 1.0), (1, -1.0)):
+        game.places, game.which = np.float32([[0, 0], [0, 1], [4, 4]]), which
+        assert game.step(3)[1:] == (reward, True, True)
+    values = game.obs()
+    assert values[:8].view(np.float32).tolist() == [0, 1]
+    assert (values[8:].reshape(3, 5, 5).argmax(-1).max(1) == [1, 1, 4]).all()

@@ -1,0 +1,48 @@
+"""`Run.act` for observations of several parts by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.packing import packed_spec, unpacked
+from deeprl.running.session.api import of_parts
+from deeprl.types import ObsPart
+
+IMAGE = ObsPart("image", (1, 2, 2), torch.uint8, image=True)
+SPEED = ObsPart("speed", (3,), torch.float32)
+HIDDEN = ObsPart("hidden", (2,), torch.float32, privileged=True)
+SPEC = packed_spec((IMAGE, SPEED, HIDDEN), 3, 0)
+
+
+def seen(size: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
+    return {"image": np.full((*size, 1, 2, 2), 9, np.uint8), "speed": np.full((*size, 3), 0.5)}
+
+
+@pytest.mark.parametrize("size", [(), (1,), (4,)])
+def test_one_observation_or_several_without_what_a_policy_does_not_see(size):
+    rows, single = of_parts(SPEC, seen(size), None)
+    assert (rows.shape, rows.dtype, single) == (((size or (1,))[0], *SPEC.obs_shape), np.uint8, not size)
+    values = dict(zip([part.name for part in SPEC.parts], unpacked(SPEC, rows)[0]))
+    assert (values["image"] == 9).all()
+    assert (values["speed"] == 0.5).all()
+    assert not values["hidden"].any()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"speed": np.zeros(2)}, "speed .* shape"),
+        ({"speed": "fast"}, "speed"),
+        ({"image": np.zeros((2, 2, 1), np.uint8)}, r"image .*\(1, 2, 2\)"),
+    ],
+)
+def test_a_part_of_another_form_is_named(changed, words):
+    with pytest.raises(ValueError, match=words):
+        of_parts(SPEC, {**seen(), **changed}, None)
+
+
+def test_a_missing_part_and_a_missing_mask_are_named():
+    with pytest.raises(ValueError, match="speed .* missing"):
+        of_parts(SPEC, {"image": seen()["image"]}, None)
+    with pytest.raises(ValueError, match="mask"):
+        of_parts(SPEC._replace(masked=True), seen(), None)
