@@ -61,13 +61,26 @@ def compose_with_folder(overrides: Iterable[str]) -> tuple[Config, set[str], dic
     try:
         cfg = _compose(overrides)
         chosen = choices(cfg)
-        folder = str(cfg.hydra.run.dir or "") if "hydra.run.dir" in map(key_of, overrides) else None
+        folder = folder_of(cfg, overrides)
         return (*resolve(cfg), chosen, folder)
     except FAULTS as error:
         absent = folders.left_out() if isinstance(error, MissingConfigException) else ""
         raise ConfigError(explain(overrides, error) + absent) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(own_files.fault(error)) from error
+
+
+def folder_of(cfg: DictConfig, overrides: list[str]) -> str | None:
+    """hydra.run.dir, if an override sets it.
+
+    Raises:
+        ConfigError: its interpolations have no value.
+    """
+    word = next((override for override in reversed(overrides) if key_of(override) == "hydra.run.dir"), None)
+    try:
+        return None if word is None else str(cfg.hydra.run.dir or "")
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{word}: {on_one_line(error)}") from error
 
 
 def one_run(overrides: list[str]) -> DictConfig | None:
@@ -225,7 +238,8 @@ def explain(overrides: list[str], error: Exception) -> str:
     if not good or fault(good):
         good = []
     for override in ordered[len(good) :]:
-        if found := fault([*good, override]):
+        last = len(good) + 1 == len(ordered)  # all others compose, so that `error` is of this one
+        if found := error if last else fault([*good, override]):
             return _explain_one(good, override, found, known)
         good = [*good, override]
     return on_one_line(error)

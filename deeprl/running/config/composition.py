@@ -1,5 +1,6 @@
 """A composition: files as `deeprl.running.config.defaults` lists them, merged, and the values of the command line. What is unusual, or
-fails, is Hydra's from start to end, with its words; Hydra's own part of a configuration always is.
+fails otherwise than by a key that no file has, is Hydra's from start to end, with its words; Hydra's own part of a configuration always
+is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.running.config import folders
@@ -34,7 +35,12 @@ _parts: dict[tuple, bytes] = {}  # with Hydra's own part, by its options, what f
 
 
 def composed(overrides: list[str], by_hydra: ByHydra) -> DictConfig:
-    """What Hydra composes of configs/train.yaml and the overrides, in a fraction of the time."""
+    """What Hydra composes of configs/train.yaml and the overrides, in a fraction of the time.
+
+    Raises:
+        ConfigAttributeError, ConfigKeyError: no file has the key of an override.
+        Exception: whatever Hydra raises.
+    """
     try:
         given = [parsed(override) for override in overrides]
         options: dict[str, Any] = {each.get_key_element(): each.value() for each in given if is_option(each)}
@@ -45,6 +51,8 @@ def composed(overrides: list[str], by_hydra: ByHydra) -> DictConfig:
         config = _merged(defaults, by_hydra)
         for each in values:
             OmegaConf.update(config, each.key_or_group, each.value(), merge=True, force_add=each.is_force_add())
+    except (ConfigAttributeError, ConfigKeyError):  # which Hydra would find too, after half a second
+        raise
     except (Unusual, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, RecursionError, OSError):
         return by_hydra("train", overrides)
     _note(config, given, defaults)

@@ -35,13 +35,12 @@ def option_files(group: str) -> set[str]:
 
 
 def groups() -> list[str]:
-    families = {f"agent/{family}" for family in agent_families()}
-    return sorted({name.rpartition("/")[0] for name in names()} - families - {""} | {"env"})
-
-
-def agent_families() -> set[str]:
-    """Folders of `agent` that hold agents of a family. The others are slots: composition chooses from folders that a file lists."""
-    return {first for first, _, below in (name.partition("/") for name in names("agent")) if below} - slots_of("agent")
+    """Folders that hold options. One of `agent` that no file of it lists is no slot, but holds agents of a family."""
+    files = [(path[len(str(folder)) + 1 :], path, now) for folder in folders() for path, now in stamps(folder).items()]  # in one look
+    slots = {f"agent/{slot}" for name, path, now in files if name.startswith("agent/") for slot in _listed(path, now)}
+    found = {name.rpartition("/")[0] for name, *_ in files}
+    families = {group for group in found - slots if group.rpartition("/")[0] == "agent"}
+    return sorted(found - families - {""} | {"env"})
 
 
 def slots_of(group: str) -> set[str]:

@@ -6,7 +6,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from deeprl.cli import train as door
 from deeprl.running.config import composition, folders
@@ -111,14 +111,22 @@ def test_every_experiment_is_composed_as_by_hydra(experiment):
     assert both([f"experiment={experiment}"])
 
 
-def test_what_fails_is_told_by_hydra():
+@pytest.mark.parametrize("word", ["agent.nope=1", "nope=1", "agent.optimizer={lr: 0.1, nope: 1}"])
+def test_a_key_that_is_not_there_is_found_without_hydra(word):
     prepare()
-    with pytest.raises(Exception, match=r"Could not override 'agent\.nope'") as told:
-        composed(["agent=dqn", "agent.nope=1"], by_hydra)
+    with pytest.raises((ConfigAttributeError, ConfigKeyError)):
+        composed(["agent=dqn", word], lambda name, words: 1 / 0 if name else by_hydra(name, words))
+    with pytest.raises(HydraException, match="Could not override"):
+        by_hydra("train", ["agent=dqn", word])
+
+
+def test_what_fails_otherwise_is_told_by_hydra():
+    prepare()
+    with pytest.raises(HydraException, match="agent/chain/nope") as told:
+        composed(["agent=dqn", "agent/chain=nope"], by_hydra)
     with pytest.raises(type(told.value)) as expected:
-        by_hydra("train", ["agent=dqn", "agent.nope=1"])
+        by_hydra("train", ["agent=dqn", "agent/chain=nope"])
     assert str(told.value) == str(expected.value)
-    assert not isinstance(told.value, OmegaConfBaseException)
 
 
 def test_a_file_that_changes_is_seen(mine):

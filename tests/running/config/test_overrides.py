@@ -151,6 +151,11 @@ def test_a_path_in_quotes_or_with_an_interpolation_is_hydras():
         assert for_hydra(word) == word
 
 
+def test_an_interpolation_in_a_folder_is_blamed_on_no_other_word():
+    with pytest.raises(ConfigError, match=r"^hydra\.run\.dir=.*nope"):
+        compose(["hydra.run.dir=${nope}", "seed=1"])
+
+
 def test_a_slot_of_a_network_is_named_by_the_network():
     """agent/actor/torso: what Hydra calls agent/torso@agent.actor_torso."""
     assert for_hydra("agent/actor/torso=simba") == "agent/torso@agent.actor_torso=simba"
