@@ -6,8 +6,6 @@ Its observation is (tag of its episode, step, sum of its actions); its reward te
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from functools import partial
@@ -20,14 +18,14 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 import deeprl
-from deeprl.cli import exits
 from deeprl.envs.function import Function
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.envs.vectorized import Vectorized
 from deeprl.errors import ConfigError
 from deeprl.running.runs.checkpoints import Checkpoints
-from tests.builders import begin, console, same
-from tests.promises.test_resume import at_step
+from deeprl.running.session.given import worded
+from tests.builders import same
+from tests.promises.test_resume import cut_and_resumed
 
 PLACE = "tests.envs.test_vector_env:"
 MODES = [mode.value for mode in AutoresetMode]
@@ -492,13 +490,9 @@ def test_the_vector_of_evaluations_is_rehearsed_too(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("function", "mode"), [("in_process", "NextStep"), ("in_process", "SameStep"), ("made_with_seeds", "NextStep")])
 def test_a_run_resumes_exactly(function, mode, tmp_path, monkeypatch):
     settings = {**SHORT, "env": "vector", "env.function": PLACE + function, "env.kwargs": {"mode": mode}}
-    words = deeprl.running.session.given.worded(settings)
-    assert begin(tmp_path / "whole", *words) == exits.FINISHED
-    with monkeypatch.context() as patch:
-        at_step(patch, 84, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert begin(tmp_path / "stopped", *words) == exits.STOPPED
-    assert console("resume", tmp_path / "stopped", "--allow-package", "tests") == exits.FINISHED
-    (_, whole), (_, resumed) = (Checkpoints(tmp_path / name).load("last") for name in ("whole", "stopped"))
+    words = worded(settings)
+    folders = cut_and_resumed(tmp_path, monkeypatch, 84, *words, trust=("--allow-package", "tests"))
+    (_, whole), (_, resumed) = (Checkpoints(folder).load("last") for folder in folders)
     assert same(whole["agent"]["module"], resumed["agent"]["module"])
 
 
@@ -561,7 +555,7 @@ def test_ale_gives_the_episodes_of_our_own_vector(make, mode):
     assert ours.spec == theirs.spec
     assert np.array_equal(ours.reset(), theirs.reset())
     ended = 0
-    for action in np.random.default_rng(1).integers(0, 4, (400, 2)):
+    for action in np.random.default_rng(1).integers(0, 4, (250, 2)):
         one, other = ours.step(action), theirs.step(action)
         assert all(map(np.array_equal, one[1:], other[1:]))
         ended += one.ended.sum()

@@ -1,8 +1,6 @@
 """Runs of the lab through the front door: exact resume, metrics, evaluation, refusals, and what a start imports."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 
@@ -17,7 +15,7 @@ from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
 from deeprl.running.runs.folder import RunFolder
 from tests.builders import begin, console, front_door, lines, settled
-from tests.promises.test_resume import assert_same_run, at_step
+from tests.promises.test_resume import assert_same_run, cut_and_resumed
 
 SHORT = ("steps=120", "log.every=20", "evaluation.every=60", "evaluation.episodes=2", "evaluation.num=2", "evaluation.final_episodes=2",
          "checkpoint.every=40", "runtime.threads=1")  # fmt: skip
@@ -45,16 +43,10 @@ RUNS = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(name, tmp_path, monkeypatch):
-    whole, path = tmp_path / "whole", tmp_path / "stopped"
-    words = (*RUNS[name], *SHORT, "env.num=2")
-    assert begin(whole, *words) == exits.FINISHED
-    with monkeypatch.context() as patch:
-        at_step(patch, 54, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert begin(path, *words) == exits.STOPPED
-    assert console("resume", path) == exits.FINISHED
-    assert_same_run(path, whole)
-    assert any("train/suboptimality" in line for line in lines(path, "metrics.jsonl"))
+def test_a_run_that_goes_on_from_its_checkpoint_is_the_same_run(name, tmp_path, monkeypatch):
+    whole, cut = cut_and_resumed(tmp_path, monkeypatch, 54, *RUNS[name], *SHORT, "env.num=2")
+    assert_same_run(cut, whole)
+    assert any("train/suboptimality" in line for line in lines(cut, "metrics.jsonl"))
 
 
 def test_every_agent_of_the_lab_is_tested_here():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 
 import gymnasium
 import numpy as np
@@ -15,8 +13,8 @@ import deeprl
 from deeprl.cli import exits
 from deeprl.running.config.trust import named
 from deeprl.running.runs.checkpoints import Checkpoints
-from tests.builders import begin, console, front_door, same
-from tests.promises.test_resume import at_step
+from tests.builders import front_door, same
+from tests.promises.test_resume import cut_and_resumed
 
 SHORT = ("steps=60", "replay.learning_starts=20", "replay.capacity=100", "replay.batch_size=4", "evaluation.every=null",
          "evaluation.final_episodes=1", "checkpoint.every=null", "accelerate=fast", "runtime.threads=1")  # fmt: skip
@@ -95,13 +93,9 @@ def steered():
 )
 def test_a_run_on_any_space_resumes_exactly(make, agent, said, tmp_path, monkeypatch, capsys):
     words = (*agent, "env=function", f"env.function={__name__}:{make}", *SHORT, "checkpoint.every=40", "log.every=20")
-    assert begin(tmp_path / "whole", *words) == exits.FINISHED
-    assert capsys.readouterr().err.count(said) == 1
-    with monkeypatch.context() as patch:
-        at_step(patch, 43, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert begin(tmp_path / "stopped", *words) == exits.STOPPED
-    assert console("resume", tmp_path / "stopped", "--allow-package", __name__.split(".")[0]) == exits.FINISHED
-    (_, whole), (_, resumed) = (Checkpoints(tmp_path / name).load("last") for name in ("whole", "stopped"))
+    folders = cut_and_resumed(tmp_path, monkeypatch, 43, *words, trust=("--allow-package", __name__.split(".")[0]))
+    assert capsys.readouterr().err.count(said) == 2  # once a start
+    (_, whole), (_, resumed) = (Checkpoints(folder).load("last") for folder in folders)
     assert same(whole["agent"]["module"], resumed["agent"]["module"])
 
 

@@ -68,6 +68,19 @@ def assert_same_run(one: Path, other: Path) -> None:
         assert lines(one, name)
 
 
+def cut_and_resumed(folder: Path, monkeypatch, step: int, *words: str, trust: tuple[str, ...] = ()) -> tuple[Path, Path]:
+    """A run, and the one that goes on from a copy of its folder in the tick that begins at `step`, as a machine without power leaves it.
+    The latter saves more often, because saving must change nothing. Costs a third less than a second run that is stopped."""
+    whole, cut = folder / "whole", folder / "cut"
+    with monkeypatch.context() as patch:
+        at_step(patch, step, lambda: shutil.copytree(whole, cut))
+        assert begin(whole, *words) == exits.FINISHED
+    assert console("resume", cut, "checkpoint.every=45", *trust) == exits.FINISHED
+    resumed = json.loads((cut / "system.json").read_text())[-1]["resumed_from"]
+    assert 0 < resumed <= step
+    return whole, cut
+
+
 @pytest.fixture(scope="module")
 def whole(finished, tmp_path_factory):
     """`whole(name)`: the folder of that run, trained without a break the first time it is asked for."""
@@ -168,6 +181,7 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_records(finished, tmp_path, 
 def test_a_checkpoint_that_cannot_be_read_changes_no_status(finished, tmp_path, monkeypatch, capsys):
     path = shutil.copytree(finished, tmp_path / "run")
     with monkeypatch.context() as patch:
+        patch.setattr("deeprl.running.runs.checkpoint.SMALL", 0)
         patch.setattr("deeprl.running.runs.checkpoint.available_memory", lambda: 1000)
         assert console("resume", path, "steps=400") == exits.FAILED
     said = capsys.readouterr().err
@@ -445,23 +459,18 @@ def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monk
 
 
 @pytest.mark.parametrize("name", presets("dqn", "idqn", "rbis_dqn", "td3"))
-def test_the_same_command_twice_once_stopped_and_resumed_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
+def test_a_run_that_goes_on_from_its_checkpoint_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
     env = {"discrete": ("env=classic/cartpole",), "continuous": PENDULUM}[KINDS[name]]
-    short = ("steps=160", "replay.capacity=100", "evaluation.every=null")  # the ring wraps before the stop
+    short = ("steps=160", "replay.capacity=100", "evaluation.every=null", "checkpoint.every=120")  # the ring wraps before
     words = [*(word for word in COMMON if word.partition("=")[0] not in {each.partition("=")[0] for each in short}), *short]
     if "rollout" in mechanisms(name):
         words = [word for word in words if word.partition("=")[0] not in OF_TRANSITIONS]
         words += ["replay.length=8", "replay.epochs=2", "replay.minibatches=2"]
     command = (*words, *env, f"agent={name}", *narrow(name), *criterion(name))
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert begin(whole, *command) == exits.FINISHED
+    whole, cut = cut_and_resumed(tmp_path, monkeypatch, 120, *command)
     assert RunFolder(whole).read_status()["updates"] > 30
-    with monkeypatch.context() as patch:
-        at_step(patch, 120, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert begin(broken, *command) == exits.STOPPED
-    assert console("resume", broken) == exits.FINISHED
-    assert_same_run(broken, whole)
+    assert_same_run(cut, whole)
 
 
 @pytest.mark.parametrize("name", ["prioritized", pytest.param("rbis", marks=pytest.mark.exhaustive)])

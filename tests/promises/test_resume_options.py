@@ -1,22 +1,17 @@
-"""Exact resume for options that keep state of their own: a run stopped half-way and resumed is the whole run. By default each option is in
-a run; with `pytest -m exhaustive` every two are."""
+"""Exact resume for options that keep state of their own: a run that goes on from a checkpoint half-way is the whole run. By default each
+option is in a run; with `pytest -m exhaustive` every two are."""
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 
-from deeprl.cli import exits
-from tests.builders import begin, console
 from tests.pairwise import pairwise
 from tests.presets import covering
-from tests.promises.test_resume import PENDULUM, assert_same_run, at_step
+from tests.promises.test_resume import PENDULUM, assert_same_run, cut_and_resumed
 
 SMALL = (
     "env.num=2", "steps=120", "replay.learning_starts=40", "replay.ratio=0.5", "replay.capacity=100", "evaluation.every=60",
-    "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=50", "log.every=30", "runtime.threads=1",
+    "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=76", "log.every=30", "runtime.threads=1",
 )  # fmt: skip
 AUXILIARY = ("none", "random_rewards", "self_prediction", "bidirectional", "gradient_correction")
 REPLAY = (
@@ -88,12 +83,8 @@ def rows(table: list) -> list:
 
 
 def interrupted(words: tuple[str, ...], tmp_path, monkeypatch) -> None:
-    assert begin(tmp_path / "whole", *words) == exits.FINISHED
-    with monkeypatch.context() as patch:
-        at_step(patch, 76, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert begin(tmp_path / "stopped", *words) == exits.STOPPED
-    assert console("resume", tmp_path / "stopped") == exits.FINISHED
-    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    whole, cut = cut_and_resumed(tmp_path, monkeypatch, 76, *words)
+    assert_same_run(cut, whole)
 
 
 @pytest.mark.parametrize("row", rows(DISCRETE), ids=range(len(DISCRETE)))
