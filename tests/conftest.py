@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def one_process():
     """What a command settles for its whole process: threads, product, determinism, and folders of configurations (`--config-dir`)."""
+    if (interpolations := sys.modules.get("omegaconf.base")) and not hasattr(interpolations.parse, "cache_info"):
+        interpolations.parse = cache(interpolations.parse)  # each composition would parse the same ones with a slow grammar
     if trainer := sys.modules.get("deeprl.running.training.trainer"):
         trainer.freeze_objects = trainer.thaw_objects = lambda: None  # twice a run it would visit the objects of all tests so far
     yield
