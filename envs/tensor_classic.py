@@ -53,7 +53,7 @@ class ClassicWorld(TensorWorld):
         return state["state"].float()
 
 
-class CartPole(ClassicWorld):
+class CartPoleWorld(ClassicWorld):
     """State: position, velocity, angle, angular velocity. Barto, Sutton and Anderson (1983), by Euler's method."""
 
     id, draws = "CartPole-v1", 4
@@ -72,7 +72,7 @@ class CartPole(ClassicWorld):
         return {"state": after}, torch.ones(len(x), device=x.device), terminal
 
 
-class MountainCar(ClassicWorld):
+class MountainCarWorld(ClassicWorld):
     """State: position, velocity. Moore (1990)."""
 
     id, draws = "MountainCar-v0", 1
@@ -89,7 +89,7 @@ class MountainCar(ClassicWorld):
         return {"state": torch.stack([position, velocity], 1)}, torch.full_like(position, -1.0), terminal
 
 
-class Pendulum(ClassicWorld):
+class PendulumWorld(ClassicWorld):
     """State: angle from the upright, angular velocity."""
 
     id, draws = "Pendulum-v1", 2
@@ -115,7 +115,7 @@ class Pendulum(ClassicWorld):
         return super().frame(state)
 
 
-class Acrobot(ClassicWorld):
+class AcrobotWorld(ClassicWorld):
     """State: the two angles, their velocities. Sutton (1996), with the equations of Sutton and Barto's book, by one Runge-Kutta step."""
 
     id, draws = "Acrobot-v1", 4
@@ -158,7 +158,7 @@ def wrapped(angle: Tensor) -> Tensor:
     return angle - 2 * math.pi * (above.ceil().clamp(min=0) + below.floor().clamp(max=0))
 
 
-WORLDS: dict[str, type[ClassicWorld]] = {world.id: world for world in (CartPole, MountainCar, Pendulum, Acrobot)}
+WORLDS: dict[str, type[ClassicWorld]] = {world.id: world for world in (CartPoleWorld, MountainCarWorld, PendulumWorld, AcrobotWorld)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def uniforms(keys: Tensor, count: int) -> Tensor:
 
 
 class TensorWorld(ABC):
-    """M copies of one environment as pure functions of tensors. Copies do not meet: row i of each result depends on rows i alone.
+    """M copies of one environment as pure functions of tensors. TensorBackend do not meet: row i of each result depends on rows i alone.
 
     Attributes:
         draws: uniform numbers that the start of an episode takes.
@@ -88,7 +88,7 @@ class TensorEnvironments(Environments):
     def __init__(self, world: TensorWorld, num: int, name: str, seed: int, evaluation: bool, first_episode: int, first: int):
         self.world, self.num, self.name, self.first = world, num, name, first
         self.spec, self.limit = world.spec, world.limit or 1 << 62
-        self.backend: Any = Copies(self)
+        self.backend: Any = TensorBackend(self)
         self.obs: np.ndarray | None = None
         self.broken, self.restarted = [], []
         self.num_restarts = self.num_recreated = self.replay_actions = 0
@@ -196,7 +196,7 @@ def counted(state: dict, name: str, num: int) -> Tensor:
     return torch.from_numpy(found)
 
 
-class Copies:
+class TensorBackend:
     """What other parts ask a backend for."""
 
     conversion = None

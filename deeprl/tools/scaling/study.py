@@ -28,7 +28,7 @@ MULTIPLE = 16
 
 
 @dataclass(frozen=True)
-class Setting:
+class BestValue:
     """The best value of one setting at every ratio, and its law."""
 
     name: str
@@ -58,10 +58,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Study:
-    batch: Setting
-    rate: Setting
+    batch: BestValue
+    rate: BestValue
     levels: list[Level]
-    pace: Pace
+    pace: StepTime
     notes: list[str] = field(default_factory=list)
 
     def cost(self, level: Level, sigma: np.ndarray) -> np.ndarray:
@@ -91,7 +91,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepTime:
     """Seconds of an environment step: step + σ (update + sample · B)"""
 
     step: float
@@ -102,12 +102,12 @@ class Pace:
         return self.step + np.asarray(sigma) * (self.update + self.sample * np.asarray(batch))
 
 
-def at(setting: Setting, sigma: np.ndarray | float) -> np.ndarray:
+def at(setting: BestValue, sigma: np.ndarray | float) -> np.ndarray:
     """The value of a setting at a ratio: of its law, or, without one, the only value that is known."""
     return setting.law(sigma) if setting.law else np.full_like(np.asarray(sigma, float), setting.best[0])
 
 
-def proposed(batch: Setting, sigma: np.ndarray | float) -> np.ndarray:
+def proposed(batch: BestValue, sigma: np.ndarray | float) -> np.ndarray:
     """Batch sizes as one would type them: the nearest multiple of `MULTIPLE`, at least one."""
     return np.maximum(np.round(at(batch, sigma) / MULTIPLE), 1) * MULTIPLE
 
@@ -157,7 +157,7 @@ def spread(table: Sequence[Cell]) -> list[float]:
     return [float(low + share * (top - low)) for share in np.linspace(0.4, 0.95, THRESHOLDS)]
 
 
-def best(table: Sequence[Cell], data: np.ndarray, sigma: np.ndarray, of: str, over: str, note: Callable[[str], object]) -> Setting:
+def best(table: Sequence[Cell], data: np.ndarray, sigma: np.ndarray, of: str, over: str, note: Callable[[str], object]) -> BestValue:
     """The value of `of` with the least data, at every ratio and every value of `over`, averaged geometrically.
 
     Args:
@@ -182,12 +182,12 @@ def best(table: Sequence[Cell], data: np.ndarray, sigma: np.ndarray, of: str, ov
     known = ~np.isnan(chosen).all(0)
     values = np.exp(np.nanmean(chosen[:, known], axis=0))
     if known.sum() < 2:
-        return Setting(of, sigma[known], values, None, np.nan, np.nan)
+        return BestValue(of, sigma[known], values, None, np.nan, np.nan)
     slopes = [power_law(sigma[here], np.exp(row[here])).slope for row in chosen for here in [~np.isnan(row)] if here.sum() > 1]
     low, high = np.percentile(slopes, [2.5, 97.5])
     if low <= 0 <= high:
         note(f"the slope of the best {of} lies between {low:.2f} and {high:.2f}: it may be 0")
-    return Setting(of, sigma[known], values, power_law(sigma[known], values), float(low), float(high))
+    return BestValue(of, sigma[known], values, power_law(sigma[known], values), float(low), float(high))
 
 
 def winner(data: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -196,7 +196,7 @@ def winner(data: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(np.isinf(known).all(1), np.nan, values[known.argmin(1)])
 
 
-def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: Setting, rate: Setting) -> Level:
+def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: BestValue, rate: BestValue) -> Level:
     chosen = [nearest([each for each in table if each.sigma == ratio], float(at(batch, ratio)), float(at(rate, ratio))) for ratio in sigma]
     data = np.array([reached(each.steps, each.returns.mean(0), threshold) for each in chosen])
     known = ~np.isnan(data) & (data > 0)
@@ -217,11 +217,11 @@ def _distance(cell: Cell, batch: float, rate: float) -> float:
     return abs(np.log(cell.batch / batch)) + abs(np.log(cell.rate / rate))
 
 
-def pace(table: Sequence[Cell]) -> Pace:
+def pace(table: Sequence[Cell]) -> StepTime:
     """Least squares, with no part below 0, over runs whose speed is known."""
     rows = [((1.0, each.sigma, each.sigma * each.batch), seconds) for each in table for seconds in each.pace if not np.isnan(seconds)]
     if not rows:
-        return Pace(np.nan, np.nan, np.nan)
+        return StepTime(np.nan, np.nan, np.nan)
     columns, seconds = np.array([row for row, _ in rows]), np.array([second for _, second in rows])
     scale = columns.max(0)
-    return Pace(*(scipy.optimize.nnls(columns / scale, seconds)[0] / scale).tolist())
+    return StepTime(*(scipy.optimize.nnls(columns / scale, seconds)[0] / scale).tolist())
