@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from deeprl.running.accelerate.graph import apart
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.collect.weights import Touched
 from deeprl.system.files import JsonObject
@@ -92,12 +91,20 @@ def saved(program: ExportedProgram, metadata: JsonObject) -> bytes:
 # ---- ONNX
 
 
-def sinh(x: Tensor) -> Tensor:
-    return 0.5 * (x.exp() - (-x).exp())
+def translations() -> dict[Callable, Callable]:
+    """ONNX for operators that torch converts otherwise: ONNX Runtime has no sinh in float64, in which value mappings are; torch 2.6 cannot
+    convert `baddbmm` with a free number of rows."""
+    import onnxscript  # slow
 
+    op: Any = onnxscript.opset18
 
-REPLACED = {torch.ops.aten.sinh.default: sinh, torch.ops.aten.baddbmm.default: apart}
-"""ONNX Runtime has no sinh in float64, in which value mappings are; torch 2.6 cannot convert `baddbmm` with a free number of rows"""
+    def sinh(x):
+        return op.Div(op.Sub(op.Exp(x), op.Exp(op.Neg(x))), op.CastLike(2.0, x))
+
+    def baddbmm(bias, x, weight):
+        return op.Add(op.MatMul(x, weight), bias)
+
+    return {torch.ops.aten.sinh.default: sinh, torch.ops.aten.baddbmm.default: baddbmm}
 
 
 def onnx_model(program: ExportedProgram, metadata: JsonObject, inputs: Sequence[str]) -> bytes:
@@ -108,9 +115,10 @@ def onnx_model(program: ExportedProgram, metadata: JsonObject, inputs: Sequence[
         inputs: their names.
     """
     with torch.no_grad(), silence():
-        program = program.run_decompositions(REPLACED)
-        names, outputs = list(inputs), [OUTPUT, AFTER][: len(program.graph_signature.user_outputs)]
-        model = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False, input_names=names, output_names=outputs)
+        model = torch.onnx.export(
+            program, (), dynamo=True, external_data=False, verbose=False, custom_translation_table=translations(),
+            input_names=[*inputs], output_names=[OUTPUT, AFTER][: len(program.graph_signature.user_outputs)],
+        )  # fmt: skip
     assert model is not None
     proto = model.model_proto
     for value in (*proto.graph.input, *proto.graph.output):
