@@ -7,8 +7,12 @@ the old one.
 from __future__ import annotations
 
 import colorsys
+import importlib.util
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cache
+from pathlib import Path
+from runpy import run_path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,19 +30,31 @@ CELL = 16
 """Width of a cell in a frame, in pixels"""
 
 
+@cache
+def rules(game: str) -> Any:
+    """The class of a game, from its file alone: the package imports matplotlib and seaborn, which takes longer than all of ours, to show
+    games on a screen.
+
+    Raises:
+        ValueError: minatar is not installed.
+    """
+    package = importlib.util.find_spec("minatar")
+    if package is None or package.origin is None:
+        raise ValueError(f"env=minatar/... needs the package minatar: {extra('minatar')}")
+    return run_path(str(Path(package.origin).with_name("environments") / f"{game}.py"))["Env"]
+
+
 class MinAtarGame(Game):
     fps = 15.0
     limit: int
     observation = "the state of MinAtar with the channels first: state().transpose(2, 0, 1), as 0 and 1"
 
     def __init__(self, choice: MinAtar):
-        try:
-            from minatar import Environment
-        except ImportError as error:
-            raise ValueError(f"env=minatar/... needs the package minatar: {extra('minatar')}") from error
-        self.limit = choice.max_episode_steps
-        self.game = Environment(choice.game, sticky_action_prob=choice.sticky, difficulty_ramping=choice.difficulty_ramping)
-        self.set = self.game.minimal_action_set() if choice.minimal_action_set else list(range(self.game.num_actions()))
+        self.limit, self.sticky = choice.max_episode_steps, choice.sticky
+        self.game = rules(choice.game)(ramping=choice.difficulty_ramping)
+        self.random = np.random.RandomState()  # the generator of `minatar.Environment`, whose numbers these are
+        self.last_action = 0
+        self.set = self.game.minimal_action_set() if choice.minimal_action_set else list(range(len(self.game.action_map)))
         height, width, channels = self.game.state_shape()
         self.actions = Actions(num=len(self.set))
         self.spec = Spec((channels, height, width), torch.uint8, len(self.set), 0)
@@ -46,14 +62,16 @@ class MinAtarGame(Game):
 
     def reset(self, seed):
         if seed is not None:
-            self.game.seed(seed)
-        self.game.last_action = 0
+            self.random = self.game.random = np.random.RandomState(seed)
+        self.last_action = 0
         self.game.reset()
         self.elapsed = 0
         return self._observe()
 
     def step(self, action):
-        reward, terminal = self.game.act(self.set[action])
+        if self.random.rand() >= self.sticky:
+            self.last_action = self.set[action]
+        reward, terminal = self.game.act(self.last_action)
         self.elapsed += 1
         terminal = bool(terminal)
         return self._observe(), float(reward), terminal, terminal or self.elapsed >= self.limit

@@ -49,21 +49,21 @@ def test_preprocessing_is_grey_pooled_resized_and_stacked_on_zeros():
 
 
 @pytest.mark.parametrize(
-    ("game", "protocol", "evaluation"),
+    ("game", "protocol", "evaluation", "steps"),
     [
-        ("breakout", LIVELY, False),
-        ("breakout", Protocol(sticky=0.25, noop_max=30, fire_reset=True, life_loss_terminal=True, max_episode_steps=50), False),
-        ("pong", Protocol(max_episode_steps=60), False),
-        ("space_invaders", Protocol(sticky=0.0, eval_noop_max=7, full_action_set=True, max_episode_steps=200), True),
+        ("breakout", LIVELY, False, 220),
+        ("breakout", Protocol(sticky=0.25, noop_max=30, fire_reset=True, life_loss_terminal=True, max_episode_steps=50), False, 110),
+        ("pong", Protocol(max_episode_steps=60), False, 130),
+        ("space_invaders", Protocol(sticky=0.0, eval_noop_max=7, full_action_set=True, max_episode_steps=200), True, 220),
     ],
 )
-def test_ale_vector_gives_the_same_episodes(game, protocol, evaluation):
+def test_ale_vector_gives_the_same_episodes(game, protocol, evaluation, steps):
     choice = Atari(game=game, protocol=protocol, reseed_every=2)
     sync, ale = (choice.make(3, num=2, vector=vector, evaluation=evaluation) for vector in ("sync", "ale"))
     assert sync.spec == ale.spec
     assert np.array_equal(sync.reset(), ale.reset())
     ended = 0
-    for action in random_actions(sync, 220):
+    for action in random_actions(sync, steps):
         one, other = sync.step(action), ale.step(action)
         assert same(one, other)
         ended += one.ended.sum()

@@ -545,9 +545,37 @@ def test_minatar_forgets_the_last_action_and_has_a_time_limit():
     game.reset(3)
     flags = [game.step(2)[2:] for _ in range(5)]
     assert flags == [(False, False)] * 4 + [(False, True)]
-    assert game.game.last_action == 2
+    assert game.last_action == 2
     game.reset(None)
-    assert game.game.last_action == 0
+    assert game.last_action == 0
+
+
+@pytest.mark.exhaustive  # the package imports matplotlib
+@pytest.mark.parametrize("name", GAMES)
+def test_minatar_is_that_of_its_package(name):
+    theirs = pytest.importorskip("minatar").Environment(name)
+    ours = MinAtarGame(MinAtar(game=name))
+    ours.reset(7)
+    theirs.seed(7)
+    theirs.reset()
+    for action in np.random.default_rng(3).integers(0, 6, 500):
+        obs, *result, _ = ours.step(int(action))
+        assert result == [*theirs.act(int(action))]
+        assert np.array_equal(obs, theirs.state().transpose(2, 0, 1))
+        if result[1]:
+            ours.reset(None)
+            theirs.last_action = 0
+            theirs.reset()
+
+
+def test_minatar_is_sticky():
+    """At 1 the first action of an episode, none, is repeated for ever: the player of Freeway stays where it is."""
+
+    def places(sticky: float) -> int:
+        game = MinAtarGame(MinAtar(game="freeway", sticky=sticky))
+        return len({obs[0].tobytes() for obs in (game.reset(0), *(game.step(2)[0] for _ in range(9)))})
+
+    assert places(1.0) == 1 < places(0.0)
 
 
 # ----- toys
