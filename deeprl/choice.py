@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 from torch import nn
 
 from deeprl.types import Noise, Rows
+
+signature: Callable[..., inspect.Signature] = cache(inspect.signature)
+"""Of a class: found once, because each part of each run asks for it"""
 
 
 class Choice:
@@ -45,7 +49,7 @@ class Group:
 
     @classmethod
     def fields(cls, eval_str: bool = False) -> Mapping[str, inspect.Parameter]:
-        return inspect.signature(cls, eval_str=eval_str).parameters
+        return signature(cls, eval_str=eval_str).parameters
 
 
 class Part(nn.Module, Choice):
@@ -72,7 +76,7 @@ def keys_of(owner: type[Choice], eval_str: bool = False) -> dict[str, inspect.Pa
         eval_str: annotations as types, not as text.
     """
     found: dict[str, inspect.Parameter] = {}
-    for name, parameter in inspect.signature(owner, eval_str=eval_str).parameters.items():
+    for name, parameter in signature(owner, eval_str=eval_str).parameters.items():
         group = owner.argument_groups.get(name)
         found |= {name: parameter} if group is None else {group.key(field): each for field, each in group.fields(eval_str).items()}
     return found
@@ -81,7 +85,7 @@ def keys_of(owner: type[Choice], eval_str: bool = False) -> dict[str, inspect.Pa
 def grouped(owner: type[Choice], given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of a constructor, from the values of the keys of `keys_of`."""
     found = dict(given)
-    for name in inspect.signature(owner).parameters.keys() & owner.argument_groups.keys():  # a subclass may take other arguments
+    for name in signature(owner).parameters.keys() & owner.argument_groups.keys():  # a subclass may take other arguments
         group = owner.argument_groups[name]
         found[name] = group(**{field: found.pop(group.key(field)) for field in group.fields() if group.key(field) in found})
     return found

@@ -7,7 +7,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from deeprl.choice import Choice, grouped, keys_of
+from deeprl.choice import Choice, grouped, keys_of, signature
 from deeprl.errors import ConfigError, UnknownNameError, located, origin
 from deeprl.running.config.folders import left_out
 from deeprl.running.config.rules import nearest
@@ -67,7 +67,7 @@ class Deferred:
 def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
     try:
         given = grouped(cls, kwargs)
-        inspect.signature(cls).bind(*args, **given)
+        signature(cls).bind(*args, **given)
     except TypeError as error:  # a class that belongs to another slot
         raise ConfigError(f"{path} ({cls.__name__}): {error}. Give it, or take another option of this slot.") from error
     try:
