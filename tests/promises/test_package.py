@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = ("steps=300", "replay.learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
-         "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
+SHORT = ("env.num=2", "env.vector=async", "steps=140", "replay.learning_starts=100", "replay.capacity=1000", "replay.batch_size=16",
+         "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 COMMANDS = """
 import json, sys
 from deeprl.cli.main import main
-for words in json.loads(sys.argv[1]):
+commands, tests = json.loads(sys.argv[1]), sys.argv[2]
+sys.argv[1:] = []
+for words in commands:
     try:
         main(words)
     except SystemExit as left:
         assert not left.code, words
+    print("---", flush=True)
+import pytest  # as a user of the template would call it
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", tests]))
 """
 DECOY = 'raise RuntimeError("the working directory was searched")\n'
 
@@ -68,10 +76,10 @@ def built(tmp_path_factory) -> Path:
 def python(built) -> Path:
     """The interpreter of an environment with both wheels. Dependencies come from the environments of this process (one may stand on
     another), an editable install does not, because `.pth` files count in an environment's own folder alone."""
-    venv = built / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=built)
-    found = venv / "bin" / "python"
-    site = Path(run(found, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])", cwd=built).strip())
+    folder = built / "venv"
+    venv.create(folder, symlinks=True)
+    found = folder / "bin" / "python"
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     (site / "dependencies.pth").write_text("".join(f"{path}\n" for path in sys.path if Path(path).name == site.name))
     wheels = sorted((built / "wheels").glob("*.whl"))
     run(sys.executable, "-m", "pip", "--python", found, "install", "-q", "--no-deps", "--ignore-installed", *wheels, cwd=built)
@@ -79,25 +87,35 @@ def python(built) -> Path:
 
 
 @pytest.fixture(scope="module")
-def modules(python, built) -> list[str]:
-    """Top-level modules that a training imports."""
-    words = ("train", "agent=dqn", "env.num=2", "env.vector=async", *SHORT, f"hydra.run.dir={built / 'first'}")
-    code = f"import sys; sys.argv[1:] = {list(words)}; from deeprl.cli.main import main; main(); print('modules', *sys.modules)"
-    (line,) = (line for line in run(python, "-P", "-c", code, cwd=built).splitlines() if line.startswith("modules "))
-    return sorted({name.partition(".")[0] for name in line.split()[1:]} - {"__main__", "__mp_main__", *sys.builtin_module_names})
-
-
-@pytest.fixture
-def decoys(tmp_path, modules) -> Path:
-    """A user's folder whose files have names of ours, and of every module that a training imports."""
-    assert {"deeprl", "torch", "numpy", "selectors", "multiprocessing", "hydra"} <= set(modules)
+def decoys(tmp_path_factory) -> Path:
+    """A user's folder whose files have names of ours, and of every module that an import may find."""
+    folder = tmp_path_factory.mktemp("decoys")
+    modules = {module.name for module in pkgutil.iter_modules()} - {*sys.builtin_module_names}
+    assert {"deeprl", "torch", "numpy", "selectors", "multiprocessing", "hydra"} <= modules
     for name in ("agents", "envs", "configs"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(DECOY)
-    (tmp_path / "configs" / "train.yaml").write_text("{broken")
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(DECOY)
+    (folder / "configs" / "train.yaml").write_text("{broken")
     for name in modules:
-        (tmp_path / f"{name}.py").write_text(DECOY)
-    return tmp_path
+        (folder / f"{name}.py").write_text(DECOY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def said(python, decoys, tmp_path_factory) -> list[str]:
+    """What the script says, with processes of its own for environments; then that of other commands, in one process whose path is that of
+    the script; then of the template's tests, which lie elsewhere."""
+    tests = shutil.copytree(ROOT / "docs" / "template" / "tests", tmp_path_factory.mktemp("template") / "tests")
+    first = run(python.parent / "deeprl", "train", "agent=dqn", *SHORT, "hydra.run.dir=out", cwd=decoys)
+    commands = (
+        ("resume", "out", "steps=160"),
+        ("eval", "out", "--episodes", "1"),
+        ("record", "out", "--episodes", "1"),
+        ("list", "agents"),
+        ("train", "agent=expected_sarsa", "env=corridor", *SHORT, "hydra.run.dir=sarsa"),
+        ("eval", "sarsa", "--episodes", "1", "--json"),
+    )
+    return [first, *run(python, "-P", "-c", COMMANDS, json.dumps(commands), tests, cwd=decoys).split("---\n")]
 
 
 def test_the_wheel_holds_the_checkout(built):
@@ -125,31 +143,22 @@ def test_the_source_distribution_builds_the_same_wheel(built):
     assert content("again") == content("wheels")
 
 
-def test_it_trains_in_a_folder_full_of_decoys(python, decoys):
-    """The script, with processes of its own for environments; the other commands in one process, whose path is that of the script."""
-    deeprl, words = python.parent / "deeprl", ("agent=dqn", "env.num=2", "env.vector=async", *SHORT, "hydra.run.dir=out")
-    said = run(deeprl, "train", *words, cwd=decoys)
-    assert said.startswith("dqn on classic/cartpole: return ")
-    assert json.loads((decoys / "out" / "status.json").read_text())["state"] == "finished"
-    run(deeprl, "resume", "out", "steps=320", cwd=decoys)
-    commands = [["list"], ["eval", "out", "--episodes", "1"], ["record", "out", "--episodes", "1"]]
-    run(python, "-P", "-c", COMMANDS, json.dumps(commands), cwd=decoys)
+def test_it_trains_in_a_folder_full_of_decoys(said, decoys):
+    first, resumed, evaluated, recorded, *_ = said
+    assert first.startswith("dqn on classic/cartpole: return ")
+    assert all((resumed, evaluated, recorded))
+    status = json.loads((decoys / "out" / "status.json").read_text())
+    assert (status["state"], status["step"]) == ("finished", 160)
 
 
-def test_the_template_adds_an_agent_and_an_environment(python, decoys):
+def test_the_template_adds_an_agent_and_an_environment(said, decoys):
     """And a run of them is read again without --allow-package, because an installed distribution is trusted."""
-    deeprl = python.parent / "deeprl"
-    said = run(deeprl, "list", "agents", cwd=decoys)
-    assert "[my_agents.configs: agent/expected_sarsa.yaml]" in " ".join(said.split())  # lines are wrapped to the terminal
-    words = ("agent=expected_sarsa", "env=corridor", "env.num=2", "env.vector=async", *SHORT, "hydra.run.dir=out")
-    assert run(deeprl, "train", *words, cwd=decoys).startswith("expected_sarsa on corridor: return ")
-    assert "target_update_period: 200" in (decoys / "out" / "config.yaml").read_text()  # tuned/corridor/dqn.yaml
-    assert json.loads(run(deeprl, "eval", "out", "--episodes", "1", "--json", cwd=decoys))["episodes"] == 1
-
-
-def test_the_tests_of_the_template_pass(python, tmp_path):
-    shutil.copytree(ROOT / "docs" / "template" / "tests", tmp_path / "tests")
-    assert "5 passed" in run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=tmp_path)
+    *_, listed, trained, evaluated, tested = said
+    assert "[my_agents.configs: agent/expected_sarsa.yaml]" in " ".join(listed.split())  # lines are wrapped to the terminal
+    assert trained.startswith("expected_sarsa on corridor: return ")
+    assert "target_update_period: 200" in (decoys / "sarsa" / "config.yaml").read_text()  # tuned/corridor/dqn.yaml
+    assert json.loads(evaluated)["episodes"] == 1
+    assert "5 passed" in tested
 
 
 def test_versions_agree():
