@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deeprl.learning.agent import Agent
     from deeprl.learning.value_agent import ValueAgent
     from deeprl.replay.replay import Replay
+    from deeprl.running.training.learner import Learner
     from deeprl.running.training.trainer import Trainer
 
 DISCRETE = Spec((5,), torch.float32, 3, 0)
@@ -59,18 +60,22 @@ def random_batch(spec: Spec, size: int, seed: int = 0, noise=None) -> Batch:
     return make_batch(obs, action, torch.randn(size, generator=generator), discount, next_obs, noise=noise)
 
 
-def update(agent: Agent, batch: Batch) -> Report:
-    """One plain gradient update."""
+@lru_cache(4)
+def learner(agent: Agent) -> Learner:
+    """A plain one. Tests make hundreds of updates, and a learner goes through all parts of its agent when it is made."""
     from deeprl.running.training.learner import Learner
 
-    return Learner(agent, lambda batch: batch).update(batch)
+    return Learner(agent, lambda batch: batch)
+
+
+def update(agent: Agent, batch: Batch) -> Report:
+    """One plain gradient update."""
+    return learner(agent).update(batch)
 
 
 def collecting(agent: Agent) -> Callable:
     """What a collector asks for actions."""
-    from deeprl.running.training.learner import Learner
-
-    return Learner(agent, lambda batch: batch).act
+    return learner(agent).act
 
 
 def entry(noise: Any, place: int = 0) -> Any:
