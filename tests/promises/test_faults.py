@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import multiprocessing
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from deeprl.system.watchdog import CHECKS, Watchdog
 from deeprl.types import Spec
 from tests.builders import CARTPOLE, begin, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step
+from tests.ranks import ended, forked
 from tests.toy_envs import Counting
 
 # ---- environments
@@ -632,23 +635,17 @@ def test_an_idle_watchdog_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-HANG = """
-import ctypes, sys, threading
-from pathlib import Path
-from deeprl.running.runs.folder import RunFolder
-from deeprl.system.watchdog import Watchdog
-folder = RunFolder(Path(sys.argv[1]))
-with Watchdog(folder.path, 1 / 600, lambda text: folder.write_status("failed", 7, 3, error=text)) as dog:
-    if sys.argv[2] == "lock":
-        ctypes.PyDLL(None).pause()
-    threading.Event().wait()
-"""
-
-
 @pytest.mark.parametrize("kind", ["event", "lock"])
 def test_a_hanging_process_is_ended(kind, tmp_path):
     """One that waits; and one in a C call that holds Python's lock, where the status must stay as it was."""
-    done = subprocess.run([sys.executable, "-c", HANG, tmp_path, kind], timeout=120, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "<string>" in (tmp_path / "stacks.txt").read_text()
+    folder = RunFolder(tmp_path)
+
+    def hang() -> None:
+        with Watchdog(tmp_path, 1 / 600, lambda text: folder.write_status("failed", 7, 3, error=text)):
+            if kind == "lock":
+                ctypes.PyDLL(None).pause()
+            threading.Event().wait()
+
+    assert ended([forked(hang)]) == [1]
+    assert "in hang" in (tmp_path / "stacks.txt").read_text()
     assert (tmp_path / "status.json").exists() == (kind == "event")

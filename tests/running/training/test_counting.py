@@ -175,7 +175,7 @@ def test_objects_of_before_training_are_exempt_from_collections_until_it_ends(tm
         frozen.append(gc.get_freeze_count())
 
     monkeypatch.setattr(Trainer, "learn", learn)
-    train(tmp_path / "run", *CARTPOLE, "steps=100", "evaluation.every=null")
+    train(tmp_path / "run", *CARTPOLE, "steps=66", "evaluation.every=null")
     after = gc.get_freeze_count()
     gc.freeze()  # as tests/conftest.py has it
     assert min(frozen) > 10_000
