@@ -11,6 +11,7 @@ policy has a return above 0 (`envs/marks.py`). Results are in benchmarks/results
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 from benchmarks.curves import read
@@ -21,32 +22,37 @@ SEEDS = (0, 1, 2)
 COMMON = "runtime.threads=1 accelerate=fast checkpoint.every=null log.every=0.05 evaluation.final_episodes=200 evaluation.num=50"
 AGENTS = {
     "dqn": (
-        "agent=dqn env=parts/marks env.size=4 steps=12000 discount=0.95 agent.optimizer.lr=1e-3 agent.chain.target_update_period=500 "
-        "agent.explore.schedule.end=0.05 agent.explore.schedule.duration=0.5 replay.learning_starts=1000 replay.ratio=0.5 "
-        "replay.batch_size=64 env.num=4 evaluation.every=2000 evaluation.episodes=50"
+        "agent=dqn env=parts/marks env.size=3 env.num=8 steps=16000 discount=0.9 agent.optimizer.lr=1e-3 "
+        "agent.chain.target_update_period=400 agent.explore.schedule.end=0.05 agent.explore.schedule.duration=0.3 replay.n_step=3 "
+        "replay.learning_starts=500 replay.ratio=0.5 replay.batch_size=64 evaluation.every=2000 evaluation.episodes=50",
+        "agent/torso=minatar agent.torso.padding=same",
     ),
     "sac": (
-        "agent=sac env=parts/marks_continuous env.size=4 steps=8000 discount=0.95 agent.encoder.shift=0 agent.optimizer.lr=1e-3 "
-        "agent.actor_optimizer.lr=1e-3 agent.torso.hidden=[64,64] agent.actor_torso.hidden=[64,64] replay.learning_starts=1000 "
-        "replay.ratio=0.5 replay.batch_size=64 env.num=4 evaluation.every=2000 evaluation.episodes=50"
+        "agent=sac env=parts/marks_continuous env.size=3 env.num=8 steps=10000 discount=0.9 agent.optimizer.lr=1e-3 "
+        "agent.actor_optimizer.lr=1e-3 agent.temperature.value=0.1 agent.torso.hidden=[128] agent.actor_torso.hidden=[128] "
+        "replay.learning_starts=500 replay.ratio=0.7 replay.batch_size=64 evaluation.every=2000 evaluation.episodes=50",
+        "agent/encoder/torso=minatar agent.encoder_torso.padding=same agent.encoder.shift=0",
     ),
     "ppo": (
-        "agent=ppo env=parts/marks env.size=4 steps=60000 discount=0.95 agent.optimizer.lr=1e-3 agent.surrogate.entropy_weight=0.01 "
-        "env.num=16 replay.length=64 replay.epochs=4 replay.minibatches=4 evaluation.every=10000 evaluation.episodes=50"
+        "agent=ppo env=parts/marks env.size=3 env.num=16 steps=60000 discount=0.9 agent.optimizer.lr=1e-3 "
+        "agent.surrogate.entropy_weight=0.01 replay.length=32 replay.epochs=4 replay.minibatches=4 evaluation.every=10000 "
+        "evaluation.episodes=50",
+        "agent/torso=minatar agent.torso.padding=same",
     ),
 }
+"""Words of all runs of an agent, and those of runs that see the image"""
 ARMS = {"both": "[image,which]", "image": "[image]", "vector": "[which]"}
 
 
-def train_all(agents: list[str], seeds: list[int], folder: Path) -> None:
-    for seed in seeds:
-        for agent in agents:
-            for arm, shown in ARMS.items():
-                if any((line["agent"], line["arm"], line["seed"]) == (agent, arm, seed) for line in stored(FILE)):
-                    continue
-                given, place = f"{AGENTS[agent]} env.shown={shown} {COMMON} seed={seed}", folder / f"{agent}-{arm}-{seed}"
-                if train(place, given.split()):
-                    keep({"arm": arm, **read(place), "overrides": given}, FILE)
+def train_all(agents: list[str], arms: list[str], seeds: list[int], folder: Path) -> None:
+    for arm, seed, agent in product(arms, seeds, agents):
+        if any((line["agent"], line["arm"], line["seed"]) == (agent, arm, seed) for line in stored(FILE)):
+            continue
+        words, of_image = AGENTS[agent]
+        words = words if arm == "vector" else f"{words} {of_image}"
+        given, place = f"{words} env.shown={ARMS[arm]} {COMMON} seed={seed}", folder / f"{agent}-{arm}-{seed}"
+        if train(place, given.split()):
+            keep({"arm": arm, **read(place), "overrides": given}, FILE)
 
 
 def table() -> str:
@@ -64,13 +70,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="of the run folders")
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--table", action="store_true", help="only print the table")
     options = parser.parse_args()
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     if not options.table:
-        train_all(options.agents, options.seeds, options.folder.resolve())
+        train_all(options.agents, options.arms, options.seeds, options.folder.resolve())
     print(table())
 
 
