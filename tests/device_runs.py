@@ -31,7 +31,7 @@ from tests.promises.test_resume import assert_same_run
 SHORT = (
     "env.num=2", "steps=72", "replay.learning_starts=32", "replay.ratio=0.5", "replay.capacity=64", "replay.n_step=1",
     "evaluation.every=40",
-    "evaluation.episodes=1", "evaluation.final_episodes=1", "checkpoint.every=30", "log.every=24", "runtime.threads=1",
+    "evaluation.episodes=1", "evaluation.final_episodes=1", "checkpoint.every=60", "log.every=24", "runtime.threads=1",
     "accelerate.mode=reference", "accelerate.matmul_precision=highest",
 )  # fmt: skip
 """72 steps: the ring wraps, and 20 updates are more than the 16 between two checks of the guard"""

@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
@@ -42,6 +42,27 @@ UNSTABLE = {aten.cumsum, aten.histc, aten.put_, aten.grid_sampler_2d_backward, a
 """Operators on floats without a deterministic CUDA form: torch refuses them with `runtime.deterministic=true`"""
 
 
+class Traits:
+    """What the rules ask of an operator, which torch's own objects compute anew each time."""
+
+    known: ClassVar[dict[int, Traits]] = {}
+    """By the operator's address: operators live as long as the process"""
+
+    def __init__(self, func: Any):
+        packet = func.overloadpacket
+        self.copies, self.reads, self.indexed = packet in COPIES, packet in READS, packet in INDEXED
+        self.numbers = packet in SCALARS or torch.Tag.pointwise in func.tags
+        self.unstable, self.draws = packet in UNSTABLE, torch.Tag.nondeterministic_seeded in func.tags
+        self.view = func.is_view
+
+    @classmethod
+    def of(cls, func: Any) -> Traits:
+        found = cls.known.get(id(func))
+        if found is None:
+            found = cls.known[id(func)] = cls(func)
+        return found
+
+
 def place(tensor: Tensor) -> torch.device | None:
     """HOST, DEVICE or EITHER"""
     return getattr(tensor.untyped_storage(), "place", HOST)
@@ -57,11 +78,12 @@ def tensors(*values: Any) -> list[Tensor]:
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
-            if value.device.type == "cpu":  # not "meta"
+            if not value.is_meta:
                 found.append(value)
         elif isinstance(value, (list, tuple)):
-            found += tensors(*value)
-        elif isinstance(value, dict):
+            if value and not isinstance(value[0], int):  # sizes
+                found += tensors(*value)
+        elif isinstance(value, dict) and value:
             found += tensors(*value.values())
     return found
 
@@ -329,6 +351,7 @@ HANDLERS = {
     Tensor.__deepcopy__: deepcopy,
     Tensor.pin_memory: pin_memory,
 }
+FACTORIES = _device_constructors()
 FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray}
 """Factories whose numbers come from the host"""
 
@@ -345,13 +368,13 @@ class Names(TorchFunctionMode):
         self.pretended = device
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if isinstance(func, torch._ops.OpOverload):
-            return func(*args, **kwargs)  # of a traced graph, whose factories say "cpu", because the tensors were ordinary ones when traced
+        kwargs = kwargs or {}
         handler = HANDLERS.get(func)
         if handler is not None:
             return handler(self.pretended, func, *args, **kwargs)
-        made = func in _device_constructors()
+        made = func in FACTORIES
+        if (not made and "device" not in kwargs) or isinstance(func, torch._ops.OpOverload):
+            return func(*args, **kwargs)  # of a traced graph, whose factories say "cpu", because the tensors were ordinary ones when traced
         # a torch.device as context manager is asked after this mode
         asked = kwargs.get("device") or (torch.utils._device.CURRENT_DEVICE if made else None)
         asked = None if asked is None else torch.device(asked)
@@ -380,19 +403,23 @@ class Operators(TorchDispatchMode):
         super().__init__()
         self.pretended = device
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would wrap the method below in two calls that only a compiler needs
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        given = tensors(args, kwargs)
-        where = self.met(func, given, args, kwargs)
+        kwargs, traits = kwargs or {}, Traits.of(func)
+        given = tensors(*args, *kwargs.values())
+        where = self.met(func, traits, given, args, kwargs)
         recorded = self.pretended.recorded
         result = func(*args, **kwargs) if recorded is None else recorded.note(func, args, kwargs)
         known = {tensor.untyped_storage()._cdata for tensor in given}  # views and results in place keep their mark
-        for tensor in tensors(result):
+        for tensor in (result,) if isinstance(result, Tensor) and not result.is_meta else tensors(result):
             if tensor.untyped_storage()._cdata not in known:
                 mark(tensor, where)
-        if func.overloadpacket in COPIES:
+        if traits.copies:
             self.copied(*args, **kwargs)
-        elif where == DEVICE and not func.is_view and recorded is None:
+        elif where is DEVICE and not traits.view and recorded is None:
             self.pretended.launched[self.pretended.phase] += 1
         return result
 
@@ -404,33 +431,32 @@ class Operators(TorchDispatchMode):
             if place(result) != place(numbers):
                 self.pretended.transfer(result, numbers, place(result), non_blocking)
 
-    def met(self, func: Any, given: list[Tensor], args: tuple, kwargs: dict) -> torch.device | None:
+    def met(self, func: Any, traits: Traits, given: list[Tensor], args: tuple, kwargs: dict) -> torch.device | None:
         """Place of an operator's results. Faults and reads are noted."""
-        device, packet = self.pretended, func.overloadpacket
-        if packet in COPIES:
+        device = self.pretended
+        if traits.copies:
             return EITHER
         places = [place(tensor) for tensor in given]
         where = DEVICE if DEVICE in places else HOST if HOST in places else device.factory
-        if packet in INDEXED:
-            where = self.indexed(packet, args, kwargs)
-        elif where == DEVICE:
-            numbers = packet in SCALARS or torch.Tag.pointwise in func.tags
+        if traits.indexed:
+            where = self.indexed(args, kwargs)
+        elif where is DEVICE:
             for tensor, found in zip(given, places):
-                if found == HOST and (tensor.dim() or not numbers or any(tensor is each for each in written(func, args))):
+                if found is HOST and (tensor.dim() or not traits.numbers or any(tensor is each for each in written(func, args))):
                     device.fault(f"{func} mixes devices, a tensor {tuple(tensor.shape)} is on the host")
         for tensor, found in zip(given, places):
             if found is EITHER and where is not EITHER:
                 mark(tensor, where)
-        if where == DEVICE:
-            if packet in READS:
+        if where is DEVICE:
+            if traits.reads:
                 device.cross(READ)
-            if packet in UNSTABLE and given[0].is_floating_point() and torch.are_deterministic_algorithms_enabled():
+            if traits.unstable and given[0].is_floating_point() and torch.are_deterministic_algorithms_enabled():
                 device.fault(f"{func} has no deterministic form on CUDA")
-            if torch.Tag.nondeterministic_seeded in func.tags:
+            if traits.draws:
                 device.fault(f"{func} draws on the device: a generator of the host cannot, and the device's own gives other numbers")
         return where
 
-    def indexed(self, packet: Any, args: tuple, kwargs: dict) -> torch.device | None:
+    def indexed(self, args: tuple, kwargs: dict) -> torch.device | None:
         """`x[index]` and `x[index] = value`: an index on the host is copied, a mask on the device is read."""
         device, (base, index, *value) = self.pretended, args
         where = next((known for each in tensors(base, index, value) if (known := place(each)) is not EITHER), HOST)
