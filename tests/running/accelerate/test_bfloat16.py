@@ -13,7 +13,7 @@ from tests.builders import flat, made_up, settled, traced_gradient
 from tests.presets import presets
 from tests.promises.test_resume import PENDULUM
 from tests.promises.test_resume_options import SMALL, interrupted
-from tests.running.accelerate.test_compile import BACKENDS, build, given, needs_compiler
+from tests.running.accelerate.test_compile import BACKENDS, COMPARABLE, build, given, needs_compiler
 
 IMAGES = Spec((4, 10, 10), torch.uint8, 6, 0)
 
@@ -32,7 +32,7 @@ def test_float32_is_the_default_bit_for_bit():
 @pytest.mark.parametrize("name", presets())
 def test_gradients_are_within_the_rounding_of_bfloat16(name):
     """Eight bits a factor: a percent of a gradient, or ten of deep networks; and another gradient, which shows that the word arrives."""
-    plain, lower = build(name), build(name)
+    plain, lower = (build(name, None, *COMPARABLE.get(name, ())) for _ in range(2))
     set_products(lower, "bfloat16")
     batch = made_up(plain, plain.spec, size=64)
     for objective in plain.objectives:

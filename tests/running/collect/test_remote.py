@@ -31,7 +31,7 @@ from deeprl.running.session.assemble import collector_of_actor
 from deeprl.system.functions import GIVEN, name_of, unimportable
 from deeprl.types import Rows
 from tests.builders import CARTPOLE, begin, console, lines, settled, snapshot, spec_of
-from tests.presets import ANY, KINDS, presets
+from tests.presets import ANY, KINDS, narrow, presets
 from tests.promises.test_resume import assert_same_run
 from tests.running.collect.cluster import TWO, WORDS
 
@@ -291,7 +291,7 @@ def test_resume_auto_finds_the_run_of_another_cluster(tmp_path):
 def test_weights_are_all_that_acting_reads(name):
     """An agent with other initial weights answers as the first one, once it has its weights."""
     env = "classic/cartpole" if KINDS.get(name) == "discrete" else "classic/pendulum"
-    config = settled(f"agent={name}", f"env={env}")
+    config = settled(f"agent={name}", f"env={env}", *narrow(name))
     spec = spec_of(env)
     one, other = (build_agent({**config, "seed": seed}, spec) for seed in (0, 1))
     for agent in (one, other):

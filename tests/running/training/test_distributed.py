@@ -105,11 +105,10 @@ def test_a_number_that_is_not_finite_on_one_rank_stops_all(mode, tmp_path):
 def test_running_statistics_of_a_loss_stay_the_same_on_all_ranks(mode, tmp_path):
     """CrossQ's batch statistics are those of a rank's part; the running ones are their mean. The count of updates is an integer."""
 
+    config = settled("agent=crossq", "env=classic/pendulum", "agent.torso.hidden=[8]", "agent.actor_torso.hidden=[8]")
+
     def work(rank: int) -> None:
-        ranks = joined(tmp_path)
-        agent = build_agent(
-            settled("agent=crossq", "env=classic/pendulum", "agent.torso.hidden=[8]", "agent.actor_torso.hidden=[8]"), CONTINUOUS
-        )
+        ranks, agent = joined(tmp_path), build_agent(config, CONTINUOUS)
         before, teacher = digest(agent.state_dict().values()), learner(mode, agent, ranks)
         for number in range(3):
             teacher.update(made_up(agent, agent.spec, size=8, seed=2 * number + rank))
