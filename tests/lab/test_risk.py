@@ -146,12 +146,12 @@ def test_the_agents_learn_the_ladder(make):
 
 
 def test_exact_value_is_the_mean_of_what_is_collected():
-    """At τ = 1 the value is a mean: 3,000 episodes of the evaluation's policy come near."""
+    """At τ = 1 the value is a mean: 1,000 episodes of the evaluation's policy come near."""
     agent = played(static(RandomMDP(instance=1), 1.0, 0.5, Bernstein(0.01)), 60)
     policy, total = agent.value(), []
     agent.replan = lambda: None
     collector = Collector(agent, partial(agent.act, explore=True), RandomMDP(instance=1).make(5), agent.observe, 5)
-    for tick in range(3000 * 4):
+    for tick in range(1000 * 4):
         collector.tick(tick)
     total = [episode.reward for episode in collector.episodes.finished]
     assert abs(np.mean(total) - policy) < 4 * np.std(total) / np.sqrt(len(total))
