@@ -18,7 +18,7 @@ from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
-from deeprl.learning.policy_gradient import PolicyAgent, only
+from deeprl.learning.policy_agent import PolicyAgent, only
 from deeprl.learning.transforms.masks import divided_batch, without_mask
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.types import Batch, Spec, Term
@@ -59,7 +59,7 @@ class Cloning(PolicyAgent):
     def loss(self, batch: Batch) -> Term:
         """L; the error is −log π(a|s)."""
         if self.spec.masked:
-            batch = divided_batch(batch, self.spec.num_actions)
+            batch = divided_batch(batch, self.spec.mask_size)
         outputs = only(self.policy.outputs(self.normalize(batch.obs)), batch.extra.get("valid"))
         loss = -self.policy.log_prob(outputs, batch.action)
         metrics = {"train/policy_loss": over_valid(loss.unsqueeze(0), batch.valid), "train/entropy": self.policy.entropy(outputs)}

@@ -25,7 +25,7 @@ from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
-from deeprl.learning.policy_gradient import PolicyAgent, only
+from deeprl.learning.policy_agent import PolicyAgent, only
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
 from deeprl.replay.source import Settings, Source

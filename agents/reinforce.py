@@ -24,7 +24,7 @@ from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.directions import flat_gradient
 from deeprl.learning.optim.own import OwnSteps
-from deeprl.learning.policy_gradient import PolicyAgent, only
+from deeprl.learning.policy_agent import PolicyAgent, only
 from deeprl.learning.transforms.masks import divided_batch, without_mask
 from deeprl.types import Batch, NetworkNoise, Report, Spec, Term
 

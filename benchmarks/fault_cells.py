@@ -290,4 +290,5 @@ CELLS = [
     Cell("dqn", "parts/marks", "prioritized", "sync"),
     Cell("sac", "parts/marks_continuous", "uniform", "async"),
     Cell("ppo", "parts/marks", "rollout", "sync"),
+    Cell("ppo", "classic/acrobot", "rollout", "async", ("agent/intrinsic=rnd", "agent/kl=adaptive_rate", "agent/advantage=vtrace")),
 ]

@@ -57,6 +57,8 @@ class Part(nn.Module, Choice):
 
     keeps_statistics = True
     """Whether `observe`, where a part overrides it, accumulates anything; false if it only checks"""
+    of_one_process = False
+    """Whether it keeps anything of the collected data beside `observe`, so that it differs between processes that learn together"""
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers for one or more updates; the leading axes of every tensor are `size` = (updates, *B)."""

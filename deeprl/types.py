@@ -55,9 +55,17 @@ class Spec(NamedTuple):
     """Number of leading channels that are consecutive single-channel frames (4 on Atari). A replay may store only the newest
     frame of each observation; frames before the start of an episode are zeros."""
     masked: bool = False
-    """Whether the last `num_actions` columns of an observation are an action mask: 1 where the action is valid, else 0"""
+    """Whether the last `mask_size` columns of an observation are an action mask: 1 where the action is valid, else 0"""
     parts: tuple[ObsPart, ...] = ()
     """Parts of which a row of `obs_shape` consists, in the order of `deeprl.packing`; empty: it is one plain array"""
+    choices: tuple[int, ...] = ()
+    """Sizes n of the components of an action that are chosen each for itself; choice i is the number 2 i / (n - 1) - 1 of a continuous
+    action. (): components are no choices"""
+
+    @property
+    def mask_size(self) -> int:
+        """Columns of an action mask: the actions, or all choices of all components."""
+        return sum(self.choices) or self.num_actions
 
 
 class Rows(NamedTuple):

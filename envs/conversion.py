@@ -31,9 +31,11 @@ class Conversion:
         for name, space in (("observation_space", observation_space), ("action_space", action_space)):
             if not isinstance(space, spaces.Space):
                 raise ValueError(f"its {name} is {space!r:.60}, and must be a space of Gymnasium: set self.{name} in its __init__")
-        self.space, self.actions, self.privileged = observation_space, actions_of(action_space), form.privileged
+        self.space, self.actions, self.privileged = observation_space, actions_of(action_space, form.components), form.privileged
         num = self.actions.num
-        self.mask, space = mask_of(observation_space, num, form.mask)
+        choices = self.actions.sizes if form.components else ()
+        columns = sum(choices) or num
+        self.mask, space = mask_of(observation_space, columns, form.mask)
         shape, dtype, self.convert, self.observation, self.note, parts = seen(space, form)
         if self.mask.masked:
             if len(shape) > 1:
@@ -41,9 +43,10 @@ class Conversion:
                     f"the observation space {space} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
                     "or set env.mask=false"
                 )
-            shape = (shape[0] + num,)
-            self.observation += f", followed by its action mask, {num} zeros and ones"
-        self.spec = Spec(shape, dtype, num, 0 if num else math.prod(self.actions.shape), masked=self.mask.masked, parts=parts)
+            shape = (shape[0] + columns,)
+            self.observation += f", followed by its action mask, {columns} zeros and ones"
+        dim = 0 if num else math.prod(self.actions.shape)
+        self.spec = Spec(shape, dtype, num, dim, masked=self.mask.masked, parts=parts, choices=choices)
         self._dtype = None if isinstance(action_space, spaces.Discrete) else action_space.dtype
 
     def row(self, obs: object, info: GymInfo, terminated: bool) -> np.ndarray:
@@ -57,7 +60,10 @@ class Conversion:
             row = self.convert(obs)
         except ValueError as error:
             raise ValueError(f"{error}; its observation_space says {brief(self.space)}") from error
-        return row if mask is None else np.concatenate([row, column(mask, self.actions.num, terminated).astype(row.dtype)])
+        if mask is None:
+            return row
+        sizes = self.spec.choices or (self.spec.num_actions,)
+        return np.concatenate([row, column(mask, sizes, terminated).astype(row.dtype)])
 
     def rows(self, obs: object, mask: np.ndarray | None) -> tuple[np.ndarray, bool] | None:
         """Raw observations as agents see them.

@@ -46,7 +46,7 @@ class Function(EnvChoice):
     Args:
         function: "module:function" of a function that returns a new Gymnasium environment.
         kwargs: its keyword arguments.
-        channels, mask, parts, privileged: see `deeprl.envs.vector.parts.Form`.
+        channels, mask, parts, privileged, components: see `deeprl.envs.vector.parts.Form`.
     """
 
     pictures: ClassVar[bool] = True
@@ -57,6 +57,7 @@ class Function(EnvChoice):
     mask: bool | None = None
     parts: str = "flat"
     privileged: Sequence[str] = ()
+    components: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

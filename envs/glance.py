@@ -18,6 +18,7 @@ from deeprl.system import generators
 from deeprl.types import Goals
 
 from .vector.backend import Game
+from .vector.spaces import valid_choices
 
 TICKS = 8
 """Steps of each of the two"""
@@ -95,7 +96,9 @@ def begun(game: Game, end: float) -> Begun:
     for _ in range(TICKS):
         if time.monotonic() > end:
             break
-        if spec.num_actions:
+        if spec.choices and spec.masked:
+            action = valid_choices(row, spec.choices, random.random())[None]
+        elif spec.num_actions:
             valid = np.flatnonzero(row[-spec.num_actions :]) if spec.masked else np.arange(spec.num_actions)
             action = np.array([random.choice(valid)])
         else:

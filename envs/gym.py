@@ -231,7 +231,7 @@ def looked_at(game: GymGame, mask: bool | None, steps: bool) -> Spec:
             say(game.conversion.note)
         if game.conversion.mask.masked:
             game.reset(0)
-            say(f"action masks of {game.spec.num_actions} actions are respected")
+            say(f"action masks of {game.spec.mask_size} actions are respected")
         elif mask is None and game.spec.num_actions:
             with contextlib.suppress(Exception):  # the run says it better
                 if KEY in game.env.reset(seed=0)[1]:
@@ -288,7 +288,7 @@ class Gym(Registered):
     Args:
         package: imported first, for the ids it registers.
         wrappers: dotted paths of wrapper classes, or {path: ..., kwargs: {...}}, the first one innermost.
-        channels, mask, parts, privileged: see `deeprl.envs.vector.parts.Form`.
+        channels, mask, parts, privileged, components: see `deeprl.envs.vector.parts.Form`.
     """
 
     package: str | None = None
@@ -297,6 +297,7 @@ class Gym(Registered):
     mask: bool | None = None
     parts: str = "flat"
     privileged: Sequence[str] = ()
+    components: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,6 +5,7 @@ Two conventions exist. PettingZoo's observations are a Dict of "observation" and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,17 +72,21 @@ def mask_of(space: spaces.Space, actions: int, wanted: bool | None) -> tuple[NoM
     return (ObservedMask(), space["observation"]) if isinstance(space, spaces.Dict) and observed else (ToldMask(), space)
 
 
-def column(mask: object, actions: int, terminated: bool) -> np.ndarray:
+def column(mask: object, sizes: Sequence[int], terminated: bool) -> np.ndarray:
     """A mask as float32 numbers (A,), 0 or 1.
+
+    Args:
+        mask: an array, or of several components a tuple of one for each, as Gymnasium's MultiDiscrete has it.
+        sizes: actions of each component.
 
     Raises:
         ValueError: it has another shape or other numbers, or no action is valid while the episode goes on.
     """
-    row = np.asarray(mask)
+    row, actions = np.concatenate(mask) if isinstance(mask, tuple) and len(sizes) > 1 else np.asarray(mask), sum(sizes)
     if row.shape != (actions,) or row.dtype.kind not in "fiub" or not np.isin(row, (0, 1)).all():
         raise ValueError(
             f"action mask is {row.dtype} of shape {row.shape}, {mask!r:.100}, not {actions} zeros and ones, one for each action"
         )
-    if not (terminated or row.any()):
+    if not (terminated or all(part.any() for part in np.split(row, np.cumsum(sizes)[:-1]))):
         raise ValueError("action mask has no valid action, and the episode goes on")
     return row.astype(np.float32)

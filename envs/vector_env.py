@@ -169,7 +169,7 @@ class VectorGames(Backend):
             rows = self._rows(obs, info, [False] * len(chosen))
             return dict(zip(map(int, info.get("env_id", chosen)), rows))
         rows = self._rows(obs, info, ~mask)
-        same = slice(0, -self.actions.num if self.spec.masked else None)  # the others' masks may stand in `info`, which has none of them
+        same = slice(0, -self.spec.mask_size if self.spec.masked else None)  # the others' masks may stand in `info`, which has none of them
         for i in np.flatnonzero(~mask):
             if before and not np.array_equal(rows[i][same], before[i][same]):
                 raise RuntimeError(f"a reset of the environments {chosen} alone changed environment {i} too: {ALONE}")

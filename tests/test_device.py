@@ -122,8 +122,8 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         ("agent=ppo", PENDULUM[0], "agent.torso.hidden=[8]", "replay.length=8", "replay.epochs=2", "replay.minibatches=2"),
         {
             "draw of a rollout replay/rollout.py to device": 1,
-            "tick policy_gradient.py to device": 1,  # acting noise of 512 ticks
-            "tick policy_gradient.py to host": 1,  # actions, which are samples of the policy
+            "tick policy_agent.py to device": 1,  # acting noise of 512 ticks
+            "tick policy_agent.py to host": 1,  # actions, which are samples of the policy
             "tick parts/exploration.py to host": 0,
         },
     ),

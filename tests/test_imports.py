@@ -22,6 +22,7 @@ LAYERS = (
     ("backups", "networks", "replay", "objective"),
     ("plan",),
     ("agent", "parts"),
+    ("policy_agent",),
     ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
     ("extend",),
     ("training", "report"),
@@ -38,7 +39,7 @@ reads what training left in run folders, and neither knows the other. `export` s
 collected."""
 WINGS = ("learning", "running", "tools")
 """Folders of rooms in `deeprl/`. The others are rooms themselves."""
-BESIDE = {"agents": 9, "envs": 3}
+BESIDE = {"agents": 10, "envs": 3}
 """Folders beside `deeprl/`: how many of the layers they may import."""
 EXTENSION = "deeprl_lab"
 ROOMS = (("mathematics",), ("envs",), ("planning_agent",), ("agents",))

@@ -148,6 +148,10 @@ class Agent(nn.Module, Choice):
         """
         return {}
 
+    def wants_pass(self, number: int) -> bool:
+        """Whether a rollout is learned from in the next pass, counted from 0; if not, it is dropped."""
+        return True
+
     def observe(self, rows: Rows) -> None:
         """Accumulate statistics of collected data."""
         for observe in self.observers:

@@ -20,24 +20,24 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part, bounds_above_zero, in_range, one_of
-from deeprl.learning.agent import CORE, Agent, Infer, watching
+from deeprl.learning.agent import watching
 from deeprl.learning.networks.actors import OutputNetwork
-from deeprl.learning.networks.blocks import has_statistics, initialise
+from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.policies import PolicyChoice
-from deeprl.learning.networks.torsos import CommonTorso, TorsoChoice
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.unrolled import Unrolled
 from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
-from deeprl.learning.parts.exploration import certain
-from deeprl.learning.transforms.apart import normalizer
+from deeprl.learning.parts.advantage import GAE
+from deeprl.learning.parts.divergence import Divergence
+from deeprl.learning.parts.intrinsic import Intrinsic
+from deeprl.learning.policy_agent import PolicyAgent, only
 from deeprl.learning.transforms.channels import check_single
-from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
-from deeprl.learning.values.masked import masked
-from deeprl.learning.values.recursion import goes_on, linear_recursion
-from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
+from deeprl.learning.transforms.masks import divided_batch, without_mask
+from deeprl.types import Batch, Spec, Term
 
 
 @dataclass(frozen=True)
@@ -100,102 +100,6 @@ class Surrogate(Choice):
         return found
 
 
-def only(outputs: Tensor, valid: Tensor | None) -> Tensor:
-    """Logits (*B, A) of which only those of valid actions have a probability; None: all are valid."""
-    return outputs if valid is None else masked(outputs, valid)
-
-
-class PolicyAgent(Agent):
-    """What acts by a policy, for discrete or continuous actions. Subclasses build on it and add losses.
-
-    Args:
-        spec: spaces of the environment.
-        torso, policy, rewards, normalize, core: as in `PolicyGradient`.
-
-    Raises:
-        ValueError: the torso has running averages.
-    """
-
-    actions = "any"
-    main = "policy"
-    rewards: Part
-
-    def __init__(
-        self,
-        spec: Spec,
-        torso: TorsoChoice,
-        policy: PolicyChoice,
-        rewards: Callable[..., Part],
-        normalize: Callable[..., Part],
-        core: CoreChoice = Memoryless(),
-    ):
-        super().__init__()
-        self.spec, seen = spec, without_mask(spec)
-        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
-        self.policy = policy.build(seen, CommonTorso.of(torso, seen), core)
-        if has_statistics(self.policy.torso):
-            raise ValueError(
-                f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
-                "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
-            )
-        self.observers = watching(self.normalize, self.rewards)
-
-    def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:
-        """Parameters of the policy (M, outputs), and values (M,) or None, of normalised observations; with a core the new state too."""
-        return self.policy.outputs(obs), None
-
-    def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
-        if not self.spec.masked:
-            return self.normalize(obs), None
-        obs, valid = divided(obs, self.spec.num_actions)
-        return self.normalize(obs), valid
-
-    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
-        """An action of the policy, (M,) int64 or (M, D)"""
-        obs, valid = self.seen(obs)
-        if not state:
-            return self.policy.sampled(only(self.policy.outputs(obs), valid), noise.layers["action"])
-        outputs, _, after = self.evaluated(obs, *state)
-        return self.policy.sampled(only(outputs, valid), noise.layers["action"]), after
-
-    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
-        state, after, value = self.recalled(memory, first), [], None
-        if explore:
-            action = (infer or self.infer)(obs, noise["network"], *state)
-            action, *after = action if state else (action,)
-        else:
-            rows, valid = self.seen(obs)
-            outputs, value, *after = self.evaluated(rows, *state)
-            action = self.policy.greedy(only(outputs, valid))
-        memory = {**memory, CORE: after[0]} if after else memory
-        return AgentStep(
-            action.cpu(), certain(obs.shape[0]), memory, None if value is None else value.cpu(), state=state[0] if state else None
-        )
-
-    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
-        values = self.greedy_values(obs, *state)
-        return (self.policy.greedy(values[0]), values[1]) if state else self.policy.greedy(values)
-
-    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
-        obs, valid = self.seen(obs)
-        if not state:
-            return only(self.policy.outputs(obs), valid)
-        outputs, _, after = self.evaluated(obs, *state)
-        return only(outputs, valid), after
-
-    def observe(self, rows: Rows) -> None:
-        if self.observers:
-            super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
-
-    def noise(self, size: tuple[int, ...], generator) -> Noise:
-        return {}
-
-    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
-        drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks
-        return {"network": NetworkNoise({"action": drawn}, {})}
-
-
 class PolicyGradient(PolicyAgent):
     """Agent for discrete or continuous actions: a policy, and a value of states.
 
@@ -209,6 +113,9 @@ class PolicyGradient(PolicyAgent):
         rewards, normalize: as in `ValueAgent`.
         optimizer: of all weights, with one norm.
         core: choice of what remembers between torso and last layers; policy and value have one each, unless they are `shared`.
+        kl: what is done when the policy moves far.
+        advantage: how good the actions of a rollout were.
+        intrinsic: rewards that the agent gives itself.
 
     Raises:
         ValueError: a value is out of range, or the torso has running averages.
@@ -230,12 +137,15 @@ class PolicyGradient(PolicyAgent):
         normalize: Callable[..., Part],
         optimizer: Optimizer,
         core: CoreChoice = Memoryless(),
+        kl: Callable[..., Divergence] = Divergence,
+        advantage: GAE = GAE(),
+        intrinsic: Callable[..., Intrinsic] = Intrinsic,
     ):
         inner = without_mask(spec)
         torso = torso.resolve(inner)
         super().__init__(spec, torso, policy, rewards, normalize, core)
-        self.core, self.needs = core, type(self).needs | core.needs
-        self.lam, self.surrogate, self.shared = lam, surrogate, shared
+        self.core, self.needs = core, type(self).needs | core.needs | advantage.needs
+        self.lam, self.surrogate, self.shared, self.kl, self.advantage = lam, surrogate, shared, kl(), advantage
         in_range(self, lam=(0, 1))
         check_single(self.rewards)
         if shared:
@@ -249,8 +159,14 @@ class PolicyGradient(PolicyAgent):
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)
+        self.intrinsic = intrinsic(spec=inner, torso=torso, optimizer=optimizer, seed=seed)
+        if spec.parts and self.intrinsic.gives:
+            raise ValueError("env.parts must be flat with rewards of the agent's own (agent/intrinsic), which read one array")
+        self.observers = watching(self.normalize, self.rewards, self.intrinsic)
         parameters = [*self.policy.parameters(), *self.value.parameters()]
-        self.objectives = {"policy": Objective(self.loss, parameters, optimizer.build(parameters))}
+        self.objectives = {"policy": Objective(self.loss, parameters, self.kl.optimizer(optimizer).build(parameters))}
+        if (own := self.intrinsic.trained()) is not None:
+            self.objectives["intrinsic"] = Objective(self.intrinsic_loss, own[0], own[1].build(own[0]))
 
     @property
     def recurrent(self) -> list[OutputNetwork]:
@@ -270,7 +186,7 @@ class PolicyGradient(PolicyAgent):
         """`outputs` of a batch of the replay, in which only valid actions have a probability, and what gives values (*B,) of `next_obs`."""
         valid, lead = None, batch.discount.shape
         if self.spec.masked:
-            batch = divided_batch(batch, self.spec.num_actions)
+            batch = divided_batch(batch, self.spec.mask_size)
             valid = batch.extra["valid"]
         obs = self.normalize(batch.obs)
         if not self.state_size:
@@ -303,17 +219,13 @@ class PolicyGradient(PolicyAgent):
         return self.policy.last(features)[0].unflatten(0, lead), self.value(features)[0].squeeze(-1).unflatten(0, lead)
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
-        """Advantages by GAE (generalised advantage estimation, the recursion above), returns, log π(a|s) and V(s), (L, M) each, of the
-        networks that collected the rollout. A truncation ends the sum and bootstraps from V of its last observation."""
+        """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks before the updates."""
+        if self.intrinsic.gives:
+            rollout = rollout._replace(reward=rollout.reward + self.intrinsic(self.without_masks(rollout)))
         outputs, value, after = self.both_ends(rollout)
-        delta = rollout.reward + rollout.discount * after() - value
-        advantage = linear_recursion(delta, self.lam * rollout.discount * goes_on(rollout.ended))
-        return {
-            "advantage": advantage,
-            "returns": advantage + value,
-            "log_prob": self.policy.log_prob(outputs, rollout.action),
-            "value": value,
-        }
+        log_prob = self.policy.log_prob(outputs, rollout.action)
+        advantage, returns = self.advantage(rollout, value, after(), log_prob, self.lam)
+        return {"advantage": advantage, "returns": returns, "log_prob": log_prob, "value": value}
 
     def loss(self, batch: Batch) -> Term:
         """L; the error is |return − V(s)|."""
@@ -325,4 +237,18 @@ class PolicyGradient(PolicyAgent):
         total = policy_loss + surrogate.value_weight * value_loss - surrogate.entropy_weight * entropy.mean()
         losses = {"train/policy_loss": policy_loss, "train/value_loss": value_loss, "train/entropy": entropy, "train/values": value}
         with torch.no_grad():
-            return Term(total, {**losses, **surrogate.metrics(log_prob - old["log_prob"])}, error=(old["returns"] - value).abs())
+            log_ratio = log_prob - old["log_prob"]
+            statistics = {f"kl.{name}": value for name, value in self.kl.statistics(log_ratio).items()}
+            return Term(total, {**losses, **surrogate.metrics(log_ratio)}, statistics, error=(old["returns"] - value).abs())
+
+    def without_masks(self, batch: Batch) -> Batch:
+        return divided_batch(batch, self.spec.mask_size) if self.spec.masked else batch
+
+    def intrinsic_loss(self, batch: Batch) -> Term:
+        return self.intrinsic.loss(self.without_masks(batch))
+
+    def wants_pass(self, number: int) -> bool:
+        return self.intrinsic.wants_pass(number) and self.kl.wants_pass(number)
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        return self.intrinsic.diagnostics()

@@ -120,11 +120,14 @@ class Rollout(Source):
     # Learning
 
     def updates(self, before: int, after: int) -> Iterator[Batch]:
-        """E · N batches at the end of a rollout, which is dropped behind the last one. Each pass has all of it, in an order of its own."""
+        """E · N batches at the end of a rollout, fewer if the agent ends them, which is dropped behind the last one. Each pass has all
+        of it, in an order of its own."""
         if self.filled < self.length:
             return
         rollout = self.prepared()
-        for _ in range(self.epochs):
+        for epoch in range(self.epochs):
+            if not self.wants_pass(epoch):
+                break
             for index in self._shuffled() if self.shuffled <= LISTED else self._sorted():
                 yield self.gathered(rollout, index)
         for tick in range(self.length):

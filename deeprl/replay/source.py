@@ -91,6 +91,8 @@ class Source(Choice):
     uniforms: NoiseStream
     observe: Callable[[Rows], object] = staticmethod(lambda rows: None)
     prepare: Prepare = staticmethod(lambda batch: {})
+    wants_pass: Callable[[int], bool] = staticmethod(lambda number: True)
+    """`Agent.wants_pass`, for sources that learn in passes"""
 
     # ---- before it is built. `settings` are its node of the configuration
 

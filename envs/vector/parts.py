@@ -28,15 +28,17 @@ class Form:
         mask: True: `info["action_mask"]` says which actions are valid; None: only a Dict of observation and action_mask does; False: none.
         parts: of a Dict or Tuple: flat makes one vector, apart keeps them, auto keeps them where one is an image or privileged.
         privileged: names of the parts that critics alone see.
+        components: MultiDiscrete: each component is chosen for itself, by agents of rollouts; else one of all combinations.
     """
 
     channels: str | None = None
     mask: bool | None = False
     parts: str = "flat"
     privileged: tuple[str, ...] = ()
+    components: bool = False
 
     def __post_init__(self) -> None:
-        one_of(self, channels=(None, "first", "last"), mask=(None, True, False), parts=("auto", "flat", "apart"))
+        one_of(self, channels=(None, "first", "last"), mask=(None, True, False), parts=("auto", "flat", "apart"), components=(True, False))
 
 
 def form_of(choice: Any) -> Form:
@@ -50,7 +52,7 @@ def form_of(choice: Any) -> Form:
     names = choice.privileged
     if isinstance(names, str) or any(not isinstance(name, str) for name in names):
         raise ValueError(f"privileged must be a list of names, such as [velocities], not {names!r}")
-    return Form(choice.channels, choice.mask, choice.parts, tuple(names))
+    return Form(choice.channels, choice.mask, choice.parts, tuple(names), getattr(choice, "components", False))
 
 
 def leaves(space: spaces.Space, name: str = "") -> Iterator[tuple[str, tuple[Any, ...], spaces.Space]]:

@@ -22,7 +22,8 @@ from deeprl.learning.networks.inverted_residual import InvertedResidual
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
 from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
-from deeprl.learning.policy_gradient import PolicyGradient, Surrogate, only
+from deeprl.learning.policy_agent import only
+from deeprl.learning.policy_gradient import PolicyGradient, Surrogate
 from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
@@ -293,7 +294,16 @@ WORDS = (
 @pytest.mark.parametrize(
     "words",
     [
-        ("agent=ppo", "env=classic/pendulum", "env.max_episode_steps=20", "replay.epochs=2", "replay.minibatches=2"),
+        (
+            "agent=ppo",
+            "env=classic/pendulum",
+            "env.max_episode_steps=20",
+            "replay.epochs=2",
+            "replay.minibatches=2",
+            "agent/kl=adaptive_rate",
+            "agent/policy=beta",
+            "agent/advantage=vtrace",
+        ),
         ("agent=a2c", "env=classic/cartpole", "env.vector=async"),
     ],
 )

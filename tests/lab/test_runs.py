@@ -37,6 +37,7 @@ RUNS = {
     "iterated_cvar": ("agent=lab/iterated_cvar", "env=lab/linear_mixture"),
     "recursive_oce": ("agent=lab/recursive_oce", "env=lab/random_mdp", "agent/risk=entropic"),
     "static_cvar": ("agent=lab/static_cvar", "env=lab/risk_ladder"),
+    "general_utilities": ("agent=lab/general_utilities", "env=lab/open_grid", "env.max_episode_steps=9"),
     "dtr": ("agent=lab/dtr", "env=lab/dtr"),
     "robust_rvi": ("agent=lab/robust_rvi", "env=lab/two_states", "agent/uncertainty=chi_square", "env.max_episode_steps=25"),
 }

@@ -66,6 +66,40 @@ class CategoricalPolicy(Policy):
         return (outputs + noise).argmax(-1)
 
 
+class FactoredPolicy(Policy):
+    """A softmax for each component of an action that is chosen for itself, see `Spec.choices`; the outputs are all logits, (*B, Σ n)."""
+
+    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
+        super().__init__(spec, torso, sum(spec.choices), choice.last_init, unit=False, core=core)
+        self.sizes = list(spec.choices)
+
+    def coded(self, outputs: Tensor) -> Tensor:
+        """The choices of the largest outputs, as an action (*B, D)."""
+        chosen = [part.argmax(-1) * (2.0 / max(n - 1, 1)) - 1.0 for part, n in zip(outputs.split(self.sizes, -1), self.sizes)]
+        return torch.stack(chosen, -1)
+
+    def greedy(self, outputs: Tensor) -> Tensor:
+        return self.coded(outputs)
+
+    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
+        logs = []
+        for part, n, own in zip(outputs.split(self.sizes, -1), self.sizes, action.unbind(-1)):
+            place = ((own + 1.0) * (0.5 * (n - 1))).round().long()
+            logs.append(part.log_softmax(-1).gather(-1, place.unsqueeze(-1)).squeeze(-1))
+        return torch.stack(logs).sum(0)
+
+    def entropy(self, outputs: Tensor) -> Tensor:
+        logs = [part.log_softmax(-1) for part in outputs.split(self.sizes, -1)]
+        return -torch.stack([(log.exp() * log).sum(-1) for log in logs]).sum(0)
+
+    def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        exponential = torch.empty((*size, sum(self.sizes))).exponential_(generator=generator)
+        return -exponential.log()
+
+    def sampled(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        return self.coded(outputs + noise)
+
+
 def normal_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """log N(x; μ, σ²) of independent components, (*B,), of x and μ (*B, D), log σ (D,) or (*B, D)."""
     scaled = (x - mean) * (-log_std).exp()
@@ -113,7 +147,7 @@ class GaussianPolicy(Policy):
 
 @dataclass(frozen=True)
 class PolicyChoice(Choice):
-    """The policy that follows from the actions: categorical or Gaussian.
+    """The policy that follows from the actions: categorical, one categorical for each component, or Gaussian.
 
     Args:
         last_init: initialiser of the last layer; null takes the torso's.
@@ -133,4 +167,5 @@ class PolicyChoice(Choice):
             torso: choice of the features.
             core: what remembers them.
         """
-        return (CategoricalPolicy if spec.num_actions else GaussianPolicy)(self, spec, torso, core)
+        kind = CategoricalPolicy if spec.num_actions else FactoredPolicy if spec.choices else GaussianPolicy
+        return kind(self, spec, torso, core)

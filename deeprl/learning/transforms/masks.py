@@ -18,7 +18,7 @@ def without_mask(spec: Spec) -> Spec:
     """Spaces as networks see them, of several parts the vector of `deeprl.packing`."""
     if spec.parts:
         return spec._replace(obs_shape=(width_of(spec.parts),), obs_dtype=torch.float32, masked=False)
-    return spec._replace(obs_shape=(spec.obs_shape[0] - spec.num_actions,), masked=False) if spec.masked else spec
+    return spec._replace(obs_shape=(spec.obs_shape[0] - spec.mask_size,), masked=False) if spec.masked else spec
 
 
 def divided(obs: Tensor, actions: int) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,8 @@ def divided_batch(batch: Batch, actions: int) -> Batch:
     obs, valid = divided(batch.obs, actions)
     next_obs, next_valid = divided(batch.next_obs, actions)
     # rows that are no transitions hold action 0, whose bonus would be that of an invalid action
-    valid = valid.scatter(-1, batch.action.unsqueeze(-1), True)
+    if batch.action.dtype == torch.int64:
+        valid = valid.scatter(-1, batch.action.unsqueeze(-1), True)
     extra = {name: divided(value, actions)[0] if name in OBSERVATIONS else value for name, value in batch.extra.items()}
     return batch._replace(obs=obs, next_obs=next_obs, extra={**extra, "valid": valid, "next_valid": next_valid})
 

@@ -69,6 +69,10 @@ def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
     has = "discrete" if spec.num_actions else "continuous"
     takes = agent_actions(config["agent"], allowed)
     agent, env = (f"{slot}={config['names'][slot]}" for slot in ("agent", "env"))
+    if spec.choices and takes != "any":
+        raise ConfigError(
+            f"env.components=true needs agent=ppo, a2c or bc, whose policies choose each component, not {agent}: leave it out."
+        )
     if takes not in (has, "any"):
         raise ConfigError(
             f"{agent} takes {takes} actions, and {env} has {spec.num_actions or spec.action_dim} {has} actions: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
+from itertools import accumulate
 from operator import itemgetter
 
 import numpy as np
@@ -53,8 +54,8 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
             return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         made = torch.randn(shape, generator=generator)
         if spec.masked:
-            made[..., -spec.num_actions :] = torch.randint(2, (*size, spec.num_actions), generator=generator).float()
-            made[..., -1] = 1.0  # at least one action is valid
+            made[..., -spec.mask_size :] = torch.randint(2, (*size, spec.mask_size), generator=generator).float()
+            made[..., [end - 1 - spec.mask_size for end in accumulate(spec.choices or (spec.num_actions,))]] = 1.0  # one action is valid
         return made
 
     obs, after = observations(), observations()
@@ -139,7 +140,7 @@ def act(agent: Agent, spec: Spec, device: str) -> None:
     noise = agent.act_noise((4, 1), torch.Generator().manual_seed(0))
     obs, first = torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype, device=device), torch.ones(1, dtype=torch.bool)
     if spec.masked:
-        obs[..., -spec.num_actions :] = 1
+        obs[..., -spec.mask_size :] = 1
     memory: dict = {}
     for tick, step in enumerate((LATE, LATE, 0, 0)):
         acted = agent.act(obs, first if not tick else ~first, memory, step, map_tensors(itemgetter(tick), noise), True)

@@ -36,7 +36,7 @@ def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own
     """
     if "state" in agent.needs:
         own["state_size"] = agent.state_size
-    return make(
+    source = make(
         spec=spec,
         num=config["env"]["num"],
         discount=config["discount"],
@@ -45,6 +45,8 @@ def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own
         batch_device=config["device"],
         **own,
     )
+    source.wants_pass = agent.wants_pass
+    return source
 
 
 def planned_updates(config: Config, cls: type[Source] | None = None) -> int:

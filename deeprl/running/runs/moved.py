@@ -20,9 +20,13 @@ ENTRY_POINTS = "deeprl.moved"
 """Group of entry points by which a distribution says that its own modules moved: the name is the old path, the value the new one. It
 renames only: whether a class may be called is asked of the new name."""
 NEUTRAL = {
+    "agent.advantage": {"_target_": "deeprl.learning.parts.advantage.GAE"},
     "agent.core": {"_target_": "deeprl.learning.networks.cores.Memoryless"},
     "agent.improvement": {"_target_": "deeprl.learning.parts.improvement.Improvement"},
+    "agent.intrinsic": {"_target_": "deeprl.learning.parts.intrinsic.Intrinsic", "_partial_": True},
+    "agent.kl": {"_target_": "deeprl.learning.parts.divergence.Divergence", "_partial_": True},
     "agent.state_value": {"_target_": "deeprl.learning.parts.state_value.StateValue", "_partial_": True},
+    "env.components": False,
     "env.parts": "auto",
     "env.privileged": [],
     "log.info": ["is_success"],

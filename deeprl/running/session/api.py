@@ -157,7 +157,7 @@ class Run:
             return of_parts(spec, obs, mask)
         rows = np.asarray(obs)
         if mask is not None:
-            if np.shape(mask) != (wanted := (*rows.shape[:-1], spec.num_actions)):
+            if np.shape(mask) != (wanted := (*rows.shape[:-1], spec.mask_size)):
                 raise ValueError(f"mask must be {wanted} here, not of shape {np.shape(mask)}")
             rows = np.concatenate([rows, mask], -1, dtype=np.float32)
         single = rows.ndim == len(spec.obs_shape)

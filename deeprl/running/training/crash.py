@@ -181,10 +181,10 @@ def spec_of(failure: dict) -> Spec:
     stored = failure["spec"]
     dtype = DTYPES[stored["obs_dtype"]]
     counts = stored["num_actions"], stored["action_dim"], stored["frame_stack"]
-    shape, masked = tuple(stored["obs_shape"]), stored.get("masked", False)
-    if not all(type(number) is int and number >= 0 for number in (*shape, *counts)) or type(masked) is not bool:
+    shape, masked, choices = tuple(stored["obs_shape"]), stored.get("masked", False), tuple(stored.get("choices", ()))
+    if not all(type(number) is int and number >= 0 for number in (*shape, *counts, *choices)) or type(masked) is not bool:
         raise ValueError("its shapes are no whole numbers")
-    return Spec(shape, dtype, *counts, masked, tuple(part_of(part) for part in stored.get("parts", ())))
+    return Spec(shape, dtype, *counts, masked, tuple(part_of(part) for part in stored.get("parts", ())), choices)
 
 
 def part_of(stored: dict) -> ObsPart:

@@ -133,11 +133,11 @@ def refuse(config: Config, agent: Agent, ranks: Ranks) -> None:
         )
     if config["accelerate"]["mode"] == "compiled" and str(config["device"]).startswith("cuda"):
         raise ConfigError("accelerate=compiled is for one GPU: use accelerate=reference with learner=distributed.")
-    for part in (getattr(observe, "__self__", agent) for observe in agent.observers):
+    alone = [module for module in agent.modules() if getattr(module, "of_one_process", False)]
+    for part in (*(getattr(observe, "__self__", agent) for observe in agent.observers), *alone):
         if not getattr(part, "keeps_statistics", True):
             continue
-        slots = ("normalize", "rewards", "rate", "auxiliary")
-        key = next((f"agent/{slot}" for slot in slots if getattr(agent, slot, None) is part), "agent")
+        key = next((f"agent/{slot}" for slot, module in agent.named_children() if module is part), "agent")
         raise ConfigError(
             f"{key} ({type(part).__name__}) keeps statistics of the collected data, which would differ between the ranks of "
             f"learner=distributed: choose another option, `deeprl list {key}` shows them."

@@ -61,6 +61,7 @@ def environment(config: Config, env: Any) -> Environment:
     spec = game.spec
     space = ", ".join(map(of_part, spec.parts)) if spec.parts else of_array(spec.obs_shape, spec.obs_dtype)
     actions = f"{spec.num_actions} discrete" if spec.num_actions else f"{spec.action_dim} continuous, each in [-1, 1]"
+    actions = f"{spec.action_dim} components of {', '.join(map(str, spec.choices))} choices" if spec.choices else actions
     own = game.actions
     if not spec.num_actions and own.low is not None and not (np.all(own.low == -1) and np.all(own.high == 1)):
         actions += f", rescaled to [{ends(own.low)}, {ends(own.high)}]"

@@ -23,8 +23,11 @@ def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
     Raises:
         ConfigError: observations are images.
     """
-    if len(spec.obs_shape) != 1 or spec.masked or spec.parts:
-        raise ConfigError(f"observations {spec.obs_shape} are images, have action masks or several parts: only vectors can be converted.")
+    if len(spec.obs_shape) != 1 or spec.masked or spec.parts or spec.choices:
+        raise ConfigError(
+            f"observations {spec.obs_shape} are images, have action masks or several parts, or actions are components: only vectors can be "
+            "converted."
+        )
     if actions.num:
         return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Discrete(actions.num)
     return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Box(actions.low, actions.high, dtype=np.float32)

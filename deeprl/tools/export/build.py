@@ -50,6 +50,8 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
         raise RunFolderError(
             f"agent={run.config['names']['agent']} has no network: its policy is `deeprl.load(RUN).agent.choose`, in NumPy."
         )
+    if run.agent.spec.choices:
+        raise RunFolderError("policies of components (env.components=true) are not exported: act with `deeprl.load(RUN).act`.")
     obs, states, game = played(run)
     obs = without_privileged(run.agent.spec, np.concatenate([obs, check.made_up(run.agent.spec)]))
     states = [np.resize(state, (len(obs), state.shape[1])) for state in states]  # those of play, again and again

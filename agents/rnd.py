@@ -1,0 +1,87 @@
+"""Random network distillation (Burda, Edwards, Storkey, Klimov, Exploration by Random Network Distillation, ICLR 2019).
+
+    r_int = coefficient · ‖f(s') − g(s')‖² / scale,     g: a fixed random network,  f: fitted to it on what was seen
+
+Observations are standardised by their running moments and cut off at ± 5. `scale` is the running deviation of the discounted sums of
+errors, which do not stop at ends of episodes. The authors have a value for each of the two rewards; here one value has their sum, and
+ends where an episode does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deeprl.choice import counts, in_range
+from deeprl.learning.networks.actors import OutputNetwork
+from deeprl.learning.networks.blocks import initialise
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.optim.flat import Optimizer
+from deeprl.learning.parts.intrinsic import Intrinsic
+from deeprl.learning.transforms.observations import Plain, Running
+from deeprl.learning.transforms.rewards import Scaled
+from deeprl.types import Batch, Rows, Spec, Term
+
+
+class RND(Intrinsic):
+    """
+    Args:
+        spec, torso, optimizer, seed: see `Intrinsic`. Both networks have the agent's choice of torso.
+        discount: γ of the sums that scale the errors; a configuration value, `${discount}`.
+        coefficient: factor of the reward; 0 leaves the agent unchanged, bit for bit.
+        features: outputs of f and g.
+        lr: learning rate of f; None: that of the agent.
+    """
+
+    gives = True
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        torso: TorsoChoice,
+        optimizer: Optimizer,
+        seed: int,
+        discount: float,
+        coefficient: float = 0.5,
+        features: int = 64,
+        lr: float | None = None,
+    ):
+        super().__init__(spec=spec, torso=torso, optimizer=optimizer, seed=seed)
+        self.coefficient, self.features, self.lr = coefficient, features, lr
+        in_range(self, coefficient=(0, None))
+        counts(self, features=1)
+        if lr is not None:
+            in_range(self, lr=(0, None))
+        self.optimizer = optimizer if lr is None else replace(optimizer, lr=lr)
+        self.normalize = Running(spec=spec, clip=5.0) if len(spec.obs_shape) == 1 else Plain(spec=spec)
+        self.scaled = Scaled(discount=discount)
+        self.random, self.fitted = (OutputNetwork(spec, torso, features, None, unit=False) for _ in range(2))
+        for place in ("random", "fitted"):
+            initialise(self.get_submodule(place), seed, f"intrinsic.{place}")
+
+    def error(self, obs: Tensor) -> Tensor:
+        """Mean over the outputs, (*B, *obs) -> (*B,)."""
+        obs = self.normalize(obs)
+        with torch.no_grad():
+            known = self.random.outputs(obs)
+        return (self.fitted.outputs(obs) - known).square().mean(-1)
+
+    def forward(self, rollout: Batch) -> Tensor:
+        return self.coefficient * self.scaled(self.error(rollout.next_obs))
+
+    def trained(self) -> tuple[list[nn.Parameter], Optimizer]:
+        return list(self.fitted.parameters()), self.optimizer
+
+    def loss(self, batch: Batch) -> Term:
+        loss = self.error(batch.next_obs).mean()
+        return Term(loss, {"train/intrinsic_loss": loss, "train/intrinsic_reward": self.coefficient * loss * self.scaled.scale})
+
+    def observe(self, rows: Rows) -> None:
+        with torch.no_grad():
+            error = self.error(torch.from_numpy(np.ascontiguousarray(rows.next_obs)).to(self.scaled.scale.device)).cpu().numpy()
+        self.normalize.observe(rows)
+        self.scaled.observe(rows._replace(reward=error, ended=np.zeros_like(rows.ended)))

@@ -1,0 +1,128 @@
+"""What acts by a policy: agents that learn from rollouts, and cloning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import Part
+from deeprl.learning.agent import CORE, Agent, Infer, watching
+from deeprl.learning.networks.blocks import has_statistics
+from deeprl.learning.networks.cores import CoreChoice, Memoryless
+from deeprl.learning.networks.policies import PolicyChoice
+from deeprl.learning.networks.torsos import CommonTorso, TorsoChoice
+from deeprl.learning.parts.exploration import certain
+from deeprl.learning.transforms.apart import normalizer
+from deeprl.learning.transforms.masks import divided, divided_rows, without_mask
+from deeprl.learning.values.masked import masked
+from deeprl.types import AgentStep, NetworkNoise, Noise, Rows, Spec
+
+SMALLEST = 1e-30
+"""Probability, or density, below which a float32 would have few digits"""
+
+
+def only(outputs: Tensor, valid: Tensor | None) -> Tensor:
+    """Logits (*B, A) of which only those of valid actions have a probability; None: all are valid."""
+    return outputs if valid is None else masked(outputs, valid)
+
+
+class PolicyAgent(Agent):
+    """What acts by a policy, for discrete or continuous actions. Subclasses build on it and add losses.
+
+    Args:
+        spec: spaces of the environment.
+        torso, policy, rewards, normalize, core: as in `PolicyGradient`.
+
+    Raises:
+        ValueError: the torso has running averages.
+    """
+
+    actions = "any"
+    main = "policy"
+    rewards: Part
+
+    def __init__(
+        self,
+        spec: Spec,
+        torso: TorsoChoice,
+        policy: PolicyChoice,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        core: CoreChoice = Memoryless(),
+    ):
+        super().__init__()
+        self.spec, seen = spec, without_mask(spec)
+        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
+        self.policy = policy.build(seen, CommonTorso.of(torso, seen), core)
+        if has_statistics(self.policy.torso):
+            raise ValueError(
+                f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
+                "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
+            )
+        self.observers = watching(self.normalize, self.rewards)
+
+    def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:
+        """Parameters of the policy (M, outputs), and values (M,) or None, of normalised observations; with a core the new state too."""
+        return self.policy.outputs(obs), None
+
+    def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
+        if not self.spec.masked:
+            return self.normalize(obs), None
+        obs, valid = divided(obs, self.spec.mask_size)
+        return self.normalize(obs), valid
+
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+        """An action of the policy, (M,) int64 or (M, D); if a part reads its probability, (M, 1 + D) with that before it."""
+        obs, valid = self.seen(obs)
+        if not state:
+            return self.sampled(only(self.policy.outputs(obs), valid), noise)
+        outputs, _, after = self.evaluated(obs, *state)
+        return self.sampled(only(outputs, valid), noise), after
+
+    def sampled(self, outputs: Tensor, noise: NetworkNoise) -> Tensor:
+        action = self.policy.sampled(outputs, noise.layers["action"])
+        if "behavior_probability" not in self.needs:
+            return action
+        probability = self.policy.log_prob(outputs, action).exp().clamp(SMALLEST, 1 / SMALLEST)
+        return torch.cat([probability[:, None], action.view(len(action), -1).float()], -1)  # one tensor, which crosses to the host once
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
+        state, after, value, probability = self.recalled(memory, first), [], None, certain(obs.shape[0])
+        if explore:
+            action = (infer or self.infer)(obs, noise["network"], *state)
+            action, *after = action if state else (action,)
+            if "behavior_probability" in self.needs:
+                probability, action = (part.contiguous() for part in action.cpu().split([1, action.shape[1] - 1], -1))
+                probability, action = probability[:, 0], action[:, 0].long() if self.spec.num_actions else action
+        else:
+            rows, valid = self.seen(obs)
+            outputs, value, *after = self.evaluated(rows, *state)
+            action = self.policy.greedy(only(outputs, valid))
+        memory = {**memory, CORE: after[0]} if after else memory
+        return AgentStep(action.cpu(), probability, memory, None if value is None else value.cpu(), state=state[0] if state else None)
+
+    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
+        values = self.greedy_values(obs, *state)
+        return (self.policy.greedy(values[0]), values[1]) if state else self.policy.greedy(values)
+
+    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
+        obs, valid = self.seen(obs)
+        if not state:
+            return only(self.policy.outputs(obs), valid)
+        outputs, _, after = self.evaluated(obs, *state)
+        return only(outputs, valid), after
+
+    def observe(self, rows: Rows) -> None:
+        if self.observers:
+            super().observe(divided_rows(rows, self.spec.mask_size) if self.spec.masked else rows)
+
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
+        return {}
+
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
+        drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks
+        return {"network": NetworkNoise({"action": drawn}, {})}

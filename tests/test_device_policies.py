@@ -1,0 +1,57 @@
+"""Every option of a slot that only agents of rollouts have computes on the pretended device what it computes on the CPU, and its state is
+whole: an agent that is loaded from it goes on alike."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.learning.agent import Agent
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.dry_run import made_up_batch
+from deeprl.running.config.menu import options
+from deeprl.running.training.learner import Learner
+from deeprl.types import Rows
+from tests.builders import same, settled, snapshot, spec_of
+from tests.presets import parts
+from tests.pretended import Pretended
+
+SLOTS = sorted(parts("ppo").keys() - parts("dqn").keys() - parts("sac").keys() | {"policy"})
+ROWS = list(zip_longest(*(options(f"agent/{slot}") for slot in SLOTS)))
+"""As many combinations as the longest slot has options; each has the next of every slot, if one is left"""
+
+
+def small(row) -> dict:
+    words = [f"agent/{slot}={option}" for slot, option in zip(SLOTS, row) if option is not None]
+    return settled("agent=ppo", "env=mujoco/hopper", "agent.torso.hidden=[8]", "replay.minibatches=1", *words)
+
+
+def go_on(agent: Agent, device: str) -> dict[str, torch.Tensor]:
+    """Its state, on the CPU, after rows and updates."""
+    random, learner, spec = np.random.default_rng(0), Learner(agent, lambda batch: batch), agent.spec
+    for step in (1, 2):
+        obs, after = (random.normal(size=(2, *spec.obs_shape)).astype(np.float32) for _ in range(2))
+        flags, ones, action = np.zeros(2, bool), np.ones(2, np.float32), random.normal(size=(2, spec.action_dim)).astype(np.float32)
+        agent.observe(Rows(obs, action, ones, after, flags, flags, ones))
+        batch = made_up_batch(agent, spec, (4, 3) if agent.state_size else (3,), device, seed=step)
+        agent.wants_pass(step - 1)
+        learner.update(batch)
+        agent.tick(step - 1, step)
+    return {name: tensor.cpu() for name, tensor in snapshot(agent).items()}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(filter(None, row)))
+def test_options_on_the_device_and_from_a_state(row):
+    config, spec = small(row), spec_of("mujoco/hopper")
+    agent = build_agent(config, spec)
+    expected, state = go_on(agent, "cpu"), agent.state()
+    with Pretended() as device:
+        found = go_on(build_agent({**config, "device": "cuda"}, spec), "cuda")
+    assert not device.faults
+    assert same(found, expected)
+    loaded = build_agent({**config, "seed": 1}, spec)
+    loaded.load_state(state)
+    assert same(go_on(loaded, "cpu"), go_on(agent, "cpu"))
