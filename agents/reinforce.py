@@ -194,7 +194,7 @@ class TrajectoryPolicy(PolicyAgent):
 
     def episodes(self, batch: Batch) -> Episodes:
         if self.spec.masked:
-            batch = divided_batch(batch, self.spec.num_actions)
+            batch = divided_batch(batch, self.spec.mask_size)
         return Episodes(batch._replace(obs=self.normalize(batch.obs)))
 
     def loss(self, batch: Batch) -> Term:
