@@ -58,8 +58,9 @@ class GeneralUtilities(PlanningAgent):
         self.steps, self.reward = world.max_episode_steps, world.mdp.expected_reward()
         self.scale, shape = sum(discount**t for t in range(self.steps)), self.reward.shape
         self.theta = self.table("theta", np.zeros(shape))
-        for name in ("before", "estimate", "direction", "pseudo", "older"):  # θ_{t−1}, λ_{t−1}, d_{t−1}, r_{t−1}, r_{t−2}
-            setattr(self, name, self.statistic(name, np.zeros(shape)))
+        self.before, self.estimate, self.direction, self.pseudo, self.older = (  # θ_{t−1}, λ_{t−1}, d_{t−1}, r_{t−1}, r_{t−2}
+            self.statistic(name, np.zeros(shape)) for name in ("before", "estimate", "direction", "pseudo", "older")
+        )
         self.path = self.statistic("path", np.zeros((2, self.steps, world.num), np.int64))
         self.count = self.statistic("count", np.zeros(2, np.int64))
         """Iterations, and steps of the running trajectories"""

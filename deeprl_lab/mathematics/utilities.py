@@ -24,7 +24,7 @@ class Utility(Choice):
 
 
 @dataclass(frozen=True)
-class Linear(Utility):
+class LinearUtility(Utility):
     """⟨r, λ⟩: the discounted return."""
 
     def value(self, occupancy: np.ndarray, reward: np.ndarray, scale: float) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Beta as TorchBeta
 
 from deeprl.agents.beta_policy import Beta
-from deeprl.learning.networks.gaussian_policies import Gaussian, Squashed
+from deeprl.learning.networks.gaussian_policies import BoundedGaussian, Squashed
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.policy_gradient import Surrogate
@@ -19,8 +19,8 @@ from tests.builders import CONTINUOUS, DISCRETE, assert_close32, flat, made_up, 
 
 ONE = CONTINUOUS._replace(action_dim=1)
 CHOICES = {
-    "free": Gaussian(),
-    "of the state": Gaussian(sigma="state"),
+    "free": BoundedGaussian(),
+    "of the state": BoundedGaussian(sigma="state"),
     "squashed": Squashed(log_std=-0.5),
     "squashed, of the state": Squashed(sigma="state", log_std=-0.5),
     "beta": Beta(),
@@ -84,7 +84,7 @@ def test_actions_at_the_bounds_have_a_density():
 
 def test_a_free_deviation_within_its_bounds_is_the_policy_that_follows_from_the_actions():
     found = []
-    for choice in (PolicyChoice(last_init=None, log_std=-0.3), Gaussian(last_init=None, log_std=-0.3)):
+    for choice in (PolicyChoice(last_init=None, log_std=-0.3), BoundedGaussian(last_init=None, log_std=-0.3)):
         agent = agent_of(CONTINUOUS, policy=choice, surrogate=Surrogate(entropy_weight=0.01))
         found.append(flat(gradient(agent, "policy", made_up(agent, CONTINUOUS, size=6))[0]))
     assert torch.equal(*found)
@@ -99,7 +99,7 @@ def test_gradients_trace(name):
     assert torch.isfinite(expected).all()
 
 
-@pytest.mark.parametrize("choice", [Gaussian(), Squashed(), Beta()])
+@pytest.mark.parametrize("choice", [BoundedGaussian(), Squashed(), Beta()])
 def test_discrete_actions_are_refused(choice):
     with pytest.raises(ValueError, match="is for continuous actions, and these are discrete: choose agent/policy=auto"):
         agent_of(DISCRETE, policy=choice)
@@ -107,4 +107,4 @@ def test_discrete_actions_are_refused(choice):
 
 def test_an_initial_deviation_outside_of_its_bounds_is_refused():
     with pytest.raises(ValueError, match="low must be at most 0"):
-        Gaussian(low=1.0)
+        BoundedGaussian(low=1.0)

@@ -7,7 +7,7 @@ from deeprl_lab.agents.general_utilities import GeneralUtilities, gradients, sof
 from deeprl_lab.envs.open_grid import OpenGrid
 from deeprl_lab.envs.worlds import RiskLadder
 from deeprl_lab.mathematics.mdp import FiniteMDP
-from deeprl_lab.mathematics.utilities import Entropy, Linear, PairEntropy, largest, occupancy
+from deeprl_lab.mathematics.utilities import Entropy, LinearUtility, PairEntropy, largest, occupancy
 from tests.lab.playing import played
 
 BANDIT = FiniteMDP(np.ones((1, 3, 1)), np.zeros((1, 3)), np.ones(1))
@@ -28,7 +28,7 @@ def test_the_entropy_of_a_bandit_by_hand():
     np.testing.assert_allclose(np.tensordot(found[0], each, 1), [[-0.28259, 0.14077, 0.14182]], atol=5e-6)
 
 
-@pytest.mark.parametrize("utility", [Entropy(), PairEntropy(floor=1e-9), Linear()])
+@pytest.mark.parametrize("utility", [Entropy(), PairEntropy(floor=1e-9), LinearUtility()])
 def test_the_pseudo_reward_is_the_derivative(utility):
     random = np.random.default_rng(0)
     reward, found, towards = random.uniform(size=(4, 2)), random.dirichlet(np.ones(8)).reshape(4, 2), random.normal(size=(4, 2))
@@ -70,7 +70,7 @@ def test_the_largest_entropy_is_above_every_policy_and_its_certificate_is_small(
 
 
 def test_a_step_has_its_length_and_a_linear_utility_the_gradient_of_reinforce():
-    found = agent(Linear(), cap=0.0)
+    found = agent(LinearUtility(), cap=0.0)
     one, states = played(found, 4, num=4), []
     assert np.linalg.norm(one.theta) == pytest.approx(0.5 * 2 ** (-2 / 3))
     states = one.path.copy()
@@ -81,7 +81,7 @@ def test_a_step_has_its_length_and_a_linear_utility_the_gradient_of_reinforce():
 
 def test_without_a_step_corrections_vanish():
     """θ_t = θ_{t−1}: w = 1, and λ is a mean of all that was seen; with a linear utility so is d."""
-    one, other = (played(agent(Linear(), step=0.0, cap=cap), 12, num=4) for cap in (5.0, 0.0))
+    one, other = (played(agent(LinearUtility(), step=0.0, cap=cap), 12, num=4) for cap in (5.0, 0.0))
     np.testing.assert_allclose(one.estimate, other.estimate)
     np.testing.assert_allclose(one.direction, other.direction)
 

@@ -46,7 +46,7 @@ def log_slope(u: Tensor) -> Tensor:
 class DiagonalGaussian(Policy):
     """a = μ(s) + σ ξ, clipped to [−1, 1] by the environment layer alone."""
 
-    def __init__(self, choice: Gaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
+    def __init__(self, choice: BoundedGaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
         dim, of_state = continuous(choice, spec), choice.sigma == "state"
         super().__init__(spec, torso, dim * (1 + of_state), choice.last_init, unit=False, core=core)
         self.of_state, self.low, self.high, self.dim = of_state, choice.low, choice.high, dim
@@ -83,7 +83,7 @@ class SquashedPolicy(DiagonalGaussian):
     nodes: Tensor
     weights: Tensor
 
-    def __init__(self, choice: Gaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
+    def __init__(self, choice: BoundedGaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
         super().__init__(choice, spec, torso, core)
         nodes, weights = np.polynomial.hermite.hermgauss(NODES)
         self.register_buffer("nodes", torch.tensor(math.sqrt(2.0) * nodes, dtype=torch.float32), persistent=False)
@@ -106,7 +106,7 @@ class SquashedPolicy(DiagonalGaussian):
 
 
 @dataclass(frozen=True)
-class Gaussian(PolicyChoice):
+class BoundedGaussian(PolicyChoice):
     """
     Args:
         sigma: `free`, the same σ in every state; `state`, a function of it.
@@ -127,6 +127,6 @@ class Gaussian(PolicyChoice):
 
 
 @dataclass(frozen=True)
-class Squashed(Gaussian):
+class Squashed(BoundedGaussian):
     def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Policy:
         return SquashedPolicy(self, spec, torso, core)
