@@ -37,14 +37,14 @@ SEEDS = range(5)
 QUIET = ("evaluation.every=null", "evaluation.final_episodes=10", "checkpoint.every=null", "log.every=0.005", "runtime.threads=1")
 PPO = ("agent=ppo", "env.num=16", "replay.epochs=4", "replay.minibatches=4", "agent.optimizer.schedule.end=1", *QUIET)
 SEA = (*PPO, "env=toy/deep_sea", "replay.length=24", "agent.surrogate.entropy_weight=0.01", "agent.optimizer.lr=1e-3")
-DOOR = (*PPO, "env=toy/door_key", "replay.length=128", "agent.surrogate.entropy_weight=0.01", "agent.optimizer.lr=1e-3", "steps=600000")
+DOOR = (*PPO, "env=toy/door_key", "replay.length=128", "agent.surrogate.entropy_weight=0.01", "agent.optimizer.lr=1e-3", "steps=300000")
 GRID = ("agent=lab/general_utilities", "env=lab/open_grid", "discount=0.95", "steps=240000", *QUIET)
 SWITCHES = {
     "ppo": (),
     "rnd": ("agent/intrinsic=rnd",),
     "width": ("agent/intrinsic=lpo_linear", "agent.intrinsic.sensitivity=1e9", "agent.intrinsic.phase=1"),
-    "lpo_linear": ("agent/intrinsic=lpo_linear",),
-    "lpo": ("agent/intrinsic=lpo",),
+    "lpo_linear": ("agent/intrinsic=lpo_linear", "agent.intrinsic.sensitivity=0.25"),
+    "lpo": ("agent/intrinsic=lpo", "agent.intrinsic.sensitivity=0.25"),
 }
 MODELS = {"classifier": "annotated", "table": "annotated_table", "ranking": "annotated_ranking"}
 ANNOTATED = {
@@ -52,7 +52,7 @@ ANNOTATED = {
     for error in (0.0, 0.3)
     for model, option in MODELS.items()
 }
-STEPS = {8: 100_000, 10: 200_000, 12: 300_000}
+STEPS = {8: 40_000, 10: 60_000, 12: 100_000}
 ARMS: dict[str, dict[str, tuple[str, ...]]] = {
     "deep_sea": {
         f"{size}, {arm}": (*SEA, f"env.size={size}", f"steps={steps}", *own)
