@@ -3,13 +3,15 @@ way, that this one continues.
 
     python -m benchmarks.unchanged BEFORE --folder FOLDER [--only td3 ppo] [--steps 20000]
 
-BEFORE is a checkout of an earlier commit. Both train with this interpreter, one thread and `accelerate=fast`. Runs whose summary stands in
-FOLDER are not trained again. The exit code counts runs that differ.
+BEFORE is a checkout of an earlier commit. Both train with this interpreter, one thread and `accelerate=fast`. Runs that these commits have
+finished in FOLDER are not trained again. Optimizers are compared by what the run that goes on makes of them.
+The exit code counts runs that differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +23,7 @@ import torch
 
 from benchmarks.kill_and_resume import PROGRAM, ROOT, lines, resume, step_of
 from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.system.machine import commit
 
 RUNS = {
     "default": (),
@@ -47,8 +50,17 @@ def train(checkout: Path, folder: Path, words: tuple[str, ...], steps: int) -> s
         return subprocess.Popen(command, cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}, stdout=log, stderr=log)
 
 
+def whole(folder: Path, checkout: Path, steps: int) -> bool:
+    """Whether a run of the commit that is checked out there has finished with this many steps."""
+    try:
+        made = json.loads((folder / "system.json").read_text())[-1]["git"]["commit"]
+        return json.loads((folder / "summary.json").read_text())["steps"] == steps and made == (commit(checkout) or {}).get("commit")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def finished(checkout: Path, folder: Path, words: tuple[str, ...], steps: int) -> None:
-    if not (folder / "summary.json").exists() and train(checkout, folder, words, steps).wait() != 0:
+    if not whole(folder, checkout, steps) and train(checkout, folder, words, steps).wait() != 0:
         raise SystemExit(f"{folder.name} of {checkout} failed: see {folder}.log")
 
 
@@ -85,7 +97,7 @@ def main() -> int:
         before, now, continued = (options.folder / f"{name}_{what}" for what in ("before", "now", "continued"))
         finished(options.before.resolve(), before, RUNS[name], options.steps)
         finished(ROOT, now, RUNS[name], options.steps)
-        if not (continued / "summary.json").exists():
+        if not whole(continued, ROOT, options.steps):
             half(options.before.resolve(), continued, RUNS[name], options.steps)
             killed_at = Checkpoints(continued).pointed("last")
             if resume(continued, Path(f"{continued}.log")).wait() != 0:

@@ -1,4 +1,5 @@
-"""Gymnasium's classic control tasks as tensor worlds, in float64 as theirs: equal to them to rounding, from the same states.
+"""Gymnasium's classic control tasks as tensor worlds, in float64 as theirs: equal to them to rounding, from the same states
+(of Pendulum to that of float32, in which Gymnasium takes its torque).
 
 Starts of episodes have their distribution and not their generator.
 """
@@ -82,7 +83,7 @@ class MountainCarWorld(ClassicWorld):
 
     def advance(self, state: State, action: Tensor, noise: Tensor) -> tuple[State, Tensor, Tensor]:
         position, velocity = state["state"].unbind(1)
-        velocity = (velocity + (action - 1) * 0.001 - 0.0025 * (3 * position).cos()).clamp(-0.07, 0.07)
+        velocity = (velocity + (action.double() - 1) * 0.001 - 0.0025 * (3 * position).cos()).clamp(-0.07, 0.07)
         position = (position + velocity).clamp(-1.2, 0.6)
         velocity = velocity.where((position > -1.2) | (velocity > 0), 0.0)
         terminal = (position >= 0.5) & (velocity >= 0)

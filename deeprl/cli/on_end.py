@@ -5,15 +5,17 @@ It is a variable of the environment and no key, because keys are stored in run f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 from pathlib import Path
 
 from deeprl.errors import FINISHED, STOPPED, RunFolderError
-from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.system import terminal
-from deeprl.system.terminal import described, say
+from deeprl.system.portable import end_group
+from deeprl.system.terminal import say
 
 VARIABLE = "DEEPRL_ON_END"
 SECONDS = 60
@@ -32,27 +34,35 @@ def tell(run: Path, code: int) -> None:
         code: with which the process is about to exit.
     """
     target = os.environ.get(VARIABLE)
-    if not target or terminal.rank:
+    if not target or terminal.rank or holder(run):  # another process trains there: this one has only asked
         return
-    facts = {name: str(value) for name, value in facts_of(run, code).items()}
+    http = target.startswith(("http://", "https://"))
     try:
-        if target.startswith(("http://", "https://")):
-            post(target, facts)
-        else:
-            named = {f"DEEPRL_{name.upper()}": value for name, value in facts.items()}
-            subprocess.run(target, shell=True, env={**os.environ, **named}, timeout=SECONDS, check=True)
-    except subprocess.CalledProcessError as error:  # whose text has the command, which may hold a password
-        say(f"the command of {VARIABLE} ended with code {error.returncode}")
+        facts = {name: str(value) for name, value in facts_of(run, code).items()}
+        post(target, facts) if http else call(target, {f"DEEPRL_{name.upper()}": value for name, value in facts.items()})
+    except KeyboardInterrupt:
+        say(f"{VARIABLE} was interrupted")
+    except Exception as error:  # whose text may hold the address, hence a password
+        say(f"{VARIABLE}: {'the address was not reached' if http else 'the command was not run'} ({type(error).__name__})")
+
+
+def call(command: str, facts: dict[str, str]) -> None:
+    """Run a command of the shell, and end it with all that it has started if it takes too long. Its own text, which may hold a password,
+    is not repeated."""
+    process = subprocess.Popen(command, shell=True, env={**os.environ, **facts}, start_new_session=True)
+    try:
+        if code := process.wait(SECONDS):
+            say(f"the command of {VARIABLE} ended with code {code}")
     except subprocess.TimeoutExpired:
         say(f"the command of {VARIABLE} took longer than {SECONDS} s and was ended")
-    except (OSError, ValueError) as error:
-        say(f"the address of {VARIABLE} was not reached: {described(error)}")
+    finally:
+        end_group(process)
 
 
 def post(address: str, facts: dict[str, str]) -> None:
     """
     Raises:
-        OSError, ValueError: nobody answers there, or with an error; it is no address.
+        Exception: nobody answers there, or with an error; it is no address.
     """
     import urllib.request  # a tenth of a second
 
@@ -63,11 +73,11 @@ def post(address: str, facts: dict[str, str]) -> None:
 def facts_of(run: Path, code: int) -> dict[str, object]:
     """Of a run folder, which may be damaged or gone."""
     found: dict[str, object] = {"run": run.absolute(), "state": STATES.get(code, "failed"), "code": code}
-    try:
-        found["step"] = (RunFolder(run).read_status() or {}).get("step", 0)
-        if code == FINISHED:
-            found["return"] = ((RunFolder(run).read_summary() or {}).get("final") or {})["mean"]
-    except (RunFolderError, KeyError):
-        pass
-    score = f", return {found['return']:.4g}" if isinstance(found.get("return"), float) else ""
+    folder, score = RunFolder(run), ""
+    with contextlib.suppress(RunFolderError):
+        found["step"] = (folder.read_status() or {}).get("step", 0)
+        final = (folder.read_summary() or {}).get("final") if code == FINISHED else None
+        mean = final.get("mean") if isinstance(final, dict) else None
+        if type(mean) in (int, float):
+            found["return"], score = mean, f", return {mean:.4g}"
     return {**found, "text": f"deeprl: {found['run']} {found['state']} at step {found.get('step', 'unknown')}{score}"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -43,9 +44,12 @@ def run(options: argparse.Namespace) -> int:
 
 def numbers(text: str) -> list[float]:
     try:
-        return sorted({float(word) for word in text.split(",")})
+        found = sorted({float(word) for word in text.split(",")})
     except ValueError:
-        raise argparse.ArgumentTypeError(f"it takes numbers with commas between them, not {text!r}") from None
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"it takes numbers with commas between them, not {text!r}")
+    return found
 
 
 def positive(text: str) -> float:

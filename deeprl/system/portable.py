@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,14 @@ def after_fork(function: Callable[[], None]) -> None:
     register = getattr(os, "register_at_fork", None)
     if register is not None:
         register(after_in_child=function)
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End a process that leads a session of its own, and what it has started."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL) if POSIX else process.kill()
+        process.wait()
 
 
 def signals(*names: str) -> tuple[signal.Signals, ...]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range
+from deeprl.system.terminal import say
 from deeprl.types import Spec
 
 from .backend import LARGEST, Game
@@ -98,6 +99,8 @@ class TensorEnvironments(Environments):
         self.steps = torch.zeros(num, dtype=torch.int64)
         self.state: State = {}
         self.info = (NOTHING,) * num
+        self.checked = False
+        """Whether a first step has had the form that it must have"""
 
     def to_env_action(self, action: np.ndarray) -> np.ndarray:
         return self.world.actions.to_env(action)
@@ -116,8 +119,22 @@ class TensorEnvironments(Environments):
     def reset(self) -> np.ndarray:
         self.state = {}
         self._begin(torch.arange(self.num))
-        self.obs = self.world.observe(self.state).numpy()
+        self.obs = self._seen(self.state).numpy()
         return self.obs
+
+    def _seen(self, state: State) -> Tensor:
+        """Observations of a state.
+
+        Raises:
+            EnvironmentFailed: they are not those of the world's `spec`, or are not finite.
+        """
+        found, spec = self.world.observe(state), self.spec
+        if found.dtype != spec.obs_dtype or found.shape != (self.num, *spec.obs_shape):
+            told = f"{found.dtype} {tuple(found.shape)}, its spec says {spec.obs_dtype} {(self.num, *spec.obs_shape)}"
+            raise EnvironmentFailed(f"{self.name} failed", f"its observations are {told}", "")
+        if found.is_floating_point() and not torch.isfinite(found).all():
+            raise EnvironmentFailed(f"{self.name} failed", "an observation is NaN or Inf", "its world computed it")
+        return found
 
     def step(self, action: np.ndarray) -> VectorStep:
         if self.obs is None:
@@ -125,16 +142,32 @@ class TensorEnvironments(Environments):
         given = torch.from_numpy(self.to_env_action(self._checked(action)))
         self.steps += 1
         noise = self._numbers(torch.arange(self.num), self.steps, self.world.noise) if self.world.noise else torch.empty(self.num, 0)
-        self.state, reward, terminated = self.world.advance(self.state, given, noise)
-        after = self.world.observe(self.state)
-        if not (reward.abs() <= LARGEST).all() or (after.is_floating_point() and not torch.isfinite(after).all()):
-            raise EnvironmentFailed(f"{self.name} failed", "an observation or a reward is NaN or Inf", "its world computed it")
+        state, reward, terminated = self.world.advance(self.state, given, noise)
+        if not self.checked:
+            self._check(state, reward, terminated)
+        self.state, after = state, self._seen(state)
+        if not (reward.abs() <= LARGEST).all():
+            raise EnvironmentFailed(f"{self.name} failed", "a reward is NaN or Inf", "its world computed it")
         next_obs, ended = after.numpy(), terminated | (self.steps >= self.limit)
         self.obs = next_obs
         if ended.any():
             self._begin(ended.nonzero().squeeze(1))
             self.obs = self.world.observe(self.state).numpy()
         return VectorStep(self.obs, next_obs, reward.float().numpy(), terminated.numpy(), ended.numpy(), self.info)
+
+    def _check(self, state: State, reward: Tensor, terminated: Tensor) -> None:
+        """Once: what `advance` answers has the form of `begin`, and of M copies.
+
+        Raises:
+            EnvironmentFailed: it has another.
+        """
+        forms = [{name: (value.shape, value.dtype) for name, value in each.items()} for each in (self.state, state)]
+        if forms[0] != forms[1]:
+            raise EnvironmentFailed(f"{self.name} failed", f"advance answers with {forms[1]}, begin with {forms[0]}", "")
+        if reward.shape != (self.num,) or terminated.shape != (self.num,) or terminated.dtype != torch.bool:
+            what = f"rewards {tuple(reward.shape)} and terminals {tuple(terminated.shape)} of {terminated.dtype}"
+            raise EnvironmentFailed(f"{self.name} failed", f"advance answers with {what}, not with ({self.num},) and booleans", "")
+        self.checked = True
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         spec = self.spec
@@ -175,10 +208,12 @@ class TensorEnvironments(Environments):
         found = {name: torch.from_numpy(np.array(value)) for name, value in state["state"].items()}
         if {name: (value.shape, value.dtype) for name, value in found.items()} != {n: (v.shape, v.dtype) for n, v in like.items()}:
             raise ValueError(f"the state of {self.name} has other tensors than {', '.join(like)} of {self.num} copies")
-        if not all(torch.isfinite(value).all() for value in found.values()):
+        observed = self.world.observe(found)
+        if not all(torch.isfinite(value).all() for value in (*found.values(), observed)):
             raise ValueError(f"the state of {self.name} is not finite")
-        self.state = found
-        self.obs = self.world.observe(found).numpy()
+        if self.steps.min() < 0 or self.steps.max() >= self.limit or self.episode.min() < 0:
+            raise ValueError(f"the state of {self.name} holds steps or episodes that no run has")
+        self.state, self.obs = found, observed.numpy()
         return self.obs
 
     def close(self) -> None:
@@ -294,4 +329,8 @@ class TensorChoice(EnvChoice):
         first: int = 0,
     ) -> Environments:
         num = self.num if num is None else num
+        if vector not in (None, "sync"):
+            raise ValueError(f"env.vector={vector} does not exist for {self.name}: its copies step together, which is sync")
+        if self.info and not evaluation and [*self.info] != ["is_success"]:
+            say(f"log.info: {', '.join(self.info)} do not stand in info of {self.name}, which tells no numbers")
         return TensorEnvironments(self.world(), num, self.name, seed, evaluation, first_episode, first)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.envs.tensor_classic import WORLDS, TensorClassic
+from deeprl.envs.tensor_classic import WORLDS, CartPoleWorld, TensorClassic
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.envs.vector.tensors import mix, uniforms
 from tests.conformance import actions_for, same
@@ -47,7 +47,7 @@ def test_a_step_is_gymnasiums_from_10000_of_its_states(id):
     """Next observation, reward and terminal, to the rounding of float32."""
     env, world = gymnasium.make(id), WORLDS[id](LIMITS[id])
     rng = np.random.default_rng(0)
-    inner, states, actions, answers = env.unwrapped, [], [], []
+    inner, states, actions, reached, answers = env.unwrapped, [], [], [], []
     env.reset(seed=0)
     env.action_space.seed(0)
     for _ in range(10_000):
@@ -57,11 +57,14 @@ def test_a_step_is_gymnasiums_from_10000_of_its_states(id):
         actions.append(env.action_space.sample())
         obs, reward, terminated, truncated, _ = env.step(actions[-1])
         answers.append((obs, reward, terminated))
+        reached.append(np.array(inner.state, float))
         if terminated or truncated:
             env.reset()
     state = {"state": torch.tensor(np.array(states))}
     after, reward, terminal = world.advance(state, torch.from_numpy(np.array(actions)), torch.empty(10_000, 0))
     obs, rewards, terminals = (np.array(each) for each in zip(*answers))
+    exact = 1e-7 if id == "Pendulum-v1" else 1e-14  # its torque is float32
+    np.testing.assert_allclose(after["state"].numpy(), np.array(reached), rtol=exact, atol=exact)
     np.testing.assert_allclose(world.observe(after).numpy(), obs, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(reward.numpy(), rewards, rtol=1e-5, atol=1e-6)
     assert (terminal.numpy() == terminals).all()
@@ -139,6 +142,10 @@ def test_a_state_that_it_cannot_have_is_refused():
         ({"episode": np.zeros(3)}, "type float64"),
         ({"state": {"state": np.zeros((3, 5))}}, "other tensors than state of 3 copies"),
         ({"state": {"state": np.full((3, 4), np.nan)}}, "is not finite"),
+        ({"state": {"state": np.full((3, 4), 1e300)}}, "is not finite"),
+        ({"steps": np.array([0, -(10**9), 0])}, "that no run has"),
+        ({"steps": np.array([0, 500, 0])}, "that no run has"),
+        ({"episode": np.array([0, -1, 0])}, "that no run has"),
     ):
         with pytest.raises(ValueError, match=said):
             choice().make(3, num=3).load_state_dict({**state, **change})
@@ -156,6 +163,26 @@ def test_wrong_actions_and_numbers_that_are_not_finite_are_told():
     for keys in ({"reseed_every": 2}, {"on_error": "restart"}, {"vector": "async"}, {"max_episode_steps": 0}, {"id": "CartPole-v0"}):
         with pytest.raises(ValueError, match=next(iter(keys))):
             choice(**{"id": "CartPole-v1", **keys})
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda s, r, t: ({"state": s["state"].float()}, r, t), "advance answers with .*float32.*, begin with .*float64"),
+        (lambda s, r, t: (s, r[:, None], t), r"rewards \(2, 1\)"),
+        (lambda s, r, t: (s, r, t.float()), "of torch.float32, not with"),
+    ],
+)
+def test_a_world_whose_steps_have_another_form_is_told(monkeypatch, answer, said):
+    plain = CartPoleWorld.advance
+    monkeypatch.setattr(CartPoleWorld, "advance", lambda *given: answer(*plain(*given)))
+    envs = choice().make(0, num=2)
+    envs.reset()
+    with pytest.raises(EnvironmentFailed, match=said):
+        envs.step(np.zeros(2, int))
+    monkeypatch.setattr(CartPoleWorld, "observe", lambda self, state: state["state"])
+    with pytest.raises(EnvironmentFailed, match=r"its observations are torch.float64 \(2, 4\), its spec says torch.float32"):
+        choice().make(0, num=2).reset()
 
 
 def test_a_copy_is_drawn_and_stepped_alone_as_among_others():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +14,11 @@ import numpy as np
 from deeprl.errors import ConfigError
 from deeprl.system.files import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
-from deeprl.tools.report.runs import find, read_all
+from deeprl.tools.report.runs import RunRecord, find, read_all
 from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, cells
 from deeprl.tools.scaling.fits import frontier, operations, reached
 from deeprl.tools.scaling.page import figure, of_budget, render
-from deeprl.tools.scaling.study import Study, study
+from deeprl.tools.scaling.study import NeverReachedError, Study, study
 
 MARK = b'<meta name="generator" content="deeprl scaling">'
 FIGURE, NUMBERS = "laws.png", "scaling.json"
@@ -53,14 +54,14 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     runs = read_all(find(folders, notes.append), notes.append)
     if not runs:
         raise ConfigError(f"no run was found: {'; '.join(notes)}")
-    table = cells(runs, asked.rate, notes.append)
+    table, tied = cells(runs, asked.rate, notes.append)
     try:
         found = study(table, asked.returns)
-    except ValueError as error:
+    except NeverReachedError as error:
         raise ConfigError(f"{error}: name lower ones with --returns.") from error
     notes += found.notes
     best = found.next_run(asked.hours)
-    words = spelled(best, asked.rate) if best else None
+    words = spelled(best, runs[0], (asked.rate, *tied)) if best else None
     rows, image = cell_rows(table, found, asked.parameters), figure(found)
     facts = {"task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "next": best, "words": words}
     page = render(found, rows, {**facts, **asked._asdict()}, notes, image)
@@ -69,15 +70,16 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     return notes, words
 
 
-def spelled(best: dict[str, float], rate: str) -> str:
-    """Settings as words of `deeprl train`."""
-    values = {
-        RATIO: f"{best['ratio']:.3g}",
-        BATCH: f"{best['batch_size']:.0f}",
-        rate: f"{best['rate']:.3g}",
-        "steps": f"{best['steps']:.0f}",
-    }
-    return " ".join(f"{key}={value}" for key, value in values.items())
+def spelled(best: dict[str, float], run: RunRecord, rates: Sequence[str]) -> str:
+    """Settings as words of `deeprl train`.
+
+    Args:
+        run: one of the grid, which tells agent and environment.
+        rates: keys of the learning rate.
+    """
+    values = {"agent": run.agent, "env": run.task, RATIO: f"{best['ratio']:.3g}", BATCH: f"{best['batch_size']:.0f}"}
+    values |= dict.fromkeys(rates, f"{best['rate']:.3g}") | {"steps": f"{best['steps']:.0f}"}
+    return shlex.join(f"{key}={value}" for key, value in values.items())
 
 
 def cell_rows(table: Sequence[Cell], found: Study, parameters: float | None) -> list[JsonObject]:

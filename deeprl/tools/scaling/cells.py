@@ -10,12 +10,14 @@ import numpy as np
 from deeprl.errors import ConfigError
 from deeprl.running.config.rules import get
 from deeprl.tools.report.groups import important, settings
-from deeprl.tools.report.runs import RunRecord
+from deeprl.tools.report.runs import RunRecord, number, short
 from deeprl.tools.scaling.fits import falling
 
 RATIO, BATCH = "replay.ratio", "replay.batch_size"
 FALLS = 0.15
 """A mean curve that falls by more than this share of its range is named"""
+SEEDS = 3
+"""Fewer seeds of a cell are named"""
 Note = Callable[[str], object]
 
 
@@ -38,8 +40,9 @@ class Cell(NamedTuple):
         return f"ratio {self.sigma:g}, batch {self.batch:g}, rate {self.rate:g}"
 
 
-def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> list[Cell]:
-    """
+def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell], list[str]]:
+    """The table, and the keys that go with the rate.
+
     Args:
         rate: key of the learning rate. Another key whose value is the rate in every run goes with it.
         note: takes a sentence about runs that are left out, or that look odd.
@@ -49,45 +52,62 @@ def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> list[Cell]:
     """
     left = [run for run in runs if len(run.curve.step)]
     for run in runs:
-        if run.state == "failed":
-            note(f"{run.name} failed at step {run.step:,}: {run.remark}")
+        if run.state != "finished":
+            note(f"{run.name} is {run.state} at step {run.step:,}{run.remark and f': {run.remark}'}: it counts as far as it goes")
         if not len(run.curve.step):
             note(f"{run.name} has no evaluation and is left out")
     if not left:
         raise ConfigError("no run has an evaluation yet.")
     if len(tasks := sorted({run.task for run in left})) > 1:
         raise ConfigError(f"runs of {', '.join(tasks)}: one task at a time, because returns of tasks have no common threshold.")
-    require_grid(left, rate)
+    tied = require_grid(left, rate)
     found: dict[tuple[float, float, float], list[RunRecord]] = {}
     for run in left:
         sigma, batch, lr = (float(get(run.config, key)) for key in (RATIO, BATCH, rate))
         found.setdefault((sigma, batch, lr), []).append(run)
     table = [cell_of(place, each, note) for place, each in sorted(found.items())]
-    return [each for each in table if len(each.steps)]
+    table = [each for each in table if len(each.steps)]
+    if len(ends := {int(each.steps[-1]) for each in table}) > 1:
+        note(f"cells end at different steps, {min(ends):,} to {max(ends):,}: what a short one has not reached counts as not reached")
+    if len(machines := {run.machines[-1].hardware for run in left if run.machines}) > 1:
+        note(f"the runs were computed on {len(machines)} kinds of machine: their hours do not compare")
+    if any(len(each.returns) < SEEDS for each in table):
+        note(f"some cells have fewer than {SEEDS} seeds: intervals over them are too narrow")
+    return table, tied
 
 
-def require_grid(runs: Sequence[RunRecord], rate: str) -> None:
-    """
+def require_grid(runs: Sequence[RunRecord], rate: str) -> list[str]:
+    """Keys whose value is the rate in every run, if there are several rates.
+
     Raises:
         ConfigError: see `cells`.
     """
     leaves = [important(settings(run)) for run in runs]
     for key in (RATIO, BATCH, rate):
-        if any(type(get(run.config, key)) not in (int, float) for run in runs):
-            raise ConfigError(f"{key}: not every run has a number there. Name the key of the learning rate with --rate KEY.")
+        for run in runs:
+            if not number(value := get(run.config, key)) or not value > 0:
+                hint = " Name the key of the learning rate with --rate KEY." if key == rate else ""
+                raise ConfigError(f"{key}: {run.name} has {short(value)} there, which is no number above 0.{hint}")
+    tied = []
     for key in sorted({key for each in leaves for key in each}):
         values = [each.get(key) for each in leaves]
-        tied = all(value == each.get(rate) for value, each in zip(values, leaves))
-        if len({*values}) > 1 and key not in (RATIO, BATCH, rate) and not tied:
+        if len({*values}) == 1 or key in (RATIO, BATCH, rate):
+            continue
+        if all(value == each.get(rate) for value, each in zip(values, leaves)):
+            tied.append(key)
+        else:
             shown = ", ".join(sorted({str(value) for value in values})[:4])
             may = f"only {RATIO}, {BATCH}, {rate} and the seed may"
             raise ConfigError(f"{key} differs between the runs ({shown}): {may}. Give the folders of runs that are equal in it.")
+    return tied
 
 
 def cell_of(place: tuple[float, float, float], runs: Sequence[RunRecord], note: Note) -> Cell:
+    if len({run.seed for run in runs}) < len(runs):
+        raise ConfigError(f"{', '.join(run.name for run in runs)}: a seed stands twice among equal runs. Give the folder of one of them.")
     common = np.array(sorted(set.intersection(*({*run.curve.step.tolist()} for run in runs))))
     returns = np.stack([run.curve.reward[np.isin(run.curve.step, common)] for run in runs])
-    pace = np.array([run.seconds / run.step if run.step else np.nan for run in runs])
+    pace = np.array([run.curve.seconds[-1] / run.curve.step[-1] if run.curve.step[-1] else np.nan for run in runs])
     found = Cell(*place, common, returns, pace)
     if not len(common):
         note(f"{found.name}: its seeds have no evaluation at a common step, and are left out")

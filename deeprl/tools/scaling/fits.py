@@ -37,17 +37,17 @@ class PowerLaw(NamedTuple):
 
 
 class DataLaw(NamedTuple):
-    """D(σ) = floor + (beta / σ)^alpha"""
+    """D(σ) = floor + factor · σ^(−alpha), which is (3) with β = factor^(1/α)"""
 
     floor: float
-    beta: float
+    factor: float
     alpha: float
     error: float
     """Root of the mean squared relative error on the points of the fit"""
     points: int
 
     def __call__(self, sigma: np.ndarray | float) -> np.ndarray:
-        return self.floor + (self.beta / np.asarray(sigma, float)) ** self.alpha
+        return self.floor + self.factor * np.asarray(sigma, float) ** -self.alpha
 
 
 # ---- from a learning curve to the data that a return takes
@@ -73,7 +73,7 @@ def reached(steps: np.ndarray, returns: np.ndarray, threshold: float) -> float:
         steps, returns: (E,) in the order of steps.
     """
     curve = isotonic(returns)
-    if not len(curve) or curve[-1] < threshold:
+    if not len(curve) or not curve[-1] >= threshold:
         return float("nan")
     place = int(np.argmax(curve >= threshold))
     if place == 0:
@@ -116,9 +116,7 @@ def data_law(sigma: np.ndarray, data: np.ndarray) -> DataLaw:
     sigma, data = np.asarray(sigma, float), np.asarray(data, float)
     if len(np.unique(sigma)) < FREE:
         law = power_law(sigma, data)
-        alpha = -law.slope
-        beta = law.scale ** (1 / alpha) if alpha else float("nan")
-        found = DataLaw(0.0, float(beta), float(alpha), 0.0, len(sigma))
+        found = DataLaw(0.0, law.scale, -law.slope, 0.0, len(sigma))
         return found._replace(error=relative_error(found(sigma), data))
     power_law(sigma, data)  # its checks
     alphas = ALPHAS
@@ -127,7 +125,7 @@ def data_law(sigma: np.ndarray, data: np.ndarray) -> DataLaw:
         best = int(errors.argmin())
         alpha, floor, factor = float(alphas[best]), float(floors[best]), float(factors[best])
         alphas = np.linspace(alphas[max(best - 1, 0)], alphas[min(best + 1, len(alphas) - 1)], 101)
-    found = DataLaw(floor, factor ** (1 / alpha), alpha, 0.0, len(sigma))
+    found = DataLaw(floor, factor, alpha, 0.0, len(sigma))
     return found._replace(error=relative_error(found(sigma), data))
 
 

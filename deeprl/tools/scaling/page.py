@@ -54,9 +54,9 @@ def render(found: Study, rows: list[JsonObject], facts: JsonObject, notes: list[
 
 def of_budget(found: Study) -> PowerLaw | None:
     """The best ratio as a power of the budget in hours, (5), over the returns; None with fewer than two."""
-    pairs = [found.best_ratio(level) for level in found.levels if level.law is not None]
+    pairs = [found.best_ratio(level) for level in found.levels if not level.doubt] if found.pace.known else []
     ratios, hours = (np.array(column) for column in zip(*pairs)) if pairs else (np.empty(0), np.empty(0))
-    return power_law(hours, ratios) if len(np.unique(hours)) > 1 and np.isfinite(hours).all() else None
+    return power_law(hours, ratios) if len(np.unique(hours)) > 1 else None
 
 
 def figure(found: Study) -> bytes:
@@ -76,7 +76,8 @@ def figure(found: Study) -> bytes:
             colour = COLOURS[place % len(COLOURS)]
             panels[2].plot(level.sigma, level.data, "o", color=colour, markersize=4, label=f"return {level.threshold:.4g}")
             if level.law:
-                for axes, values in ((panels[2], level.law(sigmas)), (panels[3], found.cost(level, sigmas))):
+                cost = [(panels[3], found.cost(level, sigmas))] if found.pace.known else []
+                for axes, values in ((panels[2], level.law(sigmas)), *cost):
                     axes.plot(sigmas, values, ":", color=colour)
                     axes.plot(sigmas[inside], values[inside], color=colour)
         panels[2].set_title("environment steps", loc="left")

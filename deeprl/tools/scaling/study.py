@@ -15,12 +15,14 @@ import numpy as np
 import scipy  # `scipy.optimize` is imported by its first use
 
 from deeprl.tools.scaling.cells import Cell
-from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, power_law, reached
+from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, isotonic, power_law, reached
 
 DRAWS = 100
 """Bootstrap samples of the seeds, as in the paper"""
 THRESHOLDS = 6
 """Returns for which laws are fitted, unless the command names some"""
+MISSES = 0.15
+"""Relative error of a law on its own points, from which it is not extrapolated"""
 BEYOND = 4.0
 """How far past the largest and the smallest ratio of the grid a law is asked"""
 MULTIPLE = 16
@@ -53,7 +55,16 @@ class Level:
     """Batch size of the cell that is counted"""
     law: DataLaw | None
     left_out: float
-    """Relative error at the largest ratio of the law that is fitted without it; NaN with fewer than three"""
+    """Relative error at the largest ratio of the law that is fitted without it; NaN with fewer than three, or where it is not reached"""
+
+    @property
+    def doubt(self) -> str:
+        """Why its law is not extrapolated; "" if nothing speaks against it."""
+        if self.law is None:
+            return "it is reached at fewer than two ratios"
+        if self.law.error > MISSES:
+            return f"its law misses the data by {self.law.error:.0%}, as where more updates take more data"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -78,10 +89,10 @@ class Study:
         return cheapest(self.grid(), self.cost(level, self.grid()))
 
     def next_run(self, hours: float | None) -> dict[str, float] | None:
-        """Settings for the highest return that is reached within `hours`; None: without a limit. None if no law was fitted, or no return
-        is that cheap."""
+        """Settings for the highest return that is reached within `hours`; None: without a limit. None if no law can be extrapolated, or no
+        return is that cheap, or no run told its speed."""
         for level in sorted(self.levels, key=lambda each: -each.threshold):
-            if level.law is None:
+            if level.law is None or level.doubt or not self.pace.known:
                 continue
             sigma, cost = self.best_ratio(level)
             if hours is None or cost <= hours:
@@ -97,6 +108,10 @@ class StepTime:
     step: float
     update: float
     sample: float
+
+    @property
+    def known(self) -> bool:
+        return self.step + self.update + self.sample > 0
 
     def __call__(self, sigma: np.ndarray | float, batch: np.ndarray | float) -> np.ndarray:
         return self.step + np.asarray(sigma) * (self.update + self.sample * np.asarray(batch))
@@ -115,6 +130,10 @@ def proposed(batch: BestValue, sigma: np.ndarray | float) -> np.ndarray:
 # ---- the study
 
 
+class NeverReachedError(ValueError):
+    """No cell reaches the returns that are asked for."""
+
+
 def study(table: Sequence[Cell], thresholds: Sequence[float] | None = None, draws: int = DRAWS, seed: int = 0) -> Study:
     """
     Args:
@@ -122,38 +141,61 @@ def study(table: Sequence[Cell], thresholds: Sequence[float] | None = None, draw
         draws, seed: of the bootstrap over seeds.
 
     Raises:
-        ValueError: no cell reaches a threshold.
+        NeverReachedError: no cell reaches the median of the thresholds.
     """
     notes: list[str] = []
+    table = comparable(table, notes.append)
     sigma = np.array(sorted({each.sigma for each in table}))
     if len(sigma) < 3:
         notes.append(f"the grid has {len(sigma)} replay ratios: laws of fewer than 3 say little")
-    asked = [float(each) for each in thresholds] if thresholds is not None else spread(table)
+    asked = sorted(thresholds) if thresholds is not None else spread(table)
     middle = float(np.median(asked))
     rng = np.random.default_rng(seed)
     samples = [[rng.integers(0, len(each.returns), len(each.returns)) for each in table] for _ in range(draws)]
     data = np.array([[reached(each.steps, each.returns[rows].mean(0), middle) for each, rows in zip(table, chosen)] for chosen in samples])
     if np.isnan(data).all():
-        raise ValueError(f"no cell reaches a return of {middle:g}")
+        raise NeverReachedError(f"no cell reaches a return of {middle:g}")
     batch, rate = (best(table, data, sigma, of, over, note=notes.append) for of, over in (("batch", "rate"), ("rate", "batch")))
     levels = [level(table, threshold, sigma, batch, rate) for threshold in asked]
     for each in levels:
         if never := each.sigma[np.isnan(each.data)].tolist():
             notes.append(f"a return of {each.threshold:g} is never reached at a ratio of {', '.join(f'{value:g}' for value in never)}")
+    notes += [f"a return of {each.threshold:g} is not extrapolated: {each.doubt}" for each in levels if each.doubt]
     found = Study(batch, rate, levels, pace(table), notes)
+    if not found.pace.known:
+        notes.append("no run tells its times: hours are unknown, and no next run is named")
+        return found
     ends = found.grid()[[0, -1]]
-    if any(each.law is not None and found.best_ratio(each)[0] in ends for each in levels):
+    if any(not each.doubt and found.best_ratio(each)[0] in ends for each in levels):
         notes.append(f"the cheapest ratio is {BEYOND:g} times beyond the grid, where laws are no longer asked: train there first")
     return found
 
 
+def comparable(table: Sequence[Cell], note: Callable[[str], object]) -> list[Cell]:
+    """Cells whose batch size and rate every ratio has, because the best of other choices would differ for that alone; all, if there are
+    none."""
+    pairs = [{(each.batch, each.rate) for each in table if each.sigma == sigma} for sigma in {each.sigma for each in table}]
+    shared, everything = set.intersection(*pairs), set.union(*pairs)
+    if shared == everything:
+        return list(table)
+    kept = [each for each in table if (each.batch, each.rate) in shared]
+    what = f"{len(table) - len(kept)} of {len(table)} cells are left out" if kept else "nothing is left out, and laws may be of the grid"
+    note(f"batch sizes and rates differ between the ratios: {what}")
+    return kept or list(table)
+
+
 def spread(table: Sequence[Cell]) -> list[float]:
-    """Returns between the level at the first evaluation and the best that some cell of every ratio reaches: from 40 to 95 % of the way."""
+    """Returns between the level at the first evaluation and the best that some cell of every ratio reaches: from 40 to 95 % of the way.
+
+    Raises:
+        NeverReachedError: nothing is learned at some ratio.
+    """
     top = min(
-        max(float(np.maximum.accumulate(each.returns.mean(0))[-1]) for each in table if each.sigma == sigma)
-        for sigma in {each.sigma for each in table}
+        max(float(isotonic(each.returns.mean(0))[-1]) for each in table if each.sigma == sigma) for sigma in {each.sigma for each in table}
     )
     low = float(np.median([each.returns.mean(0)[0] for each in table]))
+    if not top > low:
+        raise NeverReachedError(f"at some ratio no cell ends above {low:g}, the level of the first evaluations")
     return [float(low + share * (top - low)) for share in np.linspace(0.4, 0.95, THRESHOLDS)]
 
 
@@ -184,8 +226,8 @@ def best(table: Sequence[Cell], data: np.ndarray, sigma: np.ndarray, of: str, ov
     if known.sum() < 2:
         return BestValue(of, sigma[known], values, None, np.nan, np.nan)
     slopes = [power_law(sigma[here], np.exp(row[here])).slope for row in chosen for here in [~np.isnan(row)] if here.sum() > 1]
-    low, high = np.percentile(slopes, [2.5, 97.5])
-    if low <= 0 <= high:
+    low, high = np.percentile(slopes, [2.5, 97.5]) if max(len(each.returns) for each in table) > 1 else (np.nan, np.nan)
+    if low <= 0 <= high and len({getattr(each, of) for each in table}) > 1:
         note(f"the slope of the best {of} lies between {low:.2f} and {high:.2f}: it may be 0")
     return BestValue(of, sigma[known], values, power_law(sigma[known], values), float(low), float(high))
 
@@ -202,7 +244,7 @@ def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: Bes
     known = ~np.isnan(data) & (data > 0)
     law = data_law(sigma[known], data[known]) if known.sum() > 1 else None
     left_out = np.nan
-    if known.sum() > 2:
+    if known.sum() > 2 and known[-1]:
         shorter = data_law(sigma[known][:-1], data[known][:-1])
         left_out = float(shorter(sigma[known][-1]) / data[known][-1] - 1)
     return Level(threshold, sigma, data, np.array([each.batch for each in chosen]), law, left_out)

@@ -42,8 +42,8 @@ def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
     assert facts["levels"][0]["data"] == pytest.approx(data, rel=0.01)
     assert facts["settings"]["batch"]["best"] == pytest.approx([64, 64, 64])
     assert facts["next"]["return"] == 70
-    assert words.startswith("replay.ratio=")
-    assert "replay.batch_size=64 agent.optimizer.lr=0.001 " in words
+    assert words.startswith("agent=dqn env=toy/chain replay.ratio=")
+    assert "replay.batch_size=64 agent.optimizer.lr=0.001 steps=" in words
     assert any("edge of the grid" in note for note in notes)
     page = (tmp_path / "out" / "index.html").read_text()
     assert words in page
@@ -55,13 +55,43 @@ def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"rate": "agent.lr"}, "agent.lr: not every run has a number there"),
+        ({"rate": "agent.lr"}, "agent.lr: 1_32_0.001 has None there, which is no number above 0. Name the key"),
         ({"returns": [1e6]}, "no cell reaches a return of 1e.06: name lower ones with --returns"),
     ],
 )
 def test_wrong_words_are_told(runs, tmp_path, changes, said):
     with pytest.raises(ConfigError, match=said):
         build([runs], tmp_path / "out", asked(**changes))
+
+
+def test_keys_that_go_with_the_rate_are_in_the_words_of_the_next_run(tmp_path):
+    for sigma in (1, 2):
+        for lr in (0.001, 0.002):
+            config = {"replay": {"ratio": sigma, "batch_size": 64}}
+            write_run(tmp_path / f"{sigma}_{lr}", [10 * sigma, 50, 90], optimizer={"lr": lr}, actor_optimizer={"lr": lr}, config=config)
+    _, words = build([tmp_path], tmp_path / "out", asked())
+    assert "agent.optimizer.lr=0.00" in words
+    assert "agent.actor_optimizer.lr=0.00" in words
+
+
+def test_runs_without_times_have_laws_and_no_next_run(tmp_path):
+    grid(tmp_path / "runs")
+    for path in (tmp_path / "runs").rglob("metrics.jsonl"):
+        path.unlink()
+    notes, words = build([tmp_path / "runs"], tmp_path / "out", asked())
+    assert words is None
+    assert any("hours are unknown" in note for note in notes)
+
+
+def test_a_seed_twice_and_a_ratio_of_0_are_refused(tmp_path):
+    config = {"replay": {"ratio": 0, "batch_size": 64}}
+    write_run(tmp_path / "zero" / "a", optimizer={"lr": 0.001}, config=config)
+    with pytest.raises(ConfigError, match=r"replay.ratio: a has 0 there, which is no number above 0\.$"):
+        build([tmp_path / "zero"], tmp_path / "out", asked())
+    for name in "ab":
+        write_run(tmp_path / "twice" / name, optimizer={"lr": 0.001}, config={"replay": {"ratio": 1, "batch_size": 64}})
+    with pytest.raises(ConfigError, match="a, b: a seed stands twice"):
+        build([tmp_path / "twice"], tmp_path / "out", asked())
 
 
 def test_what_else_differs_is_named_and_no_other_page_is_replaced(runs, tmp_path):

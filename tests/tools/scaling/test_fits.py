@@ -40,7 +40,7 @@ def test_the_papers_form_is_the_same_family():
     found = data_law(SIGMA, m * (c + (SIGMA / b) ** -a))
     assert found.alpha == pytest.approx(a, abs=1e-3)
     assert found.floor == pytest.approx(m * c, rel=1e-3)
-    assert found.beta**found.alpha == pytest.approx(m * b**a, rel=1e-3)
+    assert found.factor == pytest.approx(m * b**a, rel=1e-3)
     assert found.error < 1e-4
 
 
@@ -56,6 +56,18 @@ def test_three_points_have_no_floor_and_a_floor_alone_is_found():
     assert data_law(SIGMA[:3], 1e5 * SIGMA[:3] ** -0.5)(8.0) == pytest.approx(1e5 * 8**-0.5)
     constant = data_law(SIGMA, np.full(5, 3e4))
     assert constant(100.0) == pytest.approx(3e4, rel=1e-3)
+
+
+@pytest.mark.parametrize("data", [[500.0] * 3, [5000.0, 4979, 4958], [5000.0, 5021, 5042], [4e7, 3.95e7, 3.9e7, 3.85e7]])
+def test_data_that_hardly_change_are_a_flat_law(data):
+    law = data_law(SIGMA[: len(data)], np.array(data))
+    assert law(SIGMA[: len(data)]) == pytest.approx(data, rel=1e-3)
+    assert law(16.0) == pytest.approx(data[-1], rel=0.05)
+    assert law.error < 1e-3
+
+
+def test_no_curve_reaches_what_is_no_number():
+    assert np.isnan(reached(SIGMA, SIGMA, float("nan")))
 
 
 def test_a_power_law_refuses_one_place_and_zero():

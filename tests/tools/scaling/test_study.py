@@ -96,4 +96,23 @@ def test_one_batch_size_and_one_rate_are_a_study_too():
 def test_the_nearest_cell_is_by_ratio():
     table = grid(sigmas=(1,), seeds=1)
     assert (nearest(table, 90.0, 3e-4).batch, nearest(table, 91.0, 3e-4).rate) == (64, 4e-4)
-    assert pace([each._replace(pace=np.array([np.nan])) for each in table]).step != 0
+    assert not pace([each._replace(pace=np.array([np.nan])) for each in table]).known
+
+
+def test_more_updates_that_take_more_data_are_not_extrapolated():
+    rising = [each._replace(returns=1000 * (1 - np.exp(-STEPS / (3_000 * each.sigma**0.5)))[None]) for each in grid(seeds=1)]
+    found = study(rising, [600.0], draws=2)
+    assert "not extrapolated: its law misses the data by" in found.notes[-1]
+    assert found.next_run(None) is None
+
+
+def test_cells_that_some_ratios_lack_are_left_out():
+    table = [each for each in grid(seeds=2) if each.batch <= 512 / each.sigma]
+    found = study(table, [600.0], draws=5)
+    assert any("cells are left out" in note for note in found.notes)
+    assert found.batch.best.max() <= 32
+
+
+def test_one_seed_has_no_interval():
+    found = study(grid(seeds=1), [600.0], draws=5)
+    assert np.isnan([found.batch.low, found.batch.high]).all()
