@@ -24,7 +24,7 @@ COMMANDS = [
     for line in block.splitlines()
 ]
 TRAININGS = [command for command in COMMANDS if command.startswith("python train.py")]
-SHORT = ("steps=300", "replay.learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
+SHORT = ("steps=140", "replay.learning_starts=100", "replay.capacity=1000", "replay.batch_size=16", "evaluation.every=null",
          "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 PYTEST = ("-m", "pytest", "-n", "0", "-p", "no:cacheprovider")
 
