@@ -12,7 +12,7 @@ from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
 from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import resolve
-from deeprl.running.config.menu import options
+from deeprl.running.config.menu import groups, options
 
 
 @pytest.fixture
@@ -117,3 +117,8 @@ def test_a_folder_of_the_command_line_is_searched(tmp_path, monkeypatch):
     assert folders.source(folders.file("agent", "mine")) == str(tmp_path / "agent" / "mine.yaml")
     with pytest.raises(ConfigError, match="nowhere: there is no such folder"):
         folders.add(tmp_path / "nowhere")
+
+
+def test_a_folder_of_a_family_of_agents_is_no_slot():
+    assert "agent/chain" in groups()
+    assert "agent/lab" not in groups()
