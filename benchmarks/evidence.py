@@ -115,7 +115,7 @@ def table(name: str, results: Path = RESULTS) -> str:
         runs = list(group)
         finals, last_four = [run["final"]["mean"] for run in runs], [run["last_four"] for run in runs]
         below = [str(sum(value < LEAST[env] for value in values)) if env in LEAST else "" for values in (finals, last_four)]
-        commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run["commit"].split(", ")))
+        commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run.get("commit", "").split(", ")))
         cells = [with_interval(finals, ".1f"), f"{min(finals):.1f}", *below, ", ".join(f"{each:.1f}" for each in finals), commits]
         rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(rows)
