@@ -47,11 +47,12 @@ from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.learning.values.view import View
 from deeprl.noise import seed_sequence
+from deeprl.packing import pack, packed_spec
 from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.replay.source import Source, steady
 from deeprl.running.runs.logger import Logger, LoggerChoice
 from deeprl.schedules import Constant
-from deeprl.types import AgentStep, Batch, Goals, Rows, Spec, Term
+from deeprl.types import AgentStep, Batch, Goals, ObsPart, Rows, Spec, Term
 
 __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # What a configuration names; checks of its fields, whose message names the field
@@ -78,7 +79,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A destination of log lines
     "Logger", "LoggerChoice",
     # An environment
-    "EnvChoice", "Game", "Goals", "Actions",
+    "EnvChoice", "Game", "Goals", "Actions", "ObsPart", "packed_spec", "pack",
     # An environment of which all copies step as one operation on tensors
     "TensorChoice", "TensorWorld",
 ]  # fmt: skip
