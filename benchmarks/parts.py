@@ -28,9 +28,9 @@ AGENTS = {
         "agent/torso=minatar agent.torso.padding=same",
     ),
     "sac": (
-        "agent=sac env=parts/marks_continuous env.size=3 env.num=8 steps=10000 discount=0.9 agent.optimizer.lr=1e-3 "
+        "agent=sac env=parts/marks_continuous env.size=3 env.num=8 steps=30000 discount=0.9 agent.optimizer.lr=1e-3 "
         "agent.actor_optimizer.lr=1e-3 agent.temperature.value=0.1 agent.torso.hidden=[128] agent.actor_torso.hidden=[128] "
-        "replay.learning_starts=500 replay.ratio=0.7 replay.batch_size=64 evaluation.every=2000 evaluation.episodes=50",
+        "replay.learning_starts=500 replay.ratio=0.7 replay.batch_size=64 evaluation.every=3000 evaluation.episodes=50",
         "agent/encoder/torso=minatar agent.encoder_torso.padding=same agent.encoder.shift=0",
     ),
     "ppo": (
