@@ -175,6 +175,7 @@ def test_objects_of_before_training_are_exempt_from_collections_until_it_ends(tm
         frozen.append(gc.get_freeze_count())
 
     monkeypatch.setattr(Trainer, "learn", learn)
+    gc.unfreeze()  # what tests/conftest.py has exempted
     train(tmp_path / "run", *CARTPOLE, "steps=66", "evaluation.every=null")
     after = gc.get_freeze_count()
     gc.freeze()  # as tests/conftest.py has it
