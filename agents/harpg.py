@@ -17,11 +17,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deeprl.agents.reinforce import Ascent, Episodes, finite
+from deeprl.agents.reinforce import Ascent, WholeEpisodes, finite
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.policies import Policy
-from deeprl.learning.optim.directions import flat_gradient, hessian_vector, jacobian_vector
-from deeprl.learning.optim.own import OwnSteps
+from deeprl.learning.optim.directions import as_flat, flat_gradient, hessian_vector, jacobian_vector
 from deeprl.noise import torch_generator
 
 
@@ -42,7 +41,6 @@ class Momentum(Ascent):
         self,
         *,
         policy: Policy,
-        optimizer: OwnSteps,
         seed: int,
         lr: float = 1e-2,
         baseline: str = "none",
@@ -50,14 +48,14 @@ class Momentum(Ascent):
         power: float = 1.0,
         normalize: bool = True,
     ):
-        super().__init__(policy=policy, optimizer=optimizer, seed=seed, lr=lr, baseline=baseline)
+        super().__init__(policy=policy, seed=seed, lr=lr, baseline=baseline)
         self.eta, self.power, self.normalize = eta, power, normalize
         in_range(self, eta=(1e-9, 1), power=(0, None))
         one_of(self, normalize=(True, False))
         self.sampler = copy.deepcopy(self.policy)
         self.parameters_there = list(self.sampler.parameters())
         for name in ("previous", "direction"):
-            self.register_buffer(name, torch.zeros_like(self.optimizer.flat))
+            self.register_buffer(name, torch.zeros_like(as_flat(self.parameters_there)))
 
     @property
     def behaviour(self) -> Policy:
@@ -72,12 +70,12 @@ class Momentum(Ascent):
         for parameter, values in zip(self.parameters_there, flat.split(sizes)):
             parameter.copy_(values.view(parameter.shape))
 
-    def phi_there(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+    def phi_there(self, episodes: WholeEpisodes) -> tuple[Tensor, Tensor]:
         """Φ and ℓ of each episode, (N,), at the policy that collected them."""
         log_prob = episodes.log_prob(self.sampler)
         return (episodes.returns(self.baseline) * log_prob).sum(0), log_prob.sum(0)
 
-    def gradient(self, episodes: Episodes) -> Tensor:
+    def gradient(self, episodes: WholeEpisodes) -> Tensor:
         return self.there(lambda: flat_gradient(self.phi_there(episodes)[0].sum(), self.parameters_there))
 
     def there(self, derivative: Callable[[], Tensor]) -> Tensor:
@@ -107,7 +105,7 @@ class Extrapolated(Momentum):
     def weight(self, k: int) -> float:
         return self.eta * (2.0 / (k + 2)) ** 0.8
 
-    def step(self, episodes: Episodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
+    def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
         k = update - 1
         gradient, eta = self.gradient(episodes), self.weight(k) if k else 1.0
         self.direction.copy_(torch.lerp(self.direction, gradient, eta))
@@ -120,7 +118,7 @@ class Extrapolated(Momentum):
 class Corrected(Momentum):
     """HARPG; with `normalize` N-HARPG. Odd updates are those at θ, even ones those at θ̂."""
 
-    def step(self, episodes: Episodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
+    def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
         k = update // 2
         if update % 2 == 0:
             product = self.curvature(episodes, self.optimizer.flat - self.previous)
@@ -134,7 +132,7 @@ class Corrected(Momentum):
         self.collect_at_(torch.lerp(self.previous, self.optimizer.flat, b))
         return {"train/momentum": torch.tensor(1.0 - eta)}, torch.linalg.vector_norm(gradient)
 
-    def curvature(self, episodes: Episodes, u: Tensor) -> Tensor:
+    def curvature(self, episodes: WholeEpisodes, u: Tensor) -> Tensor:
         """Ĥ u, (P,)."""
 
         def product() -> Tensor:

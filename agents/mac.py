@@ -128,7 +128,7 @@ class MultiLevel(Source):
         return "a fresh batch"
 
 
-class Plain(MultiLevel):
+class EqualTicks(MultiLevel):
     """2^levels ticks in each update, with equal weights: the plain mean, to compare with."""
 
     @classmethod
@@ -139,7 +139,7 @@ class Plain(MultiLevel):
         return torch.full((2**self.levels,), 2.0**-self.levels)
 
 
-class Rate(nn.Module):
+class AverageReward(nn.Module):
     """η, ()."""
 
     def __init__(self):
@@ -175,7 +175,7 @@ class MAC(PolicyAgent):
         torso = torso.resolve(inner)
         super().__init__(spec, torso, policy, rewards, normalize)
         check_single(self.rewards)
-        self.value, self.rate = OutputNetwork(inner, torso, 1, "orthogonal", unit=False), Rate()
+        self.value, self.rate = OutputNetwork(inner, torso, 1, "orthogonal", unit=False), AverageReward()
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from deeprl.agents.reinforce import Ascent, Episodes, finite
+from deeprl.agents.reinforce import Ascent, WholeEpisodes, finite
 from deeprl.choice import Choice, counts, in_range, one_of
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
 from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector, flat_gradient, parabolic_search
@@ -45,7 +45,7 @@ def categorical_log_d2(logits: Tensor, old_logits: Tensor) -> Tensor:
 class Steepest(Choice):
     """The gradient itself."""
 
-    def __call__(self, gradient: Tensor, episodes: Episodes, policy: Policy, optimizer: OwnSteps) -> Tensor:
+    def __call__(self, gradient: Tensor, episodes: WholeEpisodes, policy: Policy, optimizer: OwnSteps) -> Tensor:
         """(P,) -> (P,)"""
         return gradient
 
@@ -66,11 +66,47 @@ class Natural(Steepest):
         in_range(self, damping=(0, None))
         counts(self, iterations=1)
 
-    def __call__(self, gradient: Tensor, episodes: Episodes, policy: Policy, optimizer: OwnSteps) -> Tensor:
+    def __call__(self, gradient: Tensor, episodes: WholeEpisodes, policy: Policy, optimizer: OwnSteps) -> Tensor:
         with optimizer.differentiated():
             log_prob = episodes.log_prob(policy)[episodes.batch.valid].float()
             product = partial(fisher_vector, log_prob, optimizer.parameters)
             return conjugate_gradient(lambda u: product(u) + self.damping * u, gradient, self.iterations).detach()
+
+
+def climb_(
+    ascent: Ascent, bound: Callable[[], Tensor], episodes: WholeEpisodes, direction: Steepest, steps: int, trials: int, least: float
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Raise a bound () of the present parameters by steps along `direction`, each with a line search; until the norm of the gradient, or a
+    gain, is below `least`.
+
+    Returns:
+        Metrics, and () the norm of the first gradient.
+    """
+    optimizer, norms, gains, lengths = ascent.optimizer, [], [], 0.0
+    for _ in range(steps):
+        with optimizer.differentiated():
+            before = bound()
+            gradient = finite(flat_gradient(before, optimizer.parameters))
+        norms.append(torch.linalg.vector_norm(gradient))
+        if norms[-1] < least:
+            break
+        move, start = direction(gradient, episodes, ascent.policy, optimizer), optimizer.flat.clone()
+        gain = partial(gain_, optimizer, bound, float(before.detach()), start, move / (gradient @ move))
+        length, found = parabolic_search(gain, trials, least)
+        gain(length)
+        gains.append(found)
+        lengths += length
+        if found < least:
+            break
+    optimizer.length.fill_(lengths)
+    return {"train/bound_gain": torch.tensor(sum(gains)), "train/offline_steps": torch.tensor(float(len(gains)))}, norms[0]
+
+
+def gain_(optimizer: OwnSteps, bound: Callable[[], Tensor], before: float, start: Tensor, move: Tensor, length: float) -> float:
+    """Go there, and say what it gains."""
+    optimizer.move_(start + length * move, length)
+    with torch.no_grad():
+        return float(bound()) - before
 
 
 class POIS(Ascent):
@@ -89,7 +125,6 @@ class POIS(Ascent):
         self,
         *,
         policy: Policy,
-        optimizer: OwnSteps,
         seed: int,
         delta: float = 0.4,
         weights: str = "trajectory",
@@ -99,7 +134,7 @@ class POIS(Ascent):
         least: float = 1e-4,
         direction: Steepest = Steepest(),
     ):
-        super().__init__(policy=policy, optimizer=optimizer, seed=seed)
+        super().__init__(policy=policy, seed=seed)
         self.delta, self.weights, self.center, self.direction = delta, weights, center, direction
         self.steps, self.trials, self.least = steps, trials, least
         in_range(self, delta=(1e-6, 1), least=(0, None))
@@ -120,7 +155,7 @@ class POIS(Ascent):
         """log σ of a Gaussian, (D,)."""
         return self.policy.log_std if isinstance(self.policy, GaussianPolicy) else None
 
-    def bound(self, episodes: Episodes, old: Tensor, old_log: Tensor, old_log_std: Tensor | None) -> Tensor:
+    def bound(self, episodes: WholeEpisodes, old: Tensor, old_log: Tensor, old_log_std: Tensor | None) -> Tensor:
         """(), for the present parameters.
 
         Args:
@@ -141,43 +176,16 @@ class POIS(Ascent):
         largest = torch.where(valid, episodes.batch.reward, 0.0).abs().max()
         return mean - trust * largest * (episodes.discount_powers * spread).sum()
 
-    def loss(self, episodes: Episodes) -> Tensor:
+    def loss(self, episodes: WholeEpisodes) -> Tensor:
         return -self.bound(episodes, *self.behaved(episodes)).float()
 
-    def behaved(self, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor | None]:
+    def behaved(self, episodes: WholeEpisodes) -> tuple[Tensor, Tensor, Tensor | None]:
         """What `bound` takes of the present parameters as θ₀."""
         with torch.no_grad():
             outputs = episodes.outputs(self.policy)
             log_std = self.log_std
             return outputs, episodes.log_prob(self.policy, outputs), None if log_std is None else log_std.clone()
 
-    def step(self, episodes: Episodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
-        old, norms, gains, lengths = self.behaved(episodes), [], [], 0.0
-        for _ in range(self.steps):
-            with self.optimizer.differentiated():
-                bound = self.bound(episodes, *old)
-                gradient = finite(flat_gradient(bound, self.optimizer.parameters))
-            norms.append(torch.linalg.vector_norm(gradient))
-            if norms[-1] < self.least:
-                break
-            move = self.direction(gradient, episodes, self.policy, self.optimizer)
-            length, gain = self.search_(move / (gradient @ move), lambda: self.bound(episodes, *old), float(bound.detach()))
-            gains.append(gain)
-            lengths += length
-            if gains[-1] < self.least:
-                break
-        self.optimizer.length.fill_(lengths)
-        return {"train/bound_gain": torch.tensor(sum(gains)), "train/offline_steps": torch.tensor(float(len(gains)))}, norms[0]
-
-    def search_(self, move: Tensor, bound: Callable[[], Tensor], before: float) -> tuple[float, float]:
-        """Go along `move` (P,), which gains its length to first order. Returns how far, and the gain."""
-        start = self.optimizer.flat.clone()
-
-        def gain(length: float) -> float:
-            self.optimizer.move_(start + length * move, length)
-            with torch.no_grad():
-                return float(bound()) - before
-
-        length, found = parabolic_search(gain, self.trials, self.least)
-        self.optimizer.move_(start + length * move, length)
-        return length, found
+    def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
+        old = self.behaved(episodes)
+        return climb_(self, lambda: self.bound(episodes, *old), episodes, self.direction, self.steps, self.trials, self.least)

@@ -9,14 +9,15 @@ An episode that ends by itself earns nothing behind its end, and counts in m_t t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deeprl.choice import Part, in_range, one_of
 from deeprl.errors import NotFinite
+from deeprl.learning.agent import Infer
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.policies import Policy, PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
@@ -24,13 +25,14 @@ from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.directions import flat_gradient
 from deeprl.learning.optim.own import OwnSteps
+from deeprl.learning.parts.exploration import certain
 from deeprl.learning.policy_agent import PolicyAgent, only
 from deeprl.learning.transforms.masks import divided_batch, without_mask
-from deeprl.types import Batch, NetworkNoise, Report, Spec, Term
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Report, Spec, Term
 
 
 @dataclass(frozen=True)
-class Episodes:
+class WholeEpisodes:
     """A batch of whole episodes as an ascent reads it; axes (T, N), step and episode.
 
     Args:
@@ -85,45 +87,59 @@ class Ascent(Part):
 
     Args:
         policy: that is learned.
-        optimizer: its flat parameters.
         seed: of the run.
         lr: learning rate.
-        baseline: see `Episodes.returns`.
+        baseline: see `WholeEpisodes.returns`.
     """
 
     policy: Policy
     optimizer: OwnSteps
+    """Of the flat parameters, the policy's and those of `trained`; the agent sets it"""
+    drawn_size = 0
+    """Q, numbers that are drawn for each episode; 0: none"""
 
-    def __init__(self, *, policy: Policy, optimizer: OwnSteps, seed: int, lr: float = 1e-2, baseline: str = "none"):
+    def __init__(self, *, policy: Policy, seed: int, lr: float = 1e-2, baseline: str = "none"):
         super().__init__()
         self.seed, self.lr, self.baseline = seed, lr, baseline
         in_range(self, lr=(0, None))
         one_of(self, baseline=("none", "others"))
-        self.__dict__.update(policy=policy, optimizer=optimizer)  # the agent's, so no module of this part
+        self.__dict__["policy"] = policy  # the agent's, so no module of this part
 
     @property
     def behaviour(self) -> Policy:
         """The policy that collects the next episodes."""
         return self.policy
 
+    def trained(self) -> Sequence[nn.Parameter]:
+        """Parameters beside those of the policy."""
+        return ()
+
+    def drawn(self, noise: Tensor) -> Tensor:
+        """What is drawn at the start of an episode, (M, Q), of standard normal numbers (M, Q)."""
+        raise NotImplementedError
+
+    def acted(self, obs: Tensor, valid: Tensor | None, drawn: Tensor) -> Tensor:
+        """Actions for normalised observations (M, *obs), by what was drawn for each episode."""
+        raise NotImplementedError
+
     def copies(self) -> dict[str, Callable[[], object]]:
         """See `deeprl.learning.agent.Agent.copies`, by names in this part."""
         return {}
 
-    def phi(self, episodes: Episodes) -> Tensor:
+    def phi(self, episodes: WholeEpisodes) -> Tensor:
         """Φ of each episode, (N,)."""
         return (episodes.returns(self.baseline) * episodes.log_prob(self.policy)).sum(0)
 
-    def gradient(self, episodes: Episodes) -> Tensor:
+    def gradient(self, episodes: WholeEpisodes) -> Tensor:
         """∇Φ, (P,)"""
         with self.optimizer.differentiated():
             return finite(flat_gradient(self.phi(episodes).sum(), self.optimizer.parameters))
 
-    def loss(self, episodes: Episodes) -> Tensor:
+    def loss(self, episodes: WholeEpisodes) -> Tensor:
         """(), what a step lessens."""
         return -self.phi(episodes).sum().float()
 
-    def step(self, episodes: Episodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
+    def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
         """Move the policy.
 
         Args:
@@ -179,9 +195,11 @@ class TrajectoryPolicy(PolicyAgent):
         super().__init__(spec, torso, policy, rewards, normalize)
         initialise(self.policy, seed, "policy")
         weight_normalise(self.policy, torso.weight_norm)
-        parameters = list(self.policy.parameters())
+        self.ascent = ascent(policy=self.policy, seed=seed)
+        self.needs, self.drawn_size = type(self).needs | self.ascent.needs, self.ascent.drawn_size
+        parameters = [*self.policy.parameters(), *self.ascent.trained()]
         optimizer = OwnSteps(parameters)
-        self.ascent = ascent(policy=self.policy, optimizer=optimizer, seed=seed)
+        self.ascent.__dict__["optimizer"] = optimizer
         self.objectives = {"policy": Objective(self.loss, parameters, optimizer, self.ascended)}
 
     def copies(self) -> dict[str, Callable[[], object]]:
@@ -192,10 +210,24 @@ class TrajectoryPolicy(PolicyAgent):
         policy = self.ascent.behaviour
         return policy.sampled(only(policy.outputs(obs), valid), noise.layers["action"])
 
-    def episodes(self, batch: Batch) -> Episodes:
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
+        if not explore or not self.drawn_size:
+            return super().act(obs, first, memory, step, noise, explore, infer)
+        drawn = self.ascent.drawn(noise["drawn"])
+        drawn = torch.where(first[:, None].to(drawn.device), drawn, memory["drawn"].to(drawn.device)) if memory else drawn
+        action = self.ascent.acted(*self.seen(obs), drawn)
+        return AgentStep(action.cpu(), certain(len(obs)), {"drawn": drawn}, state=drawn)
+
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
+        found = super().act_noise(size, generator)
+        if self.drawn_size:
+            found["drawn"] = torch.randn((*size, self.drawn_size), generator=generator).to(self.ascent.optimizer.flat.device)
+        return found
+
+    def episodes(self, batch: Batch) -> WholeEpisodes:
         if self.spec.masked:
             batch = divided_batch(batch, self.spec.mask_size)
-        return Episodes(batch._replace(obs=self.normalize(batch.obs)))
+        return WholeEpisodes(batch._replace(obs=self.normalize(batch.obs)))
 
     def loss(self, batch: Batch) -> Term:
         """What a step lessens; the error is |r|."""

@@ -45,7 +45,7 @@ def average_reward(mdp: TabularMDP, policy: np.ndarray) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoStates(EnvChoice):
+class TwoStateWorld(EnvChoice):
     """`two_states`, cut off by a time limit."""
 
     max_episode_steps: int = 1000

@@ -54,6 +54,8 @@ class Agent(nn.Module, Choice):
     needs: frozenset[str] = frozenset()
     state_size = 0
     """S, numbers of the core's state for one environment; 0: the agent has no core"""
+    drawn_size = 0
+    """Q, numbers that acting draws at the start of an episode and returns as `AgentStep.state`; 0: none"""
     products: torch.dtype = torch.float32
     """Type in which convolutions and hidden layers multiply in a loss; `deeprl.running.accelerate.modes.set_products` sets it"""
 

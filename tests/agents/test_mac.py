@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.mac import MAC, MultiLevel, Plain, level, weights
+from deeprl.agents.mac import MAC, EqualTicks, MultiLevel, level, weights
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import Auto
 from deeprl.learning.optim.adagrad import AdaGrad
-from deeprl.learning.transforms.observations import Plain as Unscaled
+from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.running.training.learner import gradient
 from deeprl.types import Rows, Spec
@@ -20,7 +20,7 @@ TWO = Spec((2,), torch.float32, 2, 0)
 
 
 def mac(**own) -> MAC:
-    parts = {"torso": Auto(hidden=()), "policy": PolicyChoice(), "rewards": Raw, "normalize": Unscaled}
+    parts = {"torso": Auto(hidden=()), "policy": PolicyChoice(), "rewards": Raw, "normalize": Plain}
     rates = {name: AdaGrad(lr=0.5) for name in ("optimizer", "value_optimizer", "rate_optimizer")}
     return MAC(spec=TWO, seed=0, **parts, **{**rates, **own})
 
@@ -119,7 +119,7 @@ def test_batches_follow_one_another_and_their_state_is_exact():
 
 
 def test_the_plain_mean_has_batches_of_one_size():
-    made = source(Plain, 1)
+    made = source(EqualTicks, 1)
     made.append(rows(0))
     assert not list(made.updates(0, 2))
     made.append(rows(1))

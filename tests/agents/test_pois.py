@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from deeprl.agents.pois import POIS, Natural, Steepest, categorical_log_d2, gaussian_log_d2
+from deeprl.agents.pois_parameters import ParameterPOIS
 from deeprl.agents.reinforce import Ascent, TrajectoryPolicy
 from deeprl.agents.truncation import Truncated, counts_of, shares, weights
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import Auto
-from deeprl.learning.optim.directions import flat_gradient
+from deeprl.learning.optim.directions import as_flat, flat_gradient
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.types import Batch, Spec
@@ -160,6 +161,28 @@ def test_a_baseline_of_the_others_is_theirs_alone():
     plain = agent(FORK, Ascent)
     found = plain.episodes(episodes([[1.0, 3.0], [0.0, 2.0]], [2, 2])).returns("others")
     assert (2 * found).tolist() == [[1.0 - 4.0, 4.0 - 1.0], [-1.0, 1.0]]  # halves of G, because m = 2
+
+
+def test_in_the_space_of_parameters_an_episode_is_one_sample_and_keeps_its_weights():
+    made = agent(LINE, ParameterPOIS, delta=1.0, center=False, log_std=-1.0)
+    noise = {"drawn": torch.randn(2, 2, generator=torch.Generator().manual_seed(0))}
+    obs, first = torch.tensor([[1.0], [2.0]]), torch.tensor([True, True])
+    before = as_flat(made.ascent.weights).clone()
+    one = made.act(obs, first, {}, 0, noise, True)
+    assert torch.equal(as_flat(made.ascent.weights), before)
+    assert one.state.shape == (2, 2)
+    assert one.action[1, 0].item() == pytest.approx((one.state[1, 0] * 2.0 + one.state[1, 1]).item(), abs=1e-6)
+    later = made.act(obs, torch.tensor([True, False]), one.memory, 1, {"drawn": noise["drawn"] + 1.0}, True)
+    assert torch.equal(later.state[1], one.state[1])
+    assert not torch.equal(later.state[0], one.state[0])
+    batch = episodes(RANDOM, [3, 3, 3], LINE)
+    drawn = torch.randn(3, 2, generator=torch.Generator().manual_seed(1))
+    found = made.episodes(batch._replace(extra={**batch.extra, "drawn": drawn}))
+    old = made.ascent.behaved()
+    returns = (found.discounted / found.counts).sum(0) * 3
+    assert made.ascent.bound(found, old).item() == pytest.approx(returns.mean().item())
+    made.ascended(found.batch)
+    assert made.ascent.bound(found, old) > returns.mean()
 
 
 def test_settings_out_of_range_are_refused():

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from deeprl.envs.average import SlowGrid, TwoStates, average_reward, slow_grid, two_states
+from deeprl.envs.average import SlowGrid, TwoStateWorld, average_reward, slow_grid, two_states
 from deeprl.envs.lqr import LinearQuadratic, gain, mean_return
 from tests.conformance import check_environment
 
 
-@pytest.mark.parametrize("choice", [LinearQuadratic(max_episode_steps=4), TwoStates(max_episode_steps=4), SlowGrid(max_episode_steps=4)])
+@pytest.mark.parametrize(
+    "choice", [LinearQuadratic(max_episode_steps=4), TwoStateWorld(max_episode_steps=4), SlowGrid(max_episode_steps=4)]
+)
 def test_they_are_environments(choice):
     check_environment(choice)
 

@@ -68,6 +68,8 @@ def made_up_batch(agent: Agent, spec: Spec, size: tuple[int, ...], device: str =
     every_other = torch.arange(raw.numel()).reshape(size) % 2 == 0
     offered = {"successor": after, "behavior_probability": 0.3 * ones, "terminated": ~true, "restart": every_other}
     offered["planned"] = true
+    if agent.drawn_size:
+        offered["drawn"] = torch.randn((size[-1], agent.drawn_size), generator=generator)
     offered["state"] = torch.zeros(size[-1], agent.state_size)
     extra = {name: value for name, value in offered.items() if name in agent.needs}
     reward = agent.rewards(raw.to(device))

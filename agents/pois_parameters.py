@@ -1,0 +1,96 @@
+"""POIS in the space of parameters (Metelli, Papini, Faccio, Restelli, 2018): the weights of a deterministic policy are drawn anew in each
+episode, and the law they are drawn from is optimised.
+
+    φ_i ~ N(μ, σ²);   w_i = N(φ_i; μ, σ²) / N(φ_i; μ₀, σ₀²);   (1/N) Σ_i w_i G_i − √((1−δ)/δ) √(d₂(N_{μ,σ} ‖ N_{μ₀,σ₀}) / N) max_i |G_i|
+
+An episode is one sample, so that nothing is summed over time. σ has a component for each weight; evaluation takes μ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.agents.pois import Steepest, climb_, gaussian_log_d2
+from deeprl.agents.reinforce import Ascent, WholeEpisodes
+from deeprl.choice import counts, in_range, one_of
+from deeprl.learning.networks.policies import Policy, normal_log_density
+from deeprl.learning.optim.directions import as_flat
+from deeprl.learning.policy_gradient import only
+
+
+class ParameterPOIS(Ascent):
+    """
+    Args:
+        delta, center, steps, trials, least: as in `POIS`.
+        log_std: initial log σ.
+    """
+
+    needs = frozenset({"drawn"})
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        seed: int,
+        delta: float = 0.4,
+        center: bool = True,
+        steps: int = 10,
+        trials: int = 30,
+        least: float = 1e-4,
+        log_std: float = 0.0,
+    ):
+        super().__init__(policy=policy, seed=seed)
+        self.delta, self.center, self.steps, self.trials, self.least = delta, center, steps, trials, least
+        in_range(self, delta=(1e-6, 1), least=(0, None))
+        one_of(self, center=(True, False))
+        counts(self, steps=1, trials=1)
+        self.weights = [parameter for name, parameter in policy.named_parameters() if not name.startswith("deviations")]
+        self.spread = nn.Parameter(torch.full((len(as_flat(self.weights)),), log_std), requires_grad=False)
+
+        self.drawn_size = len(self.spread)
+
+    def trained(self) -> Sequence[nn.Parameter]:
+        return [self.spread]
+
+    def drawn(self, noise: Tensor) -> Tensor:
+        return as_flat(self.weights) + self.spread.exp() * noise
+
+    def acted(self, obs: Tensor, valid: Tensor | None, drawn: Tensor) -> Tensor:
+        mean, sizes = as_flat(self.weights), [weight.numel() for weight in self.weights]
+
+        def write_(flat: Tensor) -> None:
+            for weight, values in zip(self.weights, flat.split(sizes)):
+                weight.copy_(values.view(weight.shape))
+
+        found = []
+        for m, flat in enumerate(drawn):
+            write_(flat)
+            found.append(self.policy.greedy(only(self.policy.outputs(obs[m : m + 1]), None if valid is None else valid[m : m + 1])))
+        write_(mean)
+        return torch.cat(found)
+
+    def bound(self, episodes: WholeEpisodes, old: tuple[Tensor, Tensor]) -> Tensor:
+        """(), for the present law.
+
+        Args:
+            old: μ₀ and log σ₀, (Q,).
+        """
+        drawn, mean, spread = episodes.batch.extra["drawn"].double(), as_flat(self.weights).double(), self.spread.double()
+        returns = (episodes.discounted / episodes.counts).sum(0) * episodes.batch.reward.shape[1]
+        returns = returns - returns.mean() if self.center else returns
+        ratio = normal_log_density(drawn, mean, spread) - normal_log_density(drawn, *old)
+        width = (gaussian_log_d2(mean, spread, *old).exp() / len(returns)).sqrt()
+        return (ratio.exp() * returns).mean() - ((1.0 - self.delta) / self.delta) ** 0.5 * width * returns.abs().max()
+
+    def behaved(self) -> tuple[Tensor, Tensor]:
+        return as_flat(self.weights).double(), self.spread.double().clone()
+
+    def loss(self, episodes: WholeEpisodes) -> Tensor:
+        return -self.bound(episodes, self.behaved()).float()
+
+    def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
+        old = self.behaved()
+        return climb_(self, lambda: self.bound(episodes, old), episodes, Steepest(), self.steps, self.trials, self.least)
