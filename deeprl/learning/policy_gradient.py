@@ -32,6 +32,7 @@ from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.advantage import GAE
+from deeprl.learning.parts.baseline import Baseline
 from deeprl.learning.parts.divergence import Divergence
 from deeprl.learning.parts.intrinsic import Intrinsic
 from deeprl.learning.policy_agent import PolicyAgent, only
@@ -116,6 +117,7 @@ class PolicyGradient(PolicyAgent):
         kl: what is done when the policy moves far.
         advantage: how good the actions of a rollout were.
         intrinsic: rewards that the agent gives itself.
+        baseline: the value that advantages and returns are made with.
 
     Raises:
         ValueError: a value is out of range, or the torso has running averages.
@@ -140,6 +142,7 @@ class PolicyGradient(PolicyAgent):
         kl: Callable[..., Divergence] = Divergence,
         advantage: GAE = GAE(),
         intrinsic: Callable[..., Intrinsic] = Intrinsic,
+        baseline: Callable[..., Baseline] = Baseline,
     ):
         inner = without_mask(spec)
         torso = torso.resolve(inner)
@@ -159,6 +162,11 @@ class PolicyGradient(PolicyAgent):
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)
+        self.baseline = baseline(spec=self.spec)
+        if self.baseline.zero_start:
+            last = self.value if shared else self.value.last
+            for parameter in list(last.parameters())[-2:]:  # type: ignore[union-attr]
+                parameter.zero_()
         self.intrinsic = intrinsic(spec=inner, torso=torso, optimizer=optimizer, seed=seed)
         if spec.parts and self.intrinsic.gives:
             raise ValueError("env.parts must be flat with rewards of the agent's own (agent/intrinsic), which read one array")
@@ -223,14 +231,16 @@ class PolicyGradient(PolicyAgent):
         if self.intrinsic.gives:
             rollout = rollout._replace(reward=rollout.reward + self.intrinsic(self.without_masks(rollout)))
         outputs, value, after = self.both_ends(rollout)
-        log_prob = self.policy.log_prob(outputs, rollout.action)
-        advantage, returns = self.advantage(rollout, value, after(), log_prob, self.lam)
-        return {"advantage": advantage, "returns": returns, "log_prob": log_prob, "value": value}
+        log_prob, known = self.policy.log_prob(outputs, rollout.action), self.baseline.columns(rollout, self.step)
+        value, following = self.baseline(value, known), self.baseline(after(), self.baseline.ahead(rollout, known))
+        advantage, returns = self.advantage(rollout, value, following, log_prob, self.lam)
+        return {"advantage": advantage, "returns": returns, "log_prob": log_prob, "value": value, **known}
 
     def loss(self, batch: Batch) -> Term:
         """L; the error is |return − V(s)|."""
         old, surrogate = batch.extra, self.surrogate  # old: before the updates, see `prepare`
         outputs, value, _ = self.both_ends(batch)
+        value = self.baseline(value, old)
         log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
         policy_loss = surrogate.policy_loss(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
         value_loss = surrogate.value_loss(value, old["value"], old["returns"]).mean()  # L_V

@@ -21,6 +21,7 @@ ENTRY_POINTS = "deeprl.moved"
 renames only: whether a class may be called is asked of the new name."""
 NEUTRAL = {
     "agent.advantage": {"_target_": "deeprl.learning.parts.advantage.GAE"},
+    "agent.baseline": {"_target_": "deeprl.learning.parts.baseline.Baseline", "_partial_": True},
     "agent.core": {"_target_": "deeprl.learning.networks.cores.Memoryless"},
     "agent.improvement": {"_target_": "deeprl.learning.parts.improvement.Improvement"},
     "agent.intrinsic": {"_target_": "deeprl.learning.parts.intrinsic.Intrinsic", "_partial_": True},

@@ -30,6 +30,7 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.needs import can_compile, require_compiler, require_packages
+from deeprl.running.session.prior import load_prior
 from deeprl.running.session.warm_start import warm_start
 from deeprl.running.training import distributed, saving
 from deeprl.running.training.collector import Collector
@@ -88,6 +89,8 @@ def assemble(
     tell_width(config, agent)
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         config["init_from"] = warm_start(agent, config["init_from"])
+    if not stored.steps():
+        load_prior(agent, config)
     source = empty_source(config, env, spec, agent, make_replay, ranks)
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(

@@ -7,6 +7,7 @@ from deeprl.running.config import own_files, tuned
 from deeprl.running.config.rules import finalise, get, put, with_fractions
 from deeprl.running.config.sources import check_source, planned_updates, source_class
 from deeprl.running.runs.config_file import Config
+from deeprl.running.session.prior import embed_prior
 from deeprl.system.terminal import say, some
 
 
@@ -29,6 +30,7 @@ def complete(config: Config, user: set[str]) -> Config:
     for key in sorted(user.intersection(with_fractions(config))):
         if get(config, key) == 1 and not isinstance(get(config, key), float):
             say(f"{key}=1 is one step; the whole run is {key}=1.0")
+    embed_prior(config)
     config = finalise(config)
     check_source(config, user)
     tell_if_no_update(config)

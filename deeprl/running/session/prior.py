@@ -1,0 +1,59 @@
+"""The value of another run in the baseline of this one: `agent.baseline.run=RUN`.
+
+The configuration of that run's agent becomes a part of this run's, so that the folder of the one is needed at the first start of the other
+alone; then the weights are in its checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+
+from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+from deeprl.learning.agent import Agent
+from deeprl.running.config import folders
+from deeprl.running.config.rules import get, put
+from deeprl.running.config.stored import checked
+from deeprl.running.runs.checkpoint import DAMAGE
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.warm_start import parsed
+from deeprl.system.terminal import say
+
+KEY = "agent.baseline.run"
+
+
+def embed_prior(config: Config) -> None:
+    """Write the agent of the named run into a configuration that has none yet.
+
+    Raises:
+        ConfigError: the folder holds no run, or one that names what is not allowed.
+    """
+    given = get(config, KEY, None)
+    if given is None or get(config, "agent.baseline.network", None) is not None:
+        return
+    path, _ = parsed(str(given))
+    try:
+        theirs = checked(RunFolder(path).read_config(), folders.packages())
+    except RunFolderError as error:
+        raise ConfigError(f"{KEY}={given}: {error}") from error
+    put(config, "agent.baseline.network", {**theirs["agent"], "_partial_": True})
+
+
+def load_prior(agent: Agent, config: Config) -> None:
+    """Copy the weights of the named run at the first start.
+
+    Raises:
+        ConfigError: it has no readable checkpoint, or one of other spaces.
+    """
+    given = get(config, KEY, None)
+    if given is None:
+        return
+    path, which = parsed(str(given))
+    prior: Agent = agent.baseline.prior  # type: ignore[union-attr, assignment]
+    try:
+        step, parts = Checkpoints(path).load(which, only={"agent"}, most={"agent": prior.state_bytes()})
+        prior.load_state(parts["agent"], optimizers=False)
+    except (RunFolderError, CheckpointError, *DAMAGE) as error:
+        raise ConfigError(f"{KEY}={given}: {error}") from error
+    say(f"{KEY}: the value of {os.path.abspath(path)}, step {step:,}")

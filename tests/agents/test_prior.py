@@ -1,0 +1,91 @@
+"""Prior values in the baseline of a policy gradient: neutral elements, bias and variance, what is frozen."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from deeprl.agents.prior import MixedPrior, ResidualPrior, state_values
+from deeprl.learning.parts.baseline import Baseline
+from deeprl.running.config.build import build_agent
+from deeprl.running.config.instantiate import instantiate
+from deeprl.running.training.learner import Learner, gradient
+from deeprl.schedules import Constant, Linear
+from tests.builders import made_up, same, settled, snapshot, spec_of, value_agent
+
+CARTPOLE = "env=classic/cartpole"
+
+
+def ppo(baseline=None, **own):
+    """PPO on CartPole, of the configuration, with another baseline."""
+    spec = spec_of("classic/cartpole")
+    config = settled("agent=ppo", CARTPOLE, "agent.torso.hidden=[8]")
+    part = instantiate({**config["agent"], "_partial_": True}, "agent", None)
+    chosen = {"baseline": partial(baseline, run="a", network=prior, **own)} if baseline else {}
+    return part(spec=spec, seed=0, **chosen)
+
+
+def prior(spec, seed):
+    return value_agent(spec, seed)
+
+
+def test_a_weight_of_zero_is_ppo_bit_for_bit():
+    plain, mixed = ppo(), ppo(MixedPrior, kappa=Constant(0.0))
+    for seed in range(3):
+        batches = [made_up(agent, agent.spec, size=12, seed=seed) for agent in (plain, mixed)]
+        for agent, batch in zip((plain, mixed), batches):
+            Learner(agent, lambda batch: batch).update(batch)
+    assert same(snapshot(plain.policy), snapshot(mixed.policy))
+    assert same(snapshot(plain.value), snapshot(mixed.value))
+
+
+def test_a_weight_of_one_is_the_prior_and_leaves_the_learned_value_without_a_gradient():
+    mixed = ppo(MixedPrior, kappa=Constant(1.0))
+    batch = made_up(mixed, mixed.spec, size=12)
+    assert torch.equal(batch.extra["value"], state_values(mixed.baseline.prior, batch.obs))
+    found = dict(zip(map(id, mixed.objectives["policy"].parameters), gradient(mixed, "policy", batch)[0]))
+    assert not any(found[id(parameter)].any() for parameter in mixed.value.parameters())
+
+
+def test_the_weight_falls_with_the_step():
+    mixed = ppo(MixedPrior, kappa=Linear(0.5, 0.0, 100))
+    mixed.clock.step = 50
+    assert made_up(mixed, mixed.spec, size=4).extra["kappa"].tolist() == [0.25] * 4
+
+
+def test_a_residual_starts_at_the_prior_and_fits_the_rest():
+    made = ppo(ResidualPrior)
+    batch = made_up(made, made.spec, size=12)
+    assert torch.equal(batch.extra["value"], state_values(made.baseline.prior, batch.obs))
+    before = snapshot(made.baseline)
+    Learner(made, lambda batch: batch).update(batch)
+    assert same(before, snapshot(made.baseline))
+    assert any(parameter.any() for parameter in list(made.value.last.parameters())[-2:])
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.8])
+def test_a_change_of_the_value_changes_advantages_by_its_own_differences(lam):
+    """b = V − V_φ changes Â_t by Σ_k (γλ)^k (γ b(s_{t+k+1}) − b(s_{t+k})), which is −b(s_t) for λ = 1 along a path."""
+    plain, mixed = ppo(), ppo(MixedPrior, kappa=Constant(0.5))
+    plain.lam = mixed.lam = lam
+    one, other = (made_up(agent, agent.spec, size=8) for agent in (plain, mixed))
+    order = one.index.argsort()
+
+    def b(obs: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (state_values(mixed.baseline.prior, obs) - plain.outputs(obs)[1])[order]
+
+    with torch.no_grad():
+        difference, expected = 0.99 * b(one.next_obs) - b(one.obs), torch.zeros(9)
+    for t in reversed(range(8)):
+        expected[t] = difference[t] + 0.99 * lam * expected[t + 1]
+    found = (other.extra["advantage"] - one.extra["advantage"])[order]
+    assert torch.allclose(found, expected[:8], atol=1e-4)
+
+
+def test_a_baseline_of_an_actor_is_refused_and_one_without_a_run():
+    with pytest.raises(ValueError, match="run must be a run folder"):
+        MixedPrior(spec=spec_of("classic/cartpole"), run="a", kappa=Constant(0.5))
+    with pytest.raises(ValueError, match="kappa"):
+        ppo(MixedPrior, kappa=Constant(1.5))
+    assert Baseline(spec=spec_of("classic/cartpole")).columns(None, 0) == {}
+    assert build_agent(settled("agent=a2c", CARTPOLE), spec_of("classic/cartpole")).baseline.zero_start is False
