@@ -40,9 +40,9 @@ SETS = {
     "momentum": (
         LINE,
         {
-            "reinforce": "agent=reinforce replay.episodes=50 agent.ascent.lr=3e-4 agent.ascent.baseline=others",
+            "reinforce": "agent=reinforce replay.episodes=50 agent.ascent.lr=1e-4 agent.ascent.baseline=others",
             "npg_igt": "agent=npg_igt replay.episodes=10 agent.ascent.lr=0.03 agent.ascent.baseline=others",
-            "harpg": "agent=harpg replay.episodes=10 agent.ascent.lr=3e-4 agent.ascent.baseline=others",
+            "harpg": "agent=harpg replay.episodes=10 agent.ascent.lr=3e-5 agent.ascent.baseline=others",
             "n_harpg": "agent=harpg replay.episodes=10 agent.ascent.lr=0.03 agent.ascent.normalize=true agent.ascent.power=1 "
             "agent.ascent.baseline=others",
         },
