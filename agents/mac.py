@@ -139,7 +139,7 @@ class EqualTicks(MultiLevel):
         return torch.full((2**self.levels,), 2.0**-self.levels)
 
 
-class AverageReward(nn.Module):
+class Gain(nn.Module):
     """η, ()."""
 
     def __init__(self):
@@ -175,7 +175,7 @@ class MAC(PolicyAgent):
         torso = torso.resolve(inner)
         super().__init__(spec, torso, policy, rewards, normalize)
         check_single(self.rewards)
-        self.value, self.rate = OutputNetwork(inner, torso, 1, "orthogonal", unit=False), AverageReward()
+        self.value, self.rate = OutputNetwork(inner, torso, 1, "orthogonal", unit=False), Gain()
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprl.cli.on_end import tell
 from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, Failed, MachineError, RankError, RunFolderError
 from deeprl.system import terminal
 from deeprl.system.files import replace_file
@@ -28,6 +27,8 @@ def guarded(command: Callable[[], int], run: Path | None = None) -> int:
     plain_warnings()
     code = caught(command, run)
     if run is not None and code != WRONG:
+        from deeprl.cli.on_end import tell  # here, because --help is asked more often than anything
+
         tell(run, code)
     return code
 

@@ -165,8 +165,7 @@ class ActorCritic(Agent):
         return self.temperature.add_entropy(reduced, batch.extra.get("next_log_prob"))
 
     def targets(self, online: View, target: View, batch: Batch) -> Returns:
-        """y = r + d (min_j Q̄_j(s', a') − α log π(a'|s')), atoms (K, *B, N); `views` has taken a', and `future` is what d multiplies. To
-        agents of discrete actions this is a `deeprl.learning.backups.bellman.Backup`."""
+        """y = r + d (min_j Q̄_j(s', a') − α log π(a'|s')), atoms (K, *B, N); `views` has taken a', and `future` is what d multiplies."""
         return self.future(target, batch).bootstrap(self.rate.subtracted(batch), batch.discount)
 
     def critic_loss(self, batch: Batch) -> Term:

@@ -13,13 +13,13 @@ test holds this agent equal: tests/references/ppo.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import Choice, Part, bounds_above_zero, in_range, one_of
+from deeprl.choice import Choice, Group, Part, bounds_above_zero, in_range, one_of
 from deeprl.learning.agent import watching
 from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import initialise
@@ -101,6 +101,23 @@ class Surrogate(Choice):
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolloutChoices(Group):
+    """What is made of a rollout.
+
+    Args:
+        advantage: how good the actions were.
+        baseline: the value that advantages and returns are made with.
+        kl: what is done when the policy moves far.
+        intrinsic: rewards that the agent gives itself.
+    """
+
+    advantage: GAE = field(default_factory=GAE)
+    baseline: Callable[..., Baseline] = Baseline
+    kl: Callable[..., Divergence] = Divergence
+    intrinsic: Callable[..., Intrinsic] = Intrinsic
+
+
 class PolicyGradient(PolicyAgent):
     """Agent for discrete or continuous actions: a policy, and a value of states.
 
@@ -114,16 +131,14 @@ class PolicyGradient(PolicyAgent):
         rewards, normalize: as in `ValueAgent`.
         optimizer: of all weights, with one norm.
         core: choice of what remembers between torso and last layers; policy and value have one each, unless they are `shared`.
-        kl: what is done when the policy moves far.
-        advantage: how good the actions of a rollout were.
-        intrinsic: rewards that the agent gives itself.
-        baseline: the value that advantages and returns are made with.
+        rollout: what is made of a rollout.
 
     Raises:
         ValueError: a value is out of range, or the torso has running averages.
     """
 
     needs = frozenset({"rollout"})
+    argument_groups: ClassVar = {"rollout": RolloutChoices}
 
     def __init__(
         self,
@@ -139,16 +154,13 @@ class PolicyGradient(PolicyAgent):
         normalize: Callable[..., Part],
         optimizer: Optimizer,
         core: CoreChoice = Memoryless(),
-        kl: Callable[..., Divergence] = Divergence,
-        advantage: GAE = GAE(),
-        intrinsic: Callable[..., Intrinsic] = Intrinsic,
-        baseline: Callable[..., Baseline] = Baseline,
+        rollout: RolloutChoices = RolloutChoices(),
     ):
         inner = without_mask(spec)
         torso = torso.resolve(inner)
         super().__init__(spec, torso, policy, rewards, normalize, core)
-        self.core, self.needs = core, type(self).needs | core.needs | advantage.needs
-        self.lam, self.surrogate, self.shared, self.kl, self.advantage = lam, surrogate, shared, kl(), advantage
+        self.core, self.needs = core, type(self).needs | core.needs | rollout.advantage.needs
+        self.lam, self.surrogate, self.shared, self.kl, self.advantage = lam, surrogate, shared, rollout.kl(), rollout.advantage
         in_range(self, lam=(0, 1))
         check_single(self.rewards)
         if shared:
@@ -162,12 +174,12 @@ class PolicyGradient(PolicyAgent):
         for place, module in {"policy": self.policy, "value": self.value}.items():
             initialise(module, seed, place)
             weight_normalise(module, torso.weight_norm)
-        self.baseline = baseline(spec=self.spec)
+        self.baseline = rollout.baseline(spec=self.spec)
         if self.baseline.zero_start:
             last = self.value if shared else self.value.last
             for parameter in list(last.parameters())[-2:]:  # type: ignore[union-attr]
                 parameter.zero_()
-        self.intrinsic = intrinsic(spec=inner, torso=torso, optimizer=optimizer, seed=seed)
+        self.intrinsic = rollout.intrinsic(spec=inner, torso=torso, optimizer=optimizer, seed=seed)
         if spec.parts and self.intrinsic.gives:
             raise ValueError("env.parts must be flat with rewards of the agent's own (agent/intrinsic), which read one array")
         self.observers = watching(self.normalize, self.rewards, self.intrinsic)

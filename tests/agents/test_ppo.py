@@ -14,6 +14,7 @@ import torch
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from torch import Tensor
 
+from deeprl.choice import grouped
 from deeprl.cli import exits
 from deeprl.envs.classic import Classic
 from deeprl.errors import ConfigError
@@ -57,7 +58,7 @@ def agent_of(spec: Spec = DISCRETE, seed: int = 0, kind: type[PolicyGradient] = 
         "torso": MLPTorso(hidden=(7,), activation="tanh"), "shared": False, "policy": PolicyChoice(last_init=None), "lam": 0.8,
         "surrogate": Surrogate(), "rewards": Raw, "normalize": Plain, "optimizer": Adam(lr=0.01),
     }  # fmt: skip
-    return kind(spec=spec, seed=seed, **{**parts, **slots})
+    return kind(spec=spec, seed=seed, **grouped(kind, {**parts, **slots}))
 
 
 # ---- worked numbers
