@@ -325,8 +325,7 @@ class ActorCritic(Agent):
         }
 
     def act_noise(self, size: tuple[int, ...], generator) -> Noise:
-        shape = (*size, self.spec.action_dim)
-        drawn: Noise = self.explore.noise(shape, generator)
+        drawn: Noise = self.explore.noise((*size, self.spec.action_dim), generator)
         if not self.explore.samples:
             return {**drawn, "network": QUIET}
         device = next(self.parameters()).device
