@@ -42,6 +42,38 @@ def common(parts: Iterable[ObsPart]) -> tuple[ObsPart, ...]:
     return tuple(part for part in parts if not part.privileged)
 
 
+def kept(parts: Iterable[ObsPart]) -> list[list]:
+    """What a checkpoint keeps of parts: name, shape, type, and whether critics alone see it."""
+    return [[part.name, list(part.shape), str(part.dtype).removeprefix("torch."), part.privileged] for part in parts]
+
+
+def check_kept(stored: object, parts: Iterable[ObsPart]) -> None:
+    """Weights and rows have a column for each number of the parts, in their order, so that those of other parts go into wrong ones.
+
+    Args:
+        stored: of a checkpoint, which may be a stranger's: `kept`, or names alone, as older ones have them.
+
+    Raises:
+        ValueError: it is not of these parts.
+    """
+    own = kept(parts)
+    theirs = list(stored) if isinstance(stored, (list, tuple)) else [stored]
+    if repr(theirs) not in (repr(own), repr([name for name, *_ in own])):  # as words, because a stranger's tensors compare to nothing
+        raise ValueError(f"it is of observations with the parts {in_words(theirs)}, and the environment has {in_words(own)}")
+
+
+def in_words(stored: list) -> str:
+    """`kept` for a message. What is no part of it is shown as Python has it, so that no escape sequence is printed."""
+    words = []
+    for part in stored:
+        match part:
+            case [str() as name, list() as shape, "float32" | "uint8" as dtype, bool() as privileged]:
+                words.append(f"{name!r:.60} {dtype} {tuple(shape)!r:.60}{' for critics alone' if privileged else ''}")
+            case _:
+                words.append(f"{part!r:.60}")
+    return ", ".join(words) or "none"
+
+
 def packed_spec(parts: Iterable[ObsPart], num_actions: int, action_dim: int, masked: bool = False) -> Spec:
     """Spaces of an environment with these parts."""
     parts, mask = arranged(parts), num_actions if masked else 0
@@ -66,14 +98,14 @@ def pack(spec: Spec, values: Sequence[np.ndarray], mask: np.ndarray | None = Non
 
 def unpacked(spec: Spec, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | None]:
     """Inverse of `pack`: parts (*B, *shape) in the order of `spec.parts`, and the mask (*B, A), None without one."""
-    kept = rows.shape[-1] - spec.num_actions * spec.masked
+    end = rows.shape[-1] - spec.mask_size * spec.masked
     start = {torch.float32: 0, torch.uint8: NUMBER * numbers_of(spec.parts)}
     numbers, values = numbers_in(spec.parts, rows), []
     for part in spec.parts:
         source, at = numbers if part.dtype == torch.float32 else rows, start[part.dtype]
         values.append(source[..., at : at + part.size].reshape(*rows.shape[:-1], *part.shape))
         start[part.dtype] = at + part.size
-    return values, rows[..., kept:] if spec.masked else None
+    return values, rows[..., end:] if spec.masked else None
 
 
 def numbers_in(parts: Iterable[ObsPart], rows: np.ndarray) -> np.ndarray:

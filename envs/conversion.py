@@ -12,7 +12,7 @@ from gymnasium import spaces
 from deeprl.types import Spec
 
 from .masks import KEY, GymInfo, ToldMask, column, mask_of
-from .vector.parts import Form, seen, whole
+from .vector.parts import Form, leaves, seen, whole
 from .vector.spaces import actions_of, brief
 
 
@@ -31,13 +31,23 @@ class Conversion:
         for name, space in (("observation_space", observation_space), ("action_space", action_space)):
             if not isinstance(space, spaces.Space):
                 raise ValueError(f"its {name} is {space!r:.60}, and must be a space of Gymnasium: set self.{name} in its __init__")
-        self.space, self.actions, self.privileged = observation_space, actions_of(action_space, form.components), form.privileged
+        self.space, self.actions = observation_space, actions_of(action_space, form.components)
         num = self.actions.num
         choices = self.actions.sizes if form.components else ()
         columns = sum(choices) or num
         self.mask, space = mask_of(observation_space, columns, form.mask)
+        if self.mask.masked and KEY in form.privileged:
+            raise ValueError(f"env.privileged names {KEY}, which is the mask of the actions, and no part: leave it out")
         shape, dtype, self.convert, self.observation, self.note, parts = seen(space, form)
+        behind = () if space is observation_space else ("observation",)
+        self.hidden = [(*behind, *place) for name, place, _ in leaves(space) if name in form.privileged]
+        """Places of privileged parts"""
         if self.mask.masked:
+            if any(part.name == KEY for part in parts):
+                raise ValueError(
+                    f"a part of its observations has the name {KEY}, which is that of the mask beside it: give it another key by a "
+                    "wrapper, or set env.mask=false"
+                )
             if len(shape) > 1:
                 raise ValueError(
                     f"the observation space {space} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
@@ -80,8 +90,8 @@ class Conversion:
         """
         if isinstance(self.mask, ToldMask) != (mask is not None):
             return None
-        if self.privileged:
-            several = [whole(self.space, each, self.privileged) for each in (obs if isinstance(obs, list) else [obs])]
+        if self.hidden:
+            several = [whole(self.space, each, self.hidden) for each in (obs if isinstance(obs, list) else [obs])]
             obs = several if isinstance(obs, list) else several[0]
         if self._raw(obs):
             several, masks, single = [obs], [mask], True

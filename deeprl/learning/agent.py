@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part
 from deeprl.learning.objective import Objective
+from deeprl.packing import check_kept, kept
 from deeprl.schedules import Clock
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
 
@@ -205,7 +206,7 @@ class Agent(nn.Module, Choice):
             "updates": self.updates,
             "step": self.step,
             "periods": dict(self.clock.at_last_end),
-            **({"parts": list(self.part_names)} if self.part_names else {}),
+            **({"parts": kept(self.spec.parts)} if self.spec.parts else {}),
         }
 
     def state_bytes(self) -> int:
@@ -213,15 +214,8 @@ class Agent(nn.Module, Choice):
         tensors = [*self.state_dict().values(), *(t for o in self.objectives.values() for t in o.optimizer.tensors())]
         return 2 * sum(t.numel() * t.element_size() for t in tensors) + (1 << 20)
 
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """Parts of an observation, () if it is one array: weights are of columns, hence of names in their order."""
-        return tuple(part.name for part in self.spec.parts)
-
     def load_state(self, state: dict, optimizers: bool = True) -> None:
-        if tuple(state.get("parts", ())) != self.part_names:
-            parts = [", ".join(names) or "none" for names in (state.get("parts", ()), self.part_names)]
-            raise ValueError(f"its weights are of observations with the parts {parts[0]}, and the environment has {parts[1]}")
+        check_kept(state.get("parts", ()), self.spec.parts)
         self.load_state_dict(state["module"])
         if optimizers:
             for name, objective in self.objectives.items():

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import Group, in_range, one_of
+from deeprl.packing import kept
 from deeprl.replay.gather import Drawn, Gather, TransitionRule, Transitions
 from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring, layout
@@ -24,11 +25,6 @@ from deeprl.replay.samplers import Live, Sampler, Uniform
 from deeprl.replay.source import Pace, Settings, Source, rows_and_memory, steady
 from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec, State
-
-
-def names_of(spec: Spec) -> State:
-    """What a checkpoint keeps of the parts of which its rows consist; nothing of plain ones."""
-    return {"parts": [part.name for part in spec.parts]} if spec.parts else {}
 
 
 class Replay(Source):
@@ -234,7 +230,11 @@ class Replay(Source):
 
     def state_dict(self) -> State:
         """Cursors, incomplete rows and priorities (8 bytes per row). Everything else follows from the rows."""
-        return {**self.ring.state_dict(), **self.draws.state_dict(self.live), **names_of(self.spec)}
+        return {
+            **self.ring.state_dict(),
+            **self.draws.state_dict(self.live),
+            **({"parts": kept(self.spec.parts)} if self.spec.parts else {}),
+        }
 
     def marks(self) -> list[int]:
         return self.ring.count.tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from deeprl.choice import one_of
 from deeprl.packing import arranged, pack, packed_spec
+from deeprl.system.terminal import one_line
 from deeprl.types import ObsPart
 
 from .spaces import FILTER, Observations, brief, channels_of, flattened, observations_of, unfit
@@ -56,8 +57,8 @@ def form_of(choice: Any) -> Form:
 
 
 def leaves(space: spaces.Space, name: str = "") -> Iterator[tuple[str, tuple[Any, ...], spaces.Space]]:
-    """Name, place and space of each part, in the space's order; names of nested ones are joined by a dot."""
-    if not isinstance(space, (spaces.Dict, spaces.Tuple)):
+    """Name, place and space of each part, in the space's order; names of nested ones are joined by a dot. A Dict of nothing is a part."""
+    if not isinstance(space, (spaces.Dict, spaces.Tuple)) or not len(space):
         yield name, (), space
         return
     for key, part in space.items() if isinstance(space, spaces.Dict) else enumerate(space):
@@ -82,22 +83,61 @@ def kept_apart(space: spaces.Space, form: Form) -> bool:
     """Whether the parts of a space stay apart.
 
     Raises:
-        ValueError: `env.privileged` names what is no part, or all of them, or goes with `env.parts=flat`.
+        ValueError: a part holds nothing, or parts that stay apart have one name; `env.privileged` names what is no part, or all of them, or
+            one twice, or goes with `env.parts=flat`.
     """
     if not isinstance(space, (spaces.Dict, spaces.Tuple)):
         if form.privileged:
             raise ValueError(f"env.privileged names parts of a Dict or Tuple, and the observation space is {brief(space)}: leave it out")
         return False
-    found = {name: leaf for name, _, leaf in leaves(space)}
-    if unknown := [name for name in form.privileged if name not in found]:
-        raise ValueError(f"env.privileged names {', '.join(unknown)}, and the parts of its observations are {', '.join(found)}")
+    found = list(leaves(space))
+    names = [name for name, _, _ in found]
+    if unknown := [name for name in form.privileged if name not in names]:
+        raise ValueError(f"env.privileged names {listed(unknown)}, and the parts of its observations are {listed(names)}")
+    if twice := [name for name in form.privileged if form.privileged.count(name) > 1]:
+        raise ValueError(f"env.privileged names {listed(twice[:1])} {len(twice)} times: name each part once")
     if form.privileged and len(form.privileged) == len(found):
         raise ValueError("env.privileged names all parts of its observations, so that a policy would see none: leave one out")
     if form.privileged and form.parts == "flat":
         raise ValueError("env.privileged needs parts that stay apart: leave env.parts=flat out")
+    for _, place, leaf in found:
+        if isinstance(leaf, (spaces.Dict, spaces.Tuple)):
+            raise ValueError(f"the observation space holds nothing at {there(place)}, {leaf}: leave it out by a wrapper: {FILTER}")
     if len(found) == 1 or form.parts == "flat":
         return False
-    return form.parts == "apart" or bool(form.privileged) or any(is_image(leaf, form.channels) for leaf in found.values())
+    apart = form.parts == "apart" or bool(form.privileged) or any(is_image(leaf, form.channels) for _, _, leaf in found)
+    if apart:
+        check_names(space)
+    return apart
+
+
+def check_names(space: spaces.Space) -> None:
+    """
+    Raises:
+        ValueError: two parts have one name, or one has no number.
+    """
+    places = dict[str, tuple[Any, ...]]()
+    for name, place, leaf in leaves(space):
+        if name in places:
+            raise ValueError(
+                f"two parts of its observations have the name {one_line(name)}, at {there(places[name])} and {there(place)}: give one of "
+                "them another key by a wrapper, or make one vector of all, env.parts=flat"
+            )
+        if 0 in (leaf.shape or ()):
+            raise ValueError(
+                f"part {one_line(name)} of its observations, {brief(leaf)}, holds no number: leave it out by a wrapper: {FILTER}"
+            )
+        places[name] = place
+
+
+def there(place: tuple[Any, ...]) -> str:
+    """A place as an index: ['arm']['camera']."""
+    return "".join(f"[{key!r}]" for key in place) or "its top"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: a stranger's may hold escape sequences."""
+    return ", ".join(map(one_line, names))
 
 
 def seen(space: spaces.Space, form: Form) -> Observations:
@@ -113,8 +153,8 @@ def one(name: str, space: spaces.Space, form: Form) -> tuple[ObsPart, Observatio
     """
     if wrong := unfit(space):
         raise ValueError(
-            f"the observation space is not supported, because its part {name}, {wrong}, is no array of fixed size. Leave it out by a "
-            f"wrapper: {FILTER}"
+            f"the observation space is not supported, because its part {one_line(name)}, {wrong}, is no array of fixed size. Leave it out "
+            f"by a wrapper: {FILTER}"
         )
     image = is_image(space, form.channels)
     vector = isinstance(space, spaces.Box) and len(space.shape) != 1 and not image
@@ -149,34 +189,41 @@ def parted(space: spaces.Space, form: Form) -> Observations:
 
 
 def content(made: Mapping[str, tuple[ObsPart, Observations]]) -> str:
-    return "; ".join(f"{name}: {found.content}" for name, (_, found) in made.items())
+    return "; ".join(f"{one_line(name)}: {found.content}" for name, (_, found) in made.items())
 
 
 def note(parts: tuple[ObsPart, ...]) -> str:
-    words = [f"{part.name} {'image ' if part.image else ''}{part.shape}{' (critics alone)' if part.privileged else ''}" for part in parts]
+    words = [
+        f"{one_line(part.name)} {'image ' if part.image else ''}{part.shape}{' (critics alone)' if part.privileged else ''}"
+        for part in parts
+    ]
     return f"observations have {len(parts)} parts, kept apart: {', '.join(words)}"
 
 
-def whole(space: spaces.Space, obs: Any, privileged: tuple[str, ...]) -> Any:
-    """An observation with zeros in place of privileged parts that it lacks, because no policy reads them; `obs` itself where it has all."""
-    if not isinstance(space, spaces.Dict) or not isinstance(obs, Mapping):
-        return obs
-    hidden = {name.split(".", 1)[0]: name for name in privileged}
-    found = dict(obs)
-    for key, part in space.items():
-        if key in hidden and key not in found:
-            found[key] = zeros(part)
-        elif key in hidden and isinstance(part, spaces.Dict):
-            found[key] = whole(part, found[key], tuple(name.split(".", 1)[1] for name in privileged if name.startswith(f"{key}.")))
-    return found
+def whole(space: spaces.Space, obs: Any, places: Iterable[tuple[Any, ...]]) -> Any:
+    """An observation with zeros at those of these places where it has nothing or None: no policy reads privileged parts."""
+    for place in places:
+        obs = filled(space, obs, place)
+    return obs
+
+
+def filled(space: spaces.Space, obs: Any, place: tuple[Any, ...]) -> Any:
+    """An observation with zeros at one place, if it has nothing there. What holds the place is made too, without its other parts."""
+    if not place:
+        return zeros(space) if obs is None else obs
+    key, rest = place[0], place[1:]
+    if isinstance(space, spaces.Dict) and isinstance(obs, Mapping | None):
+        inside = {} if obs is None else dict(obs)
+        return inside | {key: filled(space[key], inside.get(key), rest)}
+    if isinstance(space, spaces.Tuple) and isinstance(obs, tuple | list | None):
+        values = [*(obs or ()), *[None] * (key + 1 - len(obs or ()))]
+        values[key] = filled(space[key], values[key], rest)
+        return tuple(values)
+    return obs
 
 
 def zeros(space: spaces.Space) -> Any:
-    """An observation of a space, of zeros as far as it has them."""
-    if isinstance(space, spaces.Dict):
-        return {key: zeros(part) for key, part in space.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(zeros(part) for part in space)
+    """A part of zeros as far as its space has them."""
     if isinstance(space, spaces.Discrete):
         return int(space.start)
     if isinstance(space, spaces.MultiDiscrete):

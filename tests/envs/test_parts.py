@@ -74,6 +74,44 @@ def test_privileged_parts_stand_last_and_a_policy_needs_none_of_them():
     assert conversion.rows({"speed": np.float32([0.5, 0.5])}, None) is not None
 
 
+V = np.float32([0.5, 0.5])
+MASK = np.int8([1, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("space", "privileged", "obs"),
+    [
+        (spaces.Dict(a=spaces.Dict(b=SPEED, c=SPEED), v=SPEED), "a.b", {"a": {"c": V}, "v": V}),
+        (spaces.Dict(a=spaces.Dict(b=SPEED), v=SPEED), "a.b", {"v": V}),
+        (spaces.Dict(observation=BOTH, action_mask=spaces.MultiBinary(4)), "image", {"observation": {"speed": V}, "action_mask": MASK}),
+        (spaces.Tuple([SPEED, IMAGE]), "1", (V,)),
+        (spaces.Tuple([spaces.Dict(a=SPEED, b=FOUR), SPEED]), "0.b", ({"a": V}, V)),
+        (spaces.Tuple([FOUR, SPEED]), "0", (None, V)),
+        (spaces.Dict({1: SPEED, 2: IMAGE}), "2", {1: V}),
+        (spaces.Dict({"a.b": SPEED, "v": SPEED}), "a.b", {"v": V}),
+    ],
+)
+def test_privileged_parts_may_be_missing_wherever_they_are(space, privileged, obs):
+    conversion = seen(space, privileged=(privileged,))
+    row, single = conversion.rows(obs, None)
+    assert single
+    assert row.shape == (1, *conversion.spec.obs_shape)
+    assert conversion.rows([obs, obs], None)[0].tobytes() == 2 * row.tobytes()
+
+
+@pytest.mark.parametrize("obs", [{"v": V}, {"a": {"b": V}, "v": V}, {"a": {}, "v": V}, {"a": {"c": V}}, {}, None, (V,)])
+def test_a_common_part_may_not_be_missing(obs):
+    assert seen(spaces.Dict(a=spaces.Dict(b=SPEED, c=SPEED), v=SPEED), privileged=("a.b",)).rows(obs, None) is None
+
+
+def test_names_of_a_stranger_print_no_escape_sequence():
+    conversion = seen(spaces.Dict({"\x1b[31mx\n": SPEED, "image": IMAGE}))
+    assert (conversion.note + conversion.observation).isprintable()
+    with pytest.raises(ValueError, match="names y") as found:
+        seen(spaces.Dict({"\x1b[31mx": SPEED, "image": IMAGE}), privileged=("y",))
+    assert str(found.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("space", "form", "words"),
     [
@@ -84,6 +122,22 @@ def test_privileged_parts_stand_last_and_a_policy_needs_none_of_them():
         (BOTH, Form(parts="auto", privileged=("image", "speed")), "all parts"),
         (BOTH, Form(parts="flat", privileged=("image",)), "leave env.parts=flat out"),
         (spaces.Dict(a=SPEED, b=spaces.Box(0, 255, (9, 9, 9), np.uint8)), Form(parts="auto"), "env.channels"),
+        (
+            spaces.Dict({"a.b": SPEED, "a": spaces.Dict(b=SPEED), "i": IMAGE}),
+            Form(parts="auto"),
+            r"the name a\.b, at \['a'\]\['b'\] and \['a\.b'\]: .*env.parts=flat",
+        ),
+        (spaces.Dict(), Form(parts="auto"), r"nothing at its top, Dict\(\).*wrapper"),
+        (spaces.Dict(a=spaces.Dict(), v=SPEED), Form(parts="flat"), r"nothing at \['a'\], Dict\(\).*wrapper"),
+        (spaces.Dict(a=spaces.Dict(), i=IMAGE, v=SPEED), Form(parts="auto"), r"nothing at \['a'\]"),
+        (spaces.Dict(a=spaces.Box(0, 1, (0,)), i=IMAGE), Form(parts="auto"), "part a .* holds no number.*wrapper"),
+        (BOTH, Form(parts="auto", privileged=("image", "image")), "env.privileged names image 2 times: name"),
+        (spaces.Dict(i=IMAGE, action_mask=SPEED), Form(parts="auto", mask=True), "name action_mask, .*env.mask=false"),
+        (
+            spaces.Dict(observation=SPEED, action_mask=spaces.MultiBinary(4)),
+            Form(parts="auto", mask=None, privileged=("action_mask",)),
+            "names action_mask, which is the mask",
+        ),
     ],
 )
 def test_refusals_say_what_to_do(space, form, words):

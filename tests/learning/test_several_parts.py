@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import pytest
 import torch
 
 from deeprl.learning.networks.cores import GRU
+from deeprl.learning.networks.side_by_side import of_part
 from deeprl.learning.networks.torsos import Auto, MinAtarTorso, MLPTorso, PartsTorso
 from deeprl.learning.transforms.apart import normalizer
+from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import Plain, Running
-from deeprl.packing import packed_spec
-from deeprl.running.config.dry_run import dry_run, made_up_batch
+from deeprl.noise import map_tensors
+from deeprl.packing import pack, packed_spec, unpacked
+from deeprl.running.config.dry_run import LATE, dry_run, made_up_batch
 from deeprl.types import ObsPart, Rows, Spec
 from tests.agents.test_ppo import agent_of
 from tests.builders import actor_critic, changed_by, equal, sac, snapshot, value_agent
@@ -41,6 +45,8 @@ MAKERS = {
         lambda parts, **own: agent_of(packed_spec(parts, 3, 0, masked=True), torso=SMALL, **own),
         (*BOTH, HIDDEN),
     ),
+    "ppo of a hidden image": (lambda parts, **own: agent_of(packed_spec(parts, 3, 0), torso=Auto(), **own), (VECTOR, PLAN)),
+    "sac of a hidden image": (lambda parts, **own: sac(packed_spec(parts, 0, 2), **own), (VECTOR, PLAN)),
     "recurrent ppo": (lambda parts, **own: agent_of(packed_spec(parts, 0, 2), core=GRU(width=4), **own), (VECTOR, HIDDEN)),
 }
 
@@ -71,8 +77,6 @@ def test_every_kind_of_agent_learns_and_acts(kind, normalize):
 
 def without(rows: torch.Tensor, spec: Spec, seed: int) -> torch.Tensor:
     """The rows with other privileged parts."""
-    from deeprl.packing import pack, unpacked
-
     values, mask = unpacked(spec, rows.numpy())
     random = np.random.default_rng(seed)
     for i, part in enumerate(spec.parts):
@@ -81,13 +85,23 @@ def without(rows: torch.Tensor, spec: Spec, seed: int) -> torch.Tensor:
     return torch.from_numpy(pack(spec, values, mask))
 
 
-@pytest.mark.parametrize("kind", [kind for kind, (_, parts) in MAKERS.items() if HIDDEN in parts])
+def explored(agent, rows: torch.Tensor) -> torch.Tensor:
+    """Actions of collection, after every warm-up."""
+    noise = map_tensors(itemgetter(0), agent.act_noise((1, len(rows)), torch.Generator().manual_seed(0)))
+    return agent.act(rows, torch.ones(len(rows), dtype=torch.bool), {}, LATE, noise, True).action
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (_, parts) in MAKERS.items() if any(part.privileged for part in parts)])
 def test_a_policy_sees_no_privileged_part_and_critics_do(kind):
-    agent = made(kind)
-    rows = rows_of(agent)
+    agent, twin = made(kind, normalize=Running), made(kind, normalize=Running)
+    rows = rows_of(made(kind))
     other = without(rows, agent.spec, 1)
     assert not rows.equal(other)
-    assert acted(agent, rows).equal(acted(agent, other))
+    for each, seen in ((agent, rows), (twin, other)):  # so that their running statistics differ
+        empty = np.zeros(len(rows), np.float32)
+        each.observe(Rows(seen.numpy(), empty, empty, seen.numpy(), empty, empty, empty))
+    assert acted(agent, rows).equal(acted(twin, other))
+    assert explored(agent, rows).equal(explored(twin, other))
     state = [torch.zeros(len(rows), agent.state_size)] if agent.state_size else []
     if agent.actions == "continuous":
         if not state:
@@ -166,5 +180,66 @@ def test_other_names_do_not_load():
     one = value_agent(packed_spec(BOTH, 3, 0), torso=MinAtarTorso())
     other = value_agent(packed_spec((IMAGE, VECTOR._replace(name="speed")), 3, 0), torso=MinAtarTorso())
     assert equal(one.state()["module"], other.state()["module"])  # a name changes no weight
-    with pytest.raises(ValueError, match=r"parts vector, image, and the environment has speed, image"):
+    with pytest.raises(ValueError, match=r"parts 'vector' float32 \(3,\), 'image' uint8 .*, and the environment has 'speed' float32"):
         other.load_state(one.state())
+
+
+def of_vectors(*parts: ObsPart):
+    return agent_of(packed_spec(parts, 3, 0), torso=MLPTorso(hidden=(4,)))
+
+
+FIRST, SECOND = ObsPart("a", (2,), torch.float32), ObsPart("b", (3,), torch.float32)
+
+
+@pytest.mark.parametrize(
+    "others", [(FIRST._replace(shape=(3,)), SECOND._replace(shape=(2,))), (FIRST, SECOND._replace(privileged=True)), (SECOND, FIRST)]
+)
+def test_weights_go_into_no_wrong_column(others):
+    with pytest.raises(ValueError, match="the environment has 'a' float32"):
+        of_vectors(FIRST, SECOND).load_state(of_vectors(*others).state())
+
+
+def test_checkpoints_of_names_alone_load():
+    source, agent = of_vectors(FIRST, SECOND), of_vectors(FIRST, SECOND)
+    agent.load_state({**source.state(), "parts": ["a", "b"]})
+    with pytest.raises(ValueError, match="parts 'b', 'a', and"):
+        agent.load_state({**source.state(), "parts": ["b", "a"]})
+
+
+@pytest.mark.parametrize("hostile", [5, [1], ["\x1b[31mX"], [["\x1b[31mX", ["\x1b"], "float32", True]], [["a", [], "\x1b", 1]], None])
+def test_parts_of_a_stranger_are_refused_in_a_sentence(hostile):
+    agent = of_vectors(FIRST, SECOND)
+    with pytest.raises(ValueError, match="it is of observations with the parts") as found:
+        agent.load_state({**agent.state(), "parts": hostile})
+    assert str(found.value).isprintable()
+
+
+ONLY_PLAN = packed_spec((VECTOR, PLAN), 3, 0)
+
+
+@pytest.mark.parametrize(("torso", "shapes"), [(Auto(hidden=(5,)), [3, 5, 3]), (MinAtarTorso(head_hidden=(6,)), [3, 6, 3])])
+def test_a_policy_that_sees_no_image_has_the_torso_of_what_it_sees(torso, shapes):
+    agent = agent_of(ONLY_PLAN, torso=torso)
+    found = [parameter.shape[1:] for name, parameter in agent.policy.named_parameters() if "weight" in name]
+    assert [*(shape[0] for shape in found), found[-1][1]] == shapes
+
+
+def test_each_image_has_the_torso_that_follows_from_it():
+    camera, board = ObsPart("camera", (3, 64, 64), torch.uint8, image=True), ObsPart("map", (1, 7, 7), torch.uint8, image=True)
+    sizes = []
+    for parts in [(camera, board), (board, camera)]:
+        spec = without_mask(packed_spec((*parts, VECTOR), 3, 0))
+        choice = Auto().resolve(spec)
+        torso = choice.build(spec, 1)
+        sizes.append([type(choice.image.resolve(of_part(spec, part))).__name__ for part in spec.parts if part.image])
+        assert choice.head_hidden == (512,)
+        assert torso.features == 3 + 16 * 5 * 5 + 64 * 8 * 8
+    assert sizes == [["Nature", "MinAtarTorso"], ["MinAtarTorso", "Nature"]]
+
+
+def test_rows_with_a_mask_of_components_are_divided():
+    spec = packed_spec((FIRST, SECOND), 0, 2)._replace(choices=(2, 3), masked=True, obs_shape=(10,))
+    rows = np.arange(20, dtype=np.float32).reshape(2, 10)
+    values, mask = unpacked(spec, rows)
+    assert mask.tolist() == rows[:, 5:].tolist()
+    assert pack(spec, values, mask).tobytes() == rows.tobytes()

@@ -109,7 +109,7 @@ class PartsTorso(TorsoChoice):
     """The torso of observations with an image among other parts, see `SideBySide`. It is no option: `resolve` of the others gives it."""
 
     image: TorsoChoice
-    """Torso of each image"""
+    """Torso of each image; of `Auto`, what follows from that image alone"""
     head_hidden: tuple[int, ...]
     init: str
     weight_norm: str
@@ -118,6 +118,12 @@ class PartsTorso(TorsoChoice):
     def where(cls, image: TorsoChoice, spec: Spec) -> TorsoChoice:
         """A torso of images, for these spaces."""
         return cls(image, image.head_hidden, image.init, image.weight_norm) if any(part.image for part in spec.parts) else image
+
+    def resolve(self, spec: Spec) -> TorsoChoice:
+        """For some of the parts. If none is an image, a torso that was chosen for images leaves them to the hidden layers of the head, and
+        `Auto` gives that of vectors."""
+        found = self.image.resolve(spec)
+        return self if found is self.image else found
 
     def build(self, spec: Spec, n: int) -> Torso:
         torsos = {str(i): self.image.build(of_part(spec, part), n) for i, part in enumerate(spec.parts) if part.image}
@@ -135,7 +141,8 @@ class CommonTorso(TorsoChoice):
 
     @classmethod
     def of(cls, whole: TorsoChoice, spec: Spec) -> TorsoChoice:
-        """A torso without what is privileged in these spaces."""
+        """A torso without what is privileged in these spaces: that which follows from the other parts."""
+        whole = whole.resolve(common_spec(spec)) if spec.parts else whole
         return cls(whole, whole.head_hidden, whole.init, whole.weight_norm) if any(part.privileged for part in spec.parts) else whole
 
     def build(self, spec: Spec, n: int) -> Torso:
@@ -252,7 +259,7 @@ class Impala(ImageChoice):
 @dataclass(frozen=True)
 class Auto(TorsoChoice):
     """The torso that follows from the observations: `MLPTorso` for vectors, `MinAtarTorso` for images up to 24x24, `Nature` for larger
-    ones."""
+    ones. Of several images each has its own, and the largest has the layers after them."""
 
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the MLP"""
@@ -273,9 +280,9 @@ class Auto(TorsoChoice):
         Raises:
             ValueError: no torso follows from the shape.
         """
-        image = next((part for part in spec.parts if part.image), None)
-        if image is not None:
-            return PartsTorso.where(self.resolve(of_part(spec, image)), spec)
+        if images := [of_part(spec, part) for part in spec.parts if part.image]:
+            largest = self.resolve(max(images, key=lambda image: max(image.obs_shape[1:])))
+            return PartsTorso(self, largest.head_hidden, largest.init, largest.weight_norm)
         shape = tuple(spec.obs_shape)
         common: dict[str, Any] = {"layer_norm": self.layer_norm, "weight_norm": self.weight_norm}
         common |= {} if self.init == "auto" else {"init": self.init}

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
+from deeprl.packing import check_kept
 from deeprl.replay.gather import Transitions
-from deeprl.replay.replay import Replay, names_of
+from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.source import Pace, Prepare, Settings
 from deeprl.running.collect import minari
@@ -74,9 +75,10 @@ def find(data: str, spec: Spec) -> Found:
     state, capacity, num = parts.get("replay"), get(config, "replay.capacity"), get(config, "env.num")
     if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
         raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
-    stored, wanted = state.get("parts", []), names_of(spec).get("parts", [])
-    if stored != wanted:
-        raise ValueError(f"data={data}: its observations have the parts {stored}, those of this run {wanted}: not the same env.parts")
+    try:
+        check_kept(state.get("parts", ()), spec.parts)
+    except ValueError as error:
+        raise ValueError(f"data={data}: {error}: take a run with the same env.parts") from error
     return Found(step, num, capacity, state, checkpoints.segments(step), minari.shown(get(config, "names.env")))
 
 

@@ -32,7 +32,7 @@ def packed_noise(spec: Spec, size: tuple[int, ...], generator: torch.Generator) 
         else torch.randn((*size, *part.shape), generator=generator)
         for part in spec.parts
     ]
-    mask = np.ones((*size, spec.num_actions), np.uint8) if spec.masked else None
+    mask = np.ones((*size, spec.mask_size), np.uint8) if spec.masked else None
     return torch.from_numpy(pack(spec, [value.numpy() for value in values], mask))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.weight_norm import measure_gains_
+from deeprl.packing import check_kept
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.running.runs.folder import RunFolder
@@ -32,7 +33,7 @@ def warm_start(agent: Agent, source: str) -> str:
         source: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last.
 
     Raises:
-        ConfigError: the folder holds no readable checkpoint, or nothing in it fits.
+        ConfigError: the folder holds no readable checkpoint, or nothing in it fits, or it is of other parts of observations.
     """
     path, which = parsed(source)
     try:
@@ -41,6 +42,11 @@ def warm_start(agent: Agent, source: str) -> str:
         theirs, own = weights(parts["agent"]), agent.state_dict()
     except (RunFolderError, CheckpointError) as error:
         raise ConfigError(f"init_from={source}: {error}") from error
+    if "parts" in parts["agent"] and agent.spec.parts:  # a plain array has no parts to compare
+        try:
+            check_kept(parts["agent"]["parts"], agent.spec.parts)
+        except ValueError as error:
+            raise ConfigError(f"init_from={source}: {error}: choose a run with the same parts") from error
     fits = {name: value for name, value in theirs.items() if name in own and alike(own[name], value)}
     if not fits:
         raise ConfigError(f"init_from={source}: no weight of it has a name, shape and type of this agent. Choose a run of a similar agent.")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.side_by_side import of_part as spaces_of
 from deeprl.learning.networks.torsos import PartsTorso
 from deeprl.replay.source import Source
 from deeprl.running.accelerate.graph import has_compiler
@@ -27,6 +28,7 @@ from deeprl.running.training.trainer import Trainer
 from deeprl.system.files import JsonObject
 from deeprl.system.machine import gpu_driver, resident_memory, system_entry, usable_cores
 from deeprl.system.portable import peak_memory
+from deeprl.system.terminal import one_line
 from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen, Target
 from deeprl.types import ObsPart
 
@@ -75,7 +77,7 @@ def of_array(shape: tuple[int, ...], dtype: torch.dtype) -> str:
 
 
 def of_part(part: ObsPart) -> str:
-    return f"{part.name} {of_array(part.shape, part.dtype)}{' for critics alone' if part.privileged else ''}"
+    return f"{one_line(part.name)} {of_array(part.shape, part.dtype)}{' for critics alone' if part.privileged else ''}"
 
 
 def ends(bounds: np.ndarray) -> str:
@@ -225,7 +227,8 @@ def slot_decision(slot: str, config: Config, agent: Agent) -> tuple[str, str]:
         choice = instantiate(get(config, place or "agent.torso"), place or "agent.torso", None)
         torso = choice.resolve(agent.spec)
         if isinstance(torso, PartsTorso):
-            return type(torso.image).__name__, "an image is among the parts of observations"
+            found = [type(torso.image.resolve(spaces_of(agent.spec, part))).__name__ for part in agent.spec.parts if part.image]
+            return " and ".join(dict.fromkeys(found)), "an image is among the parts of observations"
         return type(torso).__name__, f"observations have shape {shape}"
     if group == "agent/encoder":
         built = getattr(agent, "encoder", None) is not None

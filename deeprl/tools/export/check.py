@@ -48,7 +48,7 @@ def made_up(spec: Spec, each: int = 64, seed: int = 0) -> np.ndarray:
         plain = [spec._replace(obs_shape=part.shape, obs_dtype=part.dtype, parts=(), masked=False) for part in spec.parts]
         values = [made_up(one, each, seed + i) for i, one in enumerate(plain)]
         least = min(len(value) for value in values)
-        return pack(spec, [value[:least] for value in values], np.ones((least, spec.num_actions), np.uint8) if spec.masked else None)
+        return pack(spec, [value[:least] for value in values], np.ones((least, spec.mask_size), np.uint8) if spec.masked else None)
     shape = (each, *spec.obs_shape)
     if spec.obs_dtype == torch.uint8:
         flat = [np.full((1, *spec.obs_shape), pixel, np.uint8) for pixel in (0, 1, 255)]

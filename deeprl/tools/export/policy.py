@@ -88,7 +88,7 @@ def inputs_of(agent: Agent) -> list[Input]:
     if not spec.parts:
         found = [Input(INPUT, tuple(spec.obs_shape), spec.obs_dtype)]
     elif spec.masked:
-        found.append(Input(f"{INPUT}.action_mask", (spec.num_actions,), torch.float32))
+        found.append(Input(f"{INPUT}.action_mask", (spec.mask_size,), torch.float32))
     return found + ([Input(STATE, (agent.state_size,), torch.float32)] if agent.state_size else [])
 
 

@@ -10,6 +10,7 @@ import torch
 
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.packing import packed_spec
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.stored import continued
 from deeprl.running.runs import checkpoint
@@ -17,7 +18,8 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.warm_start import alike, warm_start
 from deeprl.running.training import evaluator
-from tests.builders import CARTPOLE, front_door, same, settled, snapshot, spec_of, train
+from deeprl.types import ObsPart
+from tests.builders import CARTPOLE, front_door, same, settled, snapshot, spec_of, train, value_agent
 
 SHORT = ("steps=90", "evaluation.every=90", "evaluation.episodes=1", "evaluation.final_episodes=1", "agent.chain.target_update_period=80")
 NEW = {"cartpole": ("env=classic/cartpole", "agent.torso.hidden=[16]"), "pendulum": ("env=classic/pendulum", "agent.torso.hidden=[16]")}
@@ -72,6 +74,18 @@ def test_what_only_the_source_has_is_named(tmp_path, capfd):
         "init_from: this agent has no place for some of that run, so its outputs may differ: "
         "normalize, chain.online.torso.gain_0, chain.online.head.value",
     ]
+
+
+def test_a_source_of_other_parts_is_refused(monkeypatch):
+    a, b = ObsPart("a", (2,), torch.float32), ObsPart("b", (3,), torch.float32)
+    agent = value_agent(packed_spec((a, b), 3, 0))
+    source = value_agent(packed_spec((a._replace(shape=(3,)), b._replace(shape=(2,))), 3, 0)).state()
+    monkeypatch.setattr(RunFolder, "read_config", lambda self: {})
+    monkeypatch.setattr(Checkpoints, "load", lambda self, which, only: (1, {"agent": source}))
+    with pytest.raises(ConfigError, match=r"init_from=run: .* parts 'a' float32 \(3,\), .*: choose a run with the same parts"):
+        warm_start(agent, "run")
+    source["parts"] = ["a", "b"]  # as older checkpoints have them
+    warm_start(agent, "run")
 
 
 def test_copies_that_have_no_place_are_not_named(dqn, capfd):
