@@ -213,9 +213,7 @@ def of_parts(spec: Spec, obs: Mapping[str, object], mask: np.ndarray | None) -> 
         value = np.asarray(obs[part.name]) if part.name in obs else np.zeros((*lead, *part.shape)) if part.privileged else None
         if value is None or value.shape != (*lead, *part.shape) or value.dtype.kind not in "fiub":
             found = "missing" if value is None else f"{value.dtype} of shape {value.shape}"
-            raise ValueError(
-                f"the part {one_line(part.name)} of an observation is {found}, and must have shape {part.shape}, or (M, …) of several"
-            )
+            raise ValueError(f"part {one_line(part.name)} is {found}, and must have shape {part.shape}, or (M, …) of several observations")
         values.append(value if lead else value[None])
     masks = None if mask is None else np.reshape(mask, (len(values[0]), spec.mask_size))
     if spec.masked != (masks is not None):
