@@ -16,7 +16,7 @@ EXAMPLES = (
     ("-m agent=dqn,idqn seed=0,1", "a grid, four runs"),
     ("experiment=dqn_atari budget=tiny", "a paper's settings, tried out"),
 )
-SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo", "logger/default")
+SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo", "agent/reinforce", "logger/default")
 """Files that define the slots. If several files define a slot, its default is that of the first file."""
 KEYS = (("train", ""), ("env/_base", "env."), ("replay/_memory", "replay."), ("replay/uniform", "replay."))
 """Files with the keys of every run, and the prefix of these keys."""
