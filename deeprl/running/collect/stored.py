@@ -78,7 +78,7 @@ def find(data: str, spec: Spec) -> Found:
     try:
         check_kept(state.get("parts", ()), spec.parts)
     except ValueError as error:
-        raise ValueError(f"data={data}: {error}: take a run with the same env.parts") from error
+        raise ValueError(f"data={data}: {error}: take a run with the same env.parts and env.privileged") from error
     return Found(step, num, capacity, state, checkpoints.segments(step), minari.shown(get(config, "names.env")))
 
 

@@ -12,10 +12,13 @@ import torch
 
 from deeprl.cli import exits
 from deeprl.errors import ConfigError
+from deeprl.packing import kept, packed_spec
 from deeprl.replay.samplers import Prioritized, Uniform
-from deeprl.running.collect.stored import Stored
+from deeprl.running.collect.stored import Stored, find
 from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.idle import Idle
+from deeprl.types import ObsPart
 from tests.builders import begin, console, same, train
 
 SHORT = ("runtime.threads=1", "agent.torso.hidden=[8]", "evaluation.every=null", "evaluation.final_episodes=1", "log.every=100")
@@ -124,3 +127,12 @@ def test_what_holds_no_transitions_is_refused(played, tmp_path):
         Stored(data=str(bare), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
     with pytest.raises(ConfigError, match="replay"):
         train(tmp_path / "run", *OFFLINE, f"replay.data={tmp_path / 'nowhere'}")
+
+
+def test_rows_of_other_parts_are_refused(monkeypatch):
+    a, b = ObsPart("a", (2,), torch.float32), ObsPart("b", (3,), torch.float32)
+    stored = kept((a._replace(shape=(3,)), b._replace(shape=(2,))))
+    monkeypatch.setattr(RunFolder, "read_config", lambda self: {"replay": {"capacity": 9}, "env": {"num": 1}})
+    monkeypatch.setattr(Checkpoints, "load", lambda self, which, only: (1, {"replay": {"ticks": 1, "parts": stored}}))
+    with pytest.raises(ValueError, match=r"data=run: .* 'a' float32 \(3,\), .* the same env.parts and env.privileged"):
+        find("run", packed_spec((a, b), 3, 0))
