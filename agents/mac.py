@@ -38,8 +38,8 @@ def level(u: float) -> int:
 
 
 def weights(j: int, levels: int) -> Tensor:
-    """Weights (N,) of the terms of the steps in g."""
-    if j > levels:
+    """Weights (N,) of the terms of the steps in g; (1,) too before J is drawn, j = 0."""
+    if not 1 <= j <= levels:
         return torch.ones(1)
     found = torch.ones(2**j)
     found[: 2 ** (j - 1)] = -1.0
@@ -101,9 +101,10 @@ class MultiLevel(Source):
         self.last, self.ticks, self.j = self.ticks, [], 0
 
     def seen(self) -> tuple[Tensor, Tensor | None]:
-        if not self.last:
+        rows = [*self.last, *self.ticks]
+        if not rows:
             return torch.zeros(0), None
-        reward, obs = (torch.from_numpy(np.concatenate([getattr(rows, name) for rows in self.last])) for name in ("reward", "obs"))
+        reward, obs = (torch.from_numpy(np.concatenate([getattr(each, name) for each in rows])) for name in ("reward", "obs"))
         return reward, obs if obs.dtype == torch.float32 else None
 
     def state_dict(self) -> State:
@@ -119,7 +120,7 @@ class MultiLevel(Source):
         columns = {name: torch.as_tensor(column).numpy() for name, column in state["rows"].items()}
         ticks = len(columns["reward"]) if columns else 0
         fits = not columns or (columns.keys() == set(Rows._fields) and columns["obs"].shape == (ticks, self.num, *self.spec.obs_shape))
-        if not fits or self.j < 0 or ticks >= max(len(self.weight()), 2):
+        if not fits or self.j < 0 or bool(self.j) != bool(ticks) or ticks >= len(self.weight()):
             raise ValueError(f"the stored rows are none of {self.num} environments with at most 2^{self.levels} ticks")
         self.ticks = [Rows(**{name: column[tick] for name, column in columns.items()}) for tick in range(ticks)]
 

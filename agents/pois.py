@@ -77,7 +77,7 @@ def climb_(
     ascent: Ascent, bound: Callable[[], Tensor], episodes: WholeEpisodes, direction: Steepest, steps: int, trials: int, least: float
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Raise a bound () of the present parameters by steps along `direction`, each with a line search; until the norm of the gradient, or a
-    gain, is below `least`.
+    gain, is not above `least`.
 
     Returns:
         Metrics, and () the norm of the first gradient.
@@ -88,15 +88,18 @@ def climb_(
             before = bound()
             gradient = finite(flat_gradient(before, optimizer.parameters))
         norms.append(torch.linalg.vector_norm(gradient))
-        if norms[-1] < least:
+        if norms[-1] <= least:
             break
         move, start = direction(gradient, episodes, ascent.policy, optimizer), optimizer.flat.clone()
-        gain = partial(gain_, optimizer, bound, float(before.detach()), start, move / (gradient @ move))
+        move = move / (gradient @ move)
+        if not move.isfinite().all():  # the square of a tiny gradient is 0
+            break
+        gain = partial(gain_, optimizer, bound, float(before.detach()), start, move)
         length, found = parabolic_search(gain, trials, least)
         gain(length)
         gains.append(found)
         lengths += length
-        if found < least:
+        if found <= least:
             break
     optimizer.length.fill_(lengths)
     return {"train/bound_gain": torch.tensor(sum(gains)), "train/offline_steps": torch.tensor(float(len(gains)))}, norms[0]
@@ -117,7 +120,7 @@ class POIS(Ascent):
         center: "trajectory" alone: returns without their mean over the batch.
         steps: off-line steps of a batch, at most.
         trials: of a line search, at most.
-        least: norm of the gradient, or gain, below which the batch is left.
+        least: norm of the gradient, or gain, up to which the batch is left.
         direction: of a step.
     """
 

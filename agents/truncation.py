@@ -71,5 +71,9 @@ class Truncated(Trajectories):
         return np.repeat(np.arange(self.horizon, 0, -1), -np.diff(m, append=0)[::-1])  # the longest first
 
     @classmethod
-    def planned(cls, settings: Settings, steps: int, num: int) -> int:
-        return cls.at_least(steps, 1, settings["budget"])
+    def longest(cls, settings: Settings, num: int) -> int:
+        return settings["budget"] + (num - 1) * settings["horizon"]  # the others wait for the last episode at most
+
+    @classmethod
+    def fewest(cls, settings: Settings) -> int:
+        return -(-settings["budget"] // settings["horizon"])

@@ -43,6 +43,10 @@ ROLLOUTS = {
     "parts": ("env.num=4", "steps=6000", "replay.length=32", "replay.epochs=2", "replay.minibatches=4"),
 }
 """The same for agents that learn from rollouts, which refuse the sizes of a memory."""
+EPISODES = {"classic": ("env.num=2", "steps=6000", "replay.episodes=5", "replay.horizon=60")}
+LEVELS = {"classic": ("env.num=2", "steps=6000")}
+SOURCES = {"rollout": ROLLOUTS, "trajectories": EPISODES, "multilevel": LEVELS}
+"""Sizes of each replay that is no memory"""
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
 BLOCKS = tuple(f"agent.{torso}.{key}" for torso in ("torso", "actor_torso") for key in ("width=16", "blocks=1"))
 OPTIONS = {
@@ -142,8 +146,7 @@ class Cell(NamedTuple):
         once = self.agent == "a2c"  # its gradient holds for one pass
         words = [f"agent={self.agent}", *env, f"replay={self.replay}{'_once' if once else ''}", "runtime.threads=1"]
         words += [] if self.vector == "vector" else [f"env.vector={self.vector}"]
-        families = ROLLOUTS if self.replay == "rollout" else FAMILIES
-        sizes = families[self.env.split("/")[0]]
+        sizes = SOURCES.get(self.replay, FAMILIES)[self.env.split("/")[0]]
         if self.launch == "ray":
             sizes = tuple(word for word in sizes if not word.startswith("env.num"))
         if once:
@@ -291,4 +294,8 @@ CELLS = [
     Cell("sac", "parts/marks_continuous", "uniform", "async"),
     Cell("ppo", "parts/marks", "rollout", "sync"),
     Cell("ppo", "classic/acrobot", "rollout", "async", ("agent/intrinsic=rnd", "agent/kl=adaptive_rate", "agent/advantage=vtrace")),
+    Cell("mac", "classic/acrobot", "multilevel", "sync"),
+    Cell("pois", "classic/cartpole", "trajectories", "async"),
+    Cell("harpg", "classic/pendulum", "trajectories", "sync"),
+    Cell("reinforce", "classic/cartpole", "trajectories", "sync", ("env.num=3", "agent/normalize=running")),
 ]

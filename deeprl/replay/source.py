@@ -8,7 +8,7 @@ An option derives from `Source` and overrides what it has: rows that it keeps, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -102,6 +102,11 @@ class Source(Choice):
         return 0
 
     @classmethod
+    def longest(cls, settings: Settings, num: int) -> int:
+        """Steps that the first update takes at most, where what happens decides it; 0: `planned` knows."""
+        return 0
+
+    @classmethod
     def ratio_of(cls, settings: Settings, num: int) -> float:
         """Updates for each step of one of `num` environments, once learning has started, by `planned`."""
         far = 10**9 * num
@@ -141,11 +146,12 @@ class Source(Choice):
         """Take one step of M environments."""
         self.observe(rows)
 
-    def cut(self, ended: np.ndarray) -> list[int]:
+    def cut(self, ended: np.ndarray, failed: Sequence[int] = ()) -> list[int]:
         """Environments whose episode ends with this step because the source has planned so. Asked before `append`, if it `cuts`.
 
         Args:
             ended: (M,) bool, where it ended by itself.
+            failed: environments that were restarted: their row is no step, and their episode is as after `truncate_episode`.
         """
         return []
 

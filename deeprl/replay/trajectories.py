@@ -8,7 +8,8 @@ all environments start anew. A planned end is none of the environment's: nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +22,14 @@ from deeprl.types import Batch, Rows, Spec, State
 
 KEPT = tuple(name for name in Rows._fields)
 """Columns of a checkpoint"""
+
+
+def ticks_of(lengths: np.ndarray, num: int) -> int:
+    """Ticks after which episodes of these lengths (N,) are complete, each begun by the environment that is free first."""
+    free = [0] * num
+    for length in lengths.tolist():
+        heapq.heapreplace(free, free[0] + length)
+    return max(free)
 
 
 class Trajectories(Source):
@@ -57,8 +66,9 @@ class Trajectories(Source):
         in_range(self, discount=(0, 1))
         self.lengths = self.plan()
         if num > len(self.lengths):
-            raise ValueError(f"episodes must be at least the {num} environments, not {len(self.lengths)}: change it or env.num")
-        self.capacity = int(self.lengths.sum())
+            key = self.paced_by[0].removeprefix("replay.")
+            raise ValueError(f"{key} makes {len(self.lengths)} episodes, fewer than the {num} environments: raise it, or lower env.num")
+        self.capacity = num * ticks_of(self.lengths, num)
         self.batch_size = len(self.lengths)
         self.bytes = self.capacity * (2 * int(np.prod(spec.obs_shape)) * spec.obs_dtype.itemsize + 4 * max(spec.action_dim, 2) + 26)
         self.afresh = False
@@ -72,19 +82,25 @@ class Trajectories(Source):
 
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:
-        """At least; an episode may end by itself."""
-        return cls.at_least(steps, settings["episodes"], settings["episodes"] * settings["horizon"])
+        """At least, because an episode may end by itself; 0 only if none is possible."""
+        return steps // cls.longest(settings, num) or int(steps >= num * -(-cls.fewest(settings) // num))
 
-    @staticmethod
-    def at_least(steps: int, least: int, most: int) -> int:
-        """Updates of so many steps, each after `least` to `most` of them; 0 only if none is possible."""
-        return steps // most or int(steps >= least)
+    @classmethod
+    def longest(cls, settings: Settings, num: int) -> int:
+        return num * settings["horizon"] * -(-settings["episodes"] // num)
+
+    @classmethod
+    def fewest(cls, settings: Settings) -> int:
+        """Episodes of an update, at least."""
+        return settings["episodes"]
 
     def room(self) -> str:
         return rows_and_memory(self.capacity, self.bytes)
 
     def _begin(self) -> None:
         """Number the first M episodes, of which nothing is collected."""
+        self.failed: Sequence[int] = ()
+        """Environments of which the next row is no step"""
         self.ticks: list[Rows] = []
         self.places: list[np.ndarray] = []
         """Of each tick (2, M): step t and number i of each environment, -1 where it waits"""
@@ -95,11 +111,15 @@ class Trajectories(Source):
 
     # Collecting
 
-    def cut(self, ended: np.ndarray) -> list[int]:
+    def cut(self, ended: np.ndarray, failed: Sequence[int] = ()) -> list[int]:
         if self.afresh:
             return np.flatnonzero(~ended).tolist()
+        for environment in failed:
+            self.truncate_episode(environment)
+        self.failed = failed
         reached = (self.running >= 0) & (self.elapsed + 1 >= self.lengths[self.running])
-        goes_on = (self.running >= 0) & ~ended & ~reached
+        again = np.isin(np.arange(self.num), failed)
+        goes_on = (self.running >= 0) & (again | (~ended & ~reached))
         complete = self.started == len(self.lengths) and not goes_on.any()
         return np.flatnonzero(~ended & (reached | complete)).tolist()
 
@@ -108,20 +128,28 @@ class Trajectories(Source):
             self.afresh = False
             self._begin()
             return
+        place = np.stack([np.where(self.running < 0, -1, self.elapsed), self.running])
+        place[:, list(self.failed)] = -1
         self.ticks.append(Rows(*(np.array(column) for column in rows)))
-        self.places.append(np.stack([np.where(self.running < 0, -1, self.elapsed), self.running]))
+        self.places.append(place)
         self.elapsed += 1
         for m in np.flatnonzero(rows.ended):
-            self.running[m], self.elapsed[m] = -1, 0
+            self.elapsed[m] = 0
+            if m in self.failed:
+                continue
+            self.running[m] = -1
             if self.started < len(self.lengths):
                 self.running[m], self.started = self.started, self.started + 1
 
     def truncate_episode(self, environment: int) -> None:
         """An episode that cannot be continued is collected again, under its number."""
-        if self.running[environment] >= 0:
-            for place in self.places:
-                place[:, environment][place[1, environment] == self.running[environment]] = -1
-            self.elapsed[environment] = 0
+        if self.running[environment] < 0:
+            return
+        for place in self.places:
+            place[:, environment][place[1, environment] == self.running[environment]] = -1
+        self.elapsed[environment] = 0
+        used = [tick for tick, place in enumerate(self.places) if (place >= 0).any()]  # others would fill the memory
+        self.ticks, self.places = [self.ticks[tick] for tick in used], [self.places[tick] for tick in used]
 
     # Learning
 
@@ -174,8 +202,11 @@ class Trajectories(Source):
             return found._replace(extra={**found.extra, **self.prepare(found)})
 
     def seen(self) -> tuple[Tensor, Tensor | None]:
-        """Raw rewards (R,) of the last update's rows, and their observations (R, *obs); None for images."""
-        reward, obs = self.last
+        """Raw rewards (R,) of the last update's rows and of those since then, and their observations (R, *obs); None for images."""
+        reward, obs = (
+            torch.cat([last, *(torch.from_numpy(getattr(rows, name)) for rows in self.ticks)])
+            for last, name in zip(self.last, ("reward", "obs"))
+        )
         return reward, obs if obs.dtype == torch.float32 else None
 
     # Checkpoints: between two ticks
@@ -219,4 +250,4 @@ class Trajectories(Source):
 
     def restart(self, step: int) -> str:
         self.begun, self.afresh = step, True
-        return f"{len(self.lengths)} whole episodes, replay.episodes"
+        return f"{len(self.lengths)} whole episodes, {self.paced_by[0]}"

@@ -118,6 +118,34 @@ def test_batches_follow_one_another_and_their_state_is_exact():
     assert MultiLevel.planned({"levels": 4}, 8125, 2) == 1000
 
 
+@pytest.mark.parametrize("cls", [MultiLevel, EqualTicks])
+def test_a_state_at_every_tick_is_loaded(cls):
+    """Behind an update, and before the first tick, no J is drawn."""
+    one, drawn = source(cls), set()
+    for t in range(40):
+        drawn.add(one.j)
+        other = source(cls)
+        other.load(one.state_dict(), ())
+        assert (other.j, len(other.ticks)) == (one.j, len(one.ticks))
+        one.append(rows(t))
+        list(one.updates(2 * t, 2 * t + 2))
+    assert drawn > {0, 1}
+
+
+def test_a_state_of_other_environments_or_of_a_complete_batch_is_refused():
+    one = source()
+    one.j, one.ticks = 1, [rows(0), rows(1)]
+    for state in (one.state_dict(), one.state_dict() | {"j": 0}, {"j": 1, "rows": {}}):
+        with pytest.raises(ValueError, match="none of 2 environments"):
+            source().load(state, ())
+
+
+def test_rows_of_a_batch_under_way_are_seen():
+    one = source()
+    one.append(rows(3))
+    assert one.seen()[0].tolist() == [3.0, -3.0]
+
+
 def test_the_plain_mean_has_batches_of_one_size():
     made = source(EqualTicks, 1)
     made.append(rows(0))

@@ -190,3 +190,17 @@ def test_settings_out_of_range_are_refused():
         agent(FORK, delta=0.0)
     with pytest.raises(ValueError, match="weights"):
         agent(FORK, weights="whole")
+
+
+@pytest.mark.parametrize("direction", [Steepest(), Natural()])
+@pytest.mark.parametrize("scale", [0.0, 1e-30])
+def test_without_a_gradient_the_policy_stays(direction, scale):
+    """0/0, and a gradient whose square is 0: NaN would be written."""
+    made = agent(FORK, least=0.0, center=False, direction=direction)
+    flat = made.ascent.optimizer.flat
+    before = flat.clone()
+    batch = episodes([[scale, 0.0], [0.0, 0.0]], [2, 2])
+    with torch.no_grad():
+        metrics, norm = made.ascent.step(made.episodes(batch), 1)
+    assert torch.equal(flat, before)
+    assert (metrics["train/offline_steps"].item(), norm.item() <= 1e-28) == (0.0, True)

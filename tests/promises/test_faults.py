@@ -51,13 +51,14 @@ from tests.toy_envs import Counting
 def test_restarts_are_counted_logged_and_truncated(failure):
     """The transition leads nowhere and bootstraps: ended, not terminated, from and to the last good observation."""
     envs = Counting(failure=failure, on_error="restart", max_length=50).make(0, num=2)
-    rows = []
+    rows, told = [], []
     agent = value_agent(Spec((3,), torch.float32, 3, 0))
-    collector = Collector(agent, collecting(agent), envs, rows.append, seed=0)
+    collector = Collector(agent, collecting(agent), envs, rows.append, seed=0, cut=lambda ended, failed: told.append(failed) or [])
     for tick in range(40):
         collector.tick(2 * tick)
     bad = [(row, i) for row in rows for i in range(2) if row.action[i] == 2]
     assert len(bad) > 3
+    assert [i for failed in told for i in failed] == [i for _, i in bad]  # whole episodes count it otherwise
     for row, i in bad:
         assert (row.ended[i], row.terminated[i], row.reward[i]) == (True, False, 0.0)
         assert np.array_equal(row.obs[i], row.next_obs[i])

@@ -1,9 +1,12 @@
 """Whole episodes: which rows are taken, where they stand, planned ends, exact state in mid-episode."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from deeprl.agents.truncation import Truncated
 from deeprl.replay.trajectories import Trajectories
 from deeprl.types import Rows, Spec
 
@@ -19,17 +22,27 @@ class World:
         self.source, self.num, self.episode, self.time = source, num, [0] * num, [0] * num
         source.connect(0, "test", lambda rows: None, lambda batch: {})
 
-    def tick(self, step: int) -> list:
+    def tick(self, step: int, failed: tuple[int, ...] = ()) -> list:
         obs = np.array([[1000.0 * m + 100 * self.episode[m] + self.time[m]] for m in range(self.num)], np.float32)
         ended = np.array([self.time[m] + 1 == LASTS[m][self.episode[m] % 3] for m in range(self.num)])
         terminated = ended.copy()
-        for m in self.source.cut(ended):
+        for m in failed:
+            ended[m], terminated[m] = True, False
+        for m in self.source.cut(ended, failed):
             ended[m] = True
         reward = obs[:, 0].astype(np.float32)
         self.source.append(Rows(obs, np.zeros(self.num, np.int64), reward, obs + 1, terminated, ended, np.ones(self.num, np.float32)))
         for m in range(self.num):
             self.episode[m], self.time[m] = (self.episode[m] + 1, 0) if ended[m] else (self.episode[m], self.time[m] + 1)
         return list(self.source.updates(step, step + self.num))
+
+
+class Endless(World):
+    """No episode ends by itself."""
+
+    def tick(self, step: int, failed: tuple[int, ...] = ()) -> list:
+        self.time = [-9] * self.num
+        return super().tick(step, failed)
 
 
 def source(num: int, episodes: int, horizon: int = 50, **own) -> Trajectories:
@@ -100,10 +113,64 @@ def test_without_its_rows_a_run_begins_with_fresh_episodes():
 
 
 def test_more_environments_than_episodes_are_refused():
-    with pytest.raises(ValueError, match="at least the 2 environments"):
+    with pytest.raises(ValueError, match="episodes makes 1 episodes, fewer than the 2 environments"):
         source(2, 1)
 
 
 def test_a_run_that_cannot_reach_its_first_update_plans_none():
     settings = {"episodes": 10, "horizon": 100}
     assert [Trajectories.planned(settings, steps, 1) for steps in (9, 10, 5000)] == [0, 1, 5]
+    assert [Trajectories.planned(settings, steps, 8) for steps in (15, 16, 1599, 3200)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("made", "settings", "steps"),
+    [
+        (partial(Trajectories, episodes=9, horizon=50), {"episodes": 9, "horizon": 50}, 800),
+        (partial(Truncated, budget=100, horizon=10), {"budget": 100, "horizon": 10}, 104),
+    ],
+)
+def test_environments_that_wait_take_steps_and_rows(made, settings, steps):
+    """With nine episodes, seven of eight environments wait for the last one."""
+    found = made(spec=ONE, num=8, discount=0.9)
+    world = Endless(8, found)
+    for tick in range(1, 1000):
+        kept = len(found.ticks) + 1
+        if world.tick(tick):
+            break
+    assert (8 * tick, 8 * kept, found.capacity) == (steps, steps, steps)
+    most = found.longest(settings, 8)
+    assert steps <= most <= steps + 80
+    assert [found.planned(settings, total, 8) for total in (most - 1, most, 3 * most)] == [1, 1, 3]
+
+
+def test_an_environment_that_fails_completes_no_episode():
+    """Its row, a truncation without a step, would be the end of a complete episode of two steps."""
+    world = World(2, source(2, 3))
+    world.tick(0)
+    world.tick(1, failed=(1,))
+    batch, _ = first(world)
+    assert batch.obs[0, :, 0].tolist() == [0, 1100, 100]
+    assert batch.valid.sum(0).tolist() == [2, 1, 3]
+
+
+def test_one_that_fails_in_its_last_step_goes_on_too():
+    world = World(1, source(1, 1))
+    world.tick(0)
+    assert world.tick(1, failed=(0,)) == []
+    assert first(world)[0].obs[:, 0, 0].tolist() == [100.0, 101.0, 102.0]
+
+
+def test_episodes_that_always_fail_keep_no_rows():
+    world = World(1, source(1, 1))
+    for step in range(0, 20, 2):
+        world.tick(step)
+        world.tick(step + 1, failed=(0,))
+    assert len(world.source.ticks) == 1
+
+
+def test_rows_of_a_collection_under_way_are_seen():
+    world = World(1, source(1, 1))
+    world.tick(0)
+    reward, obs = world.source.seen()
+    assert (reward.tolist(), obs.tolist()) == ([0.0], [[0.0]])

@@ -91,7 +91,7 @@ def parabolic_search(gain: Callable[[float], float], trials: int = 30, least: fl
     length, last = 1.0, (0.0, -float("inf"))
     for _ in range(trials):
         found = gain(length)
-        if not found > -float("inf"):  # out of the gain's domain, or NaN
+        if not abs(found) < float("inf"):  # out of the gain's domain, too large a number, or NaN
             length /= 2.0
             continue
         if found <= last[1] + least:

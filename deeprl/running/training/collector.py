@@ -19,8 +19,8 @@ SMALL_OBSERVATIONS = 1000
 BLOCK = 512
 """Ticks whose random numbers are drawn at once. Another value gives other numbers."""
 
-Cut = Callable[[np.ndarray], list[int]]
-"""(M,) bool, where episodes ended -> environments whose episodes end now"""
+Cut = Callable[[np.ndarray, Sequence[int]], list[int]]
+"""(M,) bool, where episodes ended, and environments that were restarted -> environments whose episodes end now"""
 
 
 class Collector:
@@ -86,7 +86,7 @@ class Collector:
         assert self.obs is not None
         action = acted.action.numpy()
         after = self.envs.step(action)
-        if self.cut is not None and (which := self.cut(after.ended)):
+        if self.cut is not None and (which := self.cut(after.ended, self.envs.restarted)):
             after = self.envs.truncate_episodes(after, which)
         known, probability = self._probability
         if acted.probability is not known:
