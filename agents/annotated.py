@@ -57,6 +57,7 @@ class Table(Intrinsic):
 
     gives = True
     worth: Tensor
+    starts_anew = ("queue", "ticks")
     queue: Tensor
     ticks: Tensor
     answers: Tensor

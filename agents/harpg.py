@@ -34,6 +34,7 @@ class Momentum(Ascent):
         others: as in `Ascent`.
     """
 
+    starts_anew = ("sampler", "previous", "direction")
     previous: Tensor
     direction: Tensor
 

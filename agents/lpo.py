@@ -38,6 +38,7 @@ class LPO(Intrinsic):
     """
 
     gives = of_one_process = True
+    starts_anew = ("meter",)
     meter: Tensor
 
     def __init__(

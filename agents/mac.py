@@ -57,7 +57,7 @@ class MultiLevel(Source):
 
     offers = frozenset({"consecutive"})
     paced_by = ("replay.levels",)
-    cuts = True
+    one_policy = True
     batch_size = 1
 
     def __init__(self, *, levels: int = 4, spec: Spec, num: int, rewards, batch_device: str | torch.device = "cpu", **others):

@@ -2,7 +2,8 @@
 
     r_int = coefficient · ‖f(s') − g(s')‖² / scale,     g: a fixed random network,  f: fitted to it on what was seen
 
-Observations are standardised by their running moments and cut off at ± 5. `scale` is the running deviation of the discounted sums of
+Vectors are standardised by their moments in the rollouts before, the first one not at all, and cut off at ± 5; images are taken as they
+are. `scale` is the running deviation of the discounted sums of
 errors, which do not stop at ends of episodes. The authors have a value for each of the two rewards; here one value has their sum, and
 ends where an episode does.
 """

@@ -57,6 +57,8 @@ class Part(nn.Module, Choice):
 
     keeps_statistics = True
     """Whether `observe`, where a part overrides it, accumulates anything; false if it only checks"""
+    starts_anew: ClassVar[tuple[str, ...]] = ()
+    """Names in it of tensors and modules that a run with the weights of another does not take: counters, rates, what belongs to data"""
     of_one_process = False
     """Whether it keeps anything of the collected data beside `observe`, so that it differs between processes that learn together"""
 

@@ -78,7 +78,9 @@ class Source(Choice):
     collects: ClassVar[bool] = True
     """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
     cuts: ClassVar[bool] = False
-    """Whether it ends episodes, see `cut`, which environments of this process alone can, and learns of one policy's alone"""
+    """Whether it ends episodes, see `cut`, which environments that are reset one by one, and in this process, alone can"""
+    one_policy: ClassVar[bool] = False
+    """Whether a batch is of one policy's steps, as many as the source decides while it collects"""
     relabels: ClassVar[bool] = False
     """Whether it is built with the environment's `goals` too, see `deeprl.types.Goals`"""
     offline_steps = 0

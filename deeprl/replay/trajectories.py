@@ -46,7 +46,7 @@ class Trajectories(Source):
 
     offers = frozenset({"trajectories", "planned", "drawn", "successor", "behavior_probability", "terminated"})
     paced_by = ("replay.episodes", "replay.horizon")
-    cuts = True
+    cuts = one_policy = True
 
     def __init__(
         self,
@@ -118,7 +118,8 @@ class Trajectories(Source):
             self.truncate_episode(environment)
         self.failed = failed
         reached = (self.running >= 0) & (self.elapsed + 1 >= self.lengths[self.running])
-        again = np.isin(np.arange(self.num), failed)
+        again = np.zeros(self.num, bool)
+        again[list(failed)] = True
         goes_on = (self.running >= 0) & (again | (~ended & ~reached))
         complete = self.started == len(self.lengths) and not goes_on.any()
         return np.flatnonzero(~ended & (reached | complete)).tolist()

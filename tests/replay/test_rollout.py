@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.recursion import linear_recursion
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.build import build_agent
-from deeprl.running.config.sources import planned_updates
+from deeprl.running.config.sources import check_source, planned_updates
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.types import Batch, Rows, Spec
 from tests.builders import DISCRETE, begin, console, made_up, settled, snapshot, spec_of, value_agent, view
@@ -214,6 +215,24 @@ def test_the_plain_policy_gradient_takes_one_update_of_a_rollout():
     for key in ("replay.epochs", "replay.minibatches"):
         with pytest.raises(ConfigError, match=f"{key}=2.* not go with .*agent/surrogate=plain.* choose replay=rollout_once, or"):
             settled("agent=a2c", "env=classic/cartpole", f"{key}=2")
+
+
+@pytest.mark.parametrize(
+    ("target", "epochs", "minibatches", "refused"),
+    [
+        ("AdaptiveRate", 1, 1, True), ("Stop", 1, 1, True), ("Stop", 1, 4, True),
+        ("Stop", 2, 1, False), ("AdaptiveRate", 1, 2, False), ("Divergence", 1, 1, False),
+    ],
+)  # fmt: skip
+def test_a_bound_of_the_divergence_that_can_change_nothing_is_refused(target, epochs, minibatches, refused):
+    """It is measured before an update, and the first one of a rollout is at the policy that collected."""
+    config = {
+        "replay": {"_target_": "deeprl.replay.rollout.Rollout", "length": 8, "epochs": epochs, "minibatches": minibatches},
+        "env": {"num": 4}, "agent": {"_target_": "", "kl": {"_target_": f"deeprl.learning.parts.divergence.{target}"}},
+    }  # fmt: skip
+    message = f"agent/kl changes nothing with replay.epochs={epochs}.*raise replay.epochs"
+    with pytest.raises(ConfigError, match=message) if refused else nullcontext():
+        check_source(config, set())
 
 
 @pytest.mark.parametrize(

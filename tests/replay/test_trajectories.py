@@ -24,7 +24,7 @@ class World:
 
     def tick(self, step: int, failed: tuple[int, ...] = ()) -> list:
         obs = np.array([[1000.0 * m + 100 * self.episode[m] + self.time[m]] for m in range(self.num)], np.float32)
-        ended = np.array([self.time[m] + 1 == LASTS[m][self.episode[m] % 3] for m in range(self.num)])
+        ended = np.array([self.time[m] + 1 == LASTS[m % 2][self.episode[m] % 3] for m in range(self.num)])
         terminated = ended.copy()
         for m in failed:
             ended[m], terminated[m] = True, False

@@ -20,6 +20,11 @@ from deeprl.learning.optim.flat import Optimizer
 class Divergence(Part):
     """This base class is neutral: every pass is made, by the learning rate of the optimizer."""
 
+    @classmethod
+    def acts(cls, epochs: int, minibatches: int) -> bool:
+        """Whether it can change anything, with so many passes over a rollout and batches of a pass."""
+        return True
+
     def optimizer(self, choice: Optimizer) -> Optimizer:
         """The optimizer of the policy."""
         return choice
@@ -41,6 +46,11 @@ class Measured(Divergence):
     """
 
     kl: Tensor
+    starts_anew = ("kl",)
+
+    @classmethod
+    def acts(cls, epochs: int, minibatches: int) -> bool:
+        return epochs * minibatches > 1  # the first update of a rollout is at the policy that collected it, where KL = 0
 
     def __init__(self, *, target: float):
         super().__init__()
@@ -55,6 +65,10 @@ class Measured(Divergence):
 
 class Stop(Measured):
     """No further pass where KL > target (`target_kl` of CleanRL; Stable-Baselines3 stops at 1.5 target)."""
+
+    @classmethod
+    def acts(cls, epochs: int, minibatches: int) -> bool:
+        return epochs > 1
 
     def wants_pass(self, number: int) -> bool:
         return number == 0 or self.kl.item() <= self.target
@@ -73,6 +87,7 @@ class AdaptiveRate(Measured):
 
     scale: Tensor
     """Factor of the optimizer's learning rate, on the host, which computes rates"""
+    starts_anew = ("kl", "scale")
 
     def __init__(self, *, target: float, factor: float = 1.5, low: float = 1e-5, high: float = 1e-2):
         super().__init__(target=target)

@@ -86,8 +86,10 @@ def complete_collect(config: Config, user: set[str]) -> None:
     source = source_class(config)
     if not source.paced_by or not source.collects:
         raise ConfigError("collect=ray is for agents that learn from a replay or from rollouts: leave it out.")
-    if source.cuts:
-        raise ConfigError("collect=ray does not go with whole trajectories, whose ends the learner decides: leave it out.")
+    if source.one_policy:
+        raise ConfigError(
+            f"collect=ray does not go with replay={config['names']['replay']}, whose batches end where the learner decides: leave it out."
+        )
     if get(config, "replay.offline_steps", 0):
         raise ConfigError("replay.offline_steps does not go with collect=ray, whose actors count steps from their first: leave one out.")
     if config["runtime"].get("lag"):

@@ -76,13 +76,13 @@ def check_source(config: Config, user: set[str]) -> None:
         user: keys that the command line set.
 
     Raises:
-        ConfigError: nothing is kept for an agent that learns; a rollout has sizes that are none, more updates than its loss allows, or
-            batches of one row, whose advantages have no deviation to be divided by.
+        ConfigError: nothing is kept for an agent that learns; a rollout has sizes that are none, more updates than its loss allows, fewer
+            than its bound of the KL needs, or batches of one row, whose advantages have no deviation to be divided by.
     """
     replay, paced, rollout = config["replay"], source_class(config).paced_by, chunk(config)
     if not paced and "stream" not in getattr(resolve(config["agent"]["_target_"], "agent", None), "needs", ()):
         raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
-    if (not paced or rollout is not None or source_class(config).cuts) and "runtime.lag" in user:
+    if (not paced or rollout is not None or source_class(config).one_policy) and "runtime.lag" in user:
         raise ConfigError("runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out.")
     if rollout is None:
         return
@@ -94,6 +94,13 @@ def check_source(config: Config, user: set[str]) -> None:
             f"replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']} do not go with agent.surrogate.clip=null "
             "(agent/surrogate=plain), because its gradient holds only for the policy that collected the rollout: choose "
             "replay=rollout_once, or agent/surrogate=clipped."
+        )
+    kl = get(config, "agent.kl._target_", None)
+    if kl is not None and not resolve(kl, "agent.kl", None).acts(replay["epochs"], replay["minibatches"]):
+        raise ConfigError(
+            f"agent/kl changes nothing with replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']}, because the KL is "
+            "measured before each update, and read before the next pass: leave it out, or raise replay.epochs where agent.surrogate.clip "
+            "allows it."
         )
     rows, count = rollout * config["env"]["num"], replay["minibatches"]
     if rows // count == 1 and get(config, "agent.surrogate.normalize", False):

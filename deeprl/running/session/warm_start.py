@@ -47,7 +47,8 @@ def warm_start(agent: Agent, source: str) -> str:
             check_kept(parts["agent"]["parts"], agent.spec.parts)
         except ValueError as error:
             raise ConfigError(f"init_from={source}: {error}: choose a run with the same parts") from error
-    fits = {name: value for name, value in theirs.items() if name in own and alike(own[name], value)}
+    anew = starting_anew(agent)
+    fits = {name: value for name, value in theirs.items() if name in own and name not in anew and alike(own[name], value)}
     if not fits:
         raise ConfigError(f"init_from={source}: no weight of it has a name, shape and type of this agent. Choose a run of a similar agent.")
     if not all(torch.isfinite(value).all() for value in fits.values() if value.is_floating_point()):
@@ -57,17 +58,24 @@ def warm_start(agent: Agent, source: str) -> str:
     copied = {name for name in own if name.startswith(tuple(f"{place}." for place in copies))}
     say(f"init_from: {len(fits.keys() - copied)} of {len(own)} tensors are those of {path}, step {step:,}")
     for name, value in own.items():
-        if name not in fits and name not in gains and name not in copied:
+        if name not in fits and name not in gains and name not in copied and name not in anew:
             there = f"it {unlike(value, theirs[name])} there" if name in theirs else "there is none"
             say(f"init_from: {name} {tuple(value.shape)} starts anew, because {there}")
     for remark, names in (
         ("each new gain is the length of its weights", [name for name in gains if name not in copied]),
         ("each copy that is not whole there starts equal to what it copies", copies),
+        ("counters, rates, and what belongs to data start anew", [name for name in anew if name not in copied]),
         ("this agent has no place for some of that run, so its outputs may differ", without_place(theirs, own)),
     ):
         if names:
             say(f"init_from: {remark}: {', '.join(names)}")
     return f"{os.path.abspath(path)}@{step}"
+
+
+def starting_anew(agent: Agent) -> list[str]:
+    """Names of its tensors that parts declare as `starts_anew`."""
+    places = {f"{place}.{name}" for place, part in agent.named_modules() for name in getattr(part, "starts_anew", ())}
+    return [name for name in agent.state_dict() if not places.isdisjoint(beginnings(name))]
 
 
 def weights(state: object) -> dict[str, Tensor]:

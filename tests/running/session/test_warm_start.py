@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from deeprl.agents.annotated import Table
+from deeprl.agents.harpg import Corrected
+from deeprl.agents.lpo import LPO
+from deeprl.agents.lpo_width import Width
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.packing import packed_spec
+from deeprl.learning.parts.divergence import AdaptiveRate, Stop
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.stored import continued
 from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session.warm_start import alike, warm_start
+from deeprl.running.session.warm_start import agree_, alike, starting_anew, warm_start
 from deeprl.running.training import evaluator
 from deeprl.types import ObsPart
+from tests.agents.test_pois import FORK
+from tests.agents.test_pois import agent as trajectories
+from tests.agents.test_ppo import agent_of as ppo
 from tests.builders import CARTPOLE, front_door, same, settled, snapshot, spec_of, train, value_agent
 
 SHORT = ("steps=90", "evaluation.every=90", "evaluation.episodes=1", "evaluation.final_episodes=1", "agent.chain.target_update_period=80")
@@ -248,6 +257,33 @@ def test_a_target_has_the_running_averages_of_its_weights(tmp_path):
     agent = started(path, "pendulum", "agent=crossq", "agent/chain=polyak_joint", "agent.actor_torso.hidden=[16]")
     assert agent.chain.online.torso.running_mean_1.any()
     assert same(snapshot(agent.chain.target), snapshot(agent.chain.online))
+
+
+@pytest.mark.parametrize(
+    ("made", "names"),
+    [
+        (lambda: ppo(kl=partial(AdaptiveRate, target=0.01)), {"kl.kl", "kl.scale"}),
+        (lambda: ppo(kl=partial(Stop, target=0.01)), {"kl.kl"}),
+        (lambda: ppo(intrinsic=partial(LPO, width=Width)), {"intrinsic.meter"}),
+        (lambda: ppo(intrinsic=partial(Table, messages=("a", "b"), helpful="a")), {"intrinsic.queue", "intrinsic.ticks"}),
+        (ppo, set()),
+    ],
+)
+def test_counters_and_rates_start_anew(made, names):
+    """A KL that was infinite would be a weight that is not finite."""
+    assert set(starting_anew(made())) == names
+
+
+def test_the_policy_that_collects_is_a_copy_of_the_loaded_one():
+    """In a source it is on its way between two policies."""
+    agent = trajectories(FORK, Corrected)
+    anew = starting_anew(agent)
+    loaded = {name: torch.full_like(value, 0.5) for name, value in agent.state_dict().items() if name not in anew}
+    agent.load_state_dict({**agent.state_dict(), **loaded})
+    _, copies = agree_(agent, loaded)
+    assert copies == ["ascent.sampler"]
+    assert same(snapshot(agent.ascent.sampler), snapshot(agent.policy))
+    assert {name for name in anew if not name.startswith("ascent.sampler.")} == {"ascent.previous", "ascent.direction"}
 
 
 @pytest.mark.parametrize(
