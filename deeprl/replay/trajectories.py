@@ -83,7 +83,8 @@ class Trajectories(Source):
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:
         """At least, because an episode may end by itself; 0 only if none is possible."""
-        return steps // cls.longest(settings, num) or int(steps >= num * -(-cls.fewest(settings) // num))
+        ticks = -(-steps // num)
+        return num * ticks // cls.longest(settings, num) or int(ticks >= -(-cls.fewest(settings) // num))
 
     @classmethod
     def longest(cls, settings: Settings, num: int) -> int:

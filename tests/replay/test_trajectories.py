@@ -8,6 +8,7 @@ import torch
 
 from deeprl.agents.truncation import Truncated
 from deeprl.replay.trajectories import Trajectories
+from deeprl.running.session.complete import tell_if_no_update
 from deeprl.types import Rows, Spec
 
 ONE = Spec((1,), torch.float32, 2, 0)
@@ -120,7 +121,7 @@ def test_more_environments_than_episodes_are_refused():
 def test_a_run_that_cannot_reach_its_first_update_plans_none():
     settings = {"episodes": 10, "horizon": 100}
     assert [Trajectories.planned(settings, steps, 1) for steps in (9, 10, 5000)] == [0, 1, 5]
-    assert [Trajectories.planned(settings, steps, 8) for steps in (15, 16, 1599, 3200)] == [0, 1, 1, 2]
+    assert [Trajectories.planned(settings, steps, 8) for steps in (8, 9, 1592, 3200)] == [0, 1, 1, 2]  # steps are rounded up to a tick
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,13 @@ def test_rows_of_a_collection_under_way_are_seen():
     world.tick(0)
     reward, obs = world.source.seen()
     assert (reward.tolist(), obs.tolist()) == ([0.0], [[0.0]])
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"), [(8, "will make no update"), (450, "may make no update, because one takes up to 800"), (800, "")]
+)
+def test_a_run_that_may_end_before_its_first_update_says_so(steps, said, capsys):
+    replay = {"_target_": "deeprl.replay.trajectories.Trajectories", "episodes": 9, "horizon": 50}
+    tell_if_no_update({"steps": steps, "env": {"num": 8}, "replay": replay})
+    told = capsys.readouterr().err
+    assert said in told if said else not told
