@@ -15,8 +15,8 @@ from deeprl.agents.lpo import LPO
 from deeprl.agents.lpo_width import Width
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
-from deeprl.packing import packed_spec
 from deeprl.learning.parts.divergence import AdaptiveRate, Stop
+from deeprl.packing import packed_spec
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.stored import continued
 from deeprl.running.runs import checkpoint
