@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class Measured(Divergence):
     """
 
     kl: Tensor
-    starts_anew = ("kl",)
+    starts_anew: ClassVar[tuple[str, ...]] = ("kl",)
 
     @classmethod
     def acts(cls, epochs: int, minibatches: int) -> bool:

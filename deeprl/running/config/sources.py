@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.learning.parts.divergence import Divergence
 from deeprl.replay.source import Source
 from deeprl.running.config.instantiate import Allowed, Deferred, resolve
 from deeprl.running.config.rules import get
@@ -95,8 +96,9 @@ def check_source(config: Config, user: set[str]) -> None:
             "(agent/surrogate=plain), because its gradient holds only for the policy that collected the rollout: choose "
             "replay=rollout_once, or agent/surrogate=clipped."
         )
-    kl = get(config, "agent.kl._target_", None)
-    if kl is not None and not resolve(kl, "agent.kl", None).acts(replay["epochs"], replay["minibatches"]):
+    target = get(config, "agent.kl._target_")
+    kl = Divergence if target is None else resolve(target, "agent.kl", None)
+    if issubclass(kl, Divergence) and not kl.acts(replay["epochs"], replay["minibatches"]):
         raise ConfigError(
             f"agent/kl changes nothing with replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']}, because the KL is "
             "measured before each update, and read before the next pass: leave it out, or raise replay.epochs where agent.surrogate.clip "
