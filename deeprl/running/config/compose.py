@@ -205,8 +205,8 @@ def explain(overrides: list[str], error: Exception) -> str:
         offered = options(key) if key in known else []
         if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
             continue
-        short = {option.rpartition("/")[2]: option for option in offered}
-        near = nearest(value, offered) or nearest(value, short, short)
+        short = {option.rpartition("/")[2]: option for option in reversed(offered)}  # the first of a name
+        near = nearest(value, short, short) or nearest(value, offered)
         if key == "env" and re.search(r"-v\d+$", value):
             near += f" An id of Gymnasium is env=gym env.id={value}."
         if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):

@@ -178,7 +178,7 @@ def test_what_evaluation_draws_is_said(copied, capsys):
 
 
 def test_a_program_that_acts_otherwise_is_not_written(finished, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ExportedPolicy, "forward", lambda self, obs: 1 - self.agent.greedy(obs))
+    monkeypatch.setattr(ExportedPolicy, "forward", lambda self, *inputs: 1 - self.agent.greedy(inputs[0]))
     assert console("export", finished, "--out", tmp_path / "out") == exits.FAILED
     told = capsys.readouterr().err
     assert "the torch.export program is not the policy of" in told
@@ -187,7 +187,7 @@ def test_a_program_that_acts_otherwise_is_not_written(finished, tmp_path, monkey
 
 
 def test_a_model_that_acts_otherwise_is_not_written(finished, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(programs, "onnx_model", lambda program, metadata: b"")
+    monkeypatch.setattr(programs, "onnx_model", lambda program, metadata, inputs: b"")
     monkeypatch.setattr(programs, "onnx_runner", lambda model: ("broken", lambda obs: [np.ones(len(obs), np.int64)], None))
     assert console("export", finished, "--out", tmp_path / "out") == exits.FAILED
     assert "the ONNX model (broken) is not the policy of" in capsys.readouterr().err
@@ -195,7 +195,7 @@ def test_a_model_that_acts_otherwise_is_not_written(finished, tmp_path, monkeypa
 
 
 def test_a_policy_that_cannot_be_converted_is_left_with_a_remedy(finished, tmp_path, monkeypatch, capsys):
-    def old(program, metadata):
+    def old(program, metadata, inputs):
         raise AttributeError("module 'onnx_ir' has no attribute 'schemas'")
 
     monkeypatch.setattr(programs, "onnx_model", old)
@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_run_is_written_with_a_warning(finished, tmp_path
     def missing(model):
         raise NotImplementedError("Sinh")
 
-    monkeypatch.setattr(programs, "onnx_model", lambda program, metadata: b"")
+    monkeypatch.setattr(programs, "onnx_model", lambda program, metadata, inputs: b"")
     monkeypatch.setattr(programs, "onnx_runner", missing)
     assert console("export", finished, "--format", "onnx", "--out", tmp_path) == exits.FINISHED
     told = capsys.readouterr()

@@ -40,7 +40,7 @@ def test_a_job_has_one_thread_unless_the_user_says_otherwise():
         ("a='x,y'", ["'x,y'"]),
         ("a=true,null", ["True", "null"]),
         ("agent=glob(double*)", ["double_dqn"]),
-        ("env=glob(toy/*)", ["toy/chain"]),
+        ("env=glob(toy/ch*)", ["toy/chain"]),
     ],
 )
 def test_hydra_reads_the_values(override, values):
