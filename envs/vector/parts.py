@@ -16,6 +16,8 @@ from deeprl.types import ObsPart
 
 from .spaces import FILTER, Observations, brief, channels_of, flattened, observations_of, unfit
 
+Place = tuple[Any, ...]
+"""Keys of dictionaries and places in tuples, from the outermost space to a part"""
 SMALLEST = 3
 """Pixels of an image's sides, at least; a smaller array is a vector"""
 
@@ -56,7 +58,7 @@ def form_of(choice: Any) -> Form:
     return Form(choice.channels, choice.mask, choice.parts, tuple(names), getattr(choice, "components", False))
 
 
-def leaves(space: spaces.Space, name: str = "") -> Iterator[tuple[str, tuple[Any, ...], spaces.Space]]:
+def leaves(space: spaces.Space, name: str = "") -> Iterator[tuple[str, Place, spaces.Space]]:
     """Name, place and space of each part, in the space's order; names of nested ones are joined by a dot. A Dict of nothing is a part."""
     if not isinstance(space, (spaces.Dict, spaces.Tuple)) or not len(space):
         yield name, (), space
@@ -116,7 +118,7 @@ def check_names(space: spaces.Space) -> None:
     Raises:
         ValueError: two parts have one name, or one has no number.
     """
-    places = dict[str, tuple[Any, ...]]()
+    places = dict[str, Place]()
     for name, place, leaf in leaves(space):
         if name in places:
             raise ValueError(
@@ -130,7 +132,7 @@ def check_names(space: spaces.Space) -> None:
         places[name] = place
 
 
-def there(place: tuple[Any, ...]) -> str:
+def there(place: Place) -> str:
     """A place as an index: ['arm']['camera']."""
     return "".join(f"[{key!r}]" for key in place) or "its top"
 
@@ -200,14 +202,14 @@ def note(parts: tuple[ObsPart, ...]) -> str:
     return f"observations have {len(parts)} parts, kept apart: {', '.join(words)}"
 
 
-def whole(space: spaces.Space, obs: Any, places: Iterable[tuple[Any, ...]]) -> Any:
+def whole(space: spaces.Space, obs: Any, places: Iterable[Place]) -> Any:
     """An observation with zeros at those of these places where it has nothing or None: no policy reads privileged parts."""
     for place in places:
         obs = filled(space, obs, place)
     return obs
 
 
-def filled(space: spaces.Space, obs: Any, place: tuple[Any, ...]) -> Any:
+def filled(space: spaces.Space, obs: Any, place: Place) -> Any:
     """An observation with zeros at one place, if it has nothing there. What holds the place is made too, without its other parts."""
     if not place:
         return zeros(space) if obs is None else obs
