@@ -142,6 +142,10 @@ class EnvChoice(Choice):
         vector = self.vector if vector is None else vector
         if vector not in self.vectors:
             raise ValueError(f"env.vector={vector} does not exist for {self.name}: use one of {', '.join(self.vectors)}")
+        return self.stepped(seed, num, vector, evaluation, first_episode, first)
+
+    def stepped(self, seed: int, num: int, vector: str, evaluation: bool, first_episode: int, first: int) -> Environments:
+        """What `make` gives, of checked arguments."""
         backend = self.backend(vector, num, evaluation)
         return Environments(
             backend, self.name, seed, evaluation, first_episode, self.reseed_every, self.on_error, first, () if evaluation else self.info

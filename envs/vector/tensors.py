@@ -318,19 +318,7 @@ class TensorChoice(EnvChoice):
     def build(self, evaluation: bool = False) -> Game:
         return OneCopy(self.world())
 
-    def make(
-        self,
-        seed: int,
-        num: int | None = None,
-        vector: str | None = None,
-        evaluation: bool = False,
-        first_episode: int = 0,
-        render: bool = False,
-        first: int = 0,
-    ) -> Environments:
-        num = self.num if num is None else num
-        if vector not in (None, "sync"):
-            raise ValueError(f"env.vector={vector} does not exist for {self.name}: its copies step together, which is sync")
+    def stepped(self, seed: int, num: int, vector: str, evaluation: bool, first_episode: int, first: int) -> Environments:
         if self.info and not evaluation and [*self.info] != ["is_success"]:
             say(f"log.info: {', '.join(self.info)} do not stand in info of {self.name}, which tells no numbers")
         return TensorEnvironments(self.world(), num, self.name, seed, evaluation, first_episode, first)
