@@ -9,10 +9,10 @@ import argparse
 import re
 from pathlib import Path
 
-from deeprl.cli.page import SLOTS
+from deeprl.cli.page import all_slots
 from deeprl.running.config import folders
 from deeprl.running.config.build import option_class
-from deeprl.running.config.captions import Caption, caption, slots
+from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import prepare
 from deeprl.running.config.menu import options
 from deeprl.running.config.own_files import of_users
@@ -49,13 +49,9 @@ def table(head: str, rows: list[list[str]]) -> str:
 
 def slot_table() -> str:
     """A row for each slot, those of agents first: its options, and the comment behind its entry in `defaults`."""
-    found: dict[str, Caption] = {}
-    for file in SLOTS:
-        for entry in slots(file):
-            found.setdefault(entry.name, entry)
     rows = [
-        [f"`{name}`", EXPERIMENTS if name == "experiment" else grouped(name, entry.value), entry.comment]
-        for name, entry in sorted(found.items(), key=lambda item: not item[0].startswith("agent"))
+        [f"`{name}`", EXPERIMENTS if name == "experiment" else grouped(name, default), comment]
+        for name, default, comment in sorted(all_slots(), key=lambda slot: not slot.name.startswith("agent"))
         if name != "env" and "@" not in name  # the one has a page; the other has the options of another slot
     ]
     return table("slot | options | what it decides", rows)

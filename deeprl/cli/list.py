@@ -7,13 +7,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeprl.cli.page import SLOTS, menu
+from deeprl.cli.page import all_slots, table
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders
 from deeprl.running.config.captions import caption
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import placed
-from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import nearest
 from deeprl.system.terminal import columns, print_result
 
@@ -38,7 +37,7 @@ def run(asked: argparse.Namespace) -> int:
     slot = NAMES.get(asked.slot, asked.slot)
     slot = placed(slot).partition("@")[0] if slot else slot  # agent/actor/torso has the options of agent/torso
     if slot is None:
-        print_result("\n".join(menu((*SLOTS, *recipes_of_others()))))
+        print_result("\n".join(table(all_slots(others=True))))  # `--help` has ours alone, because it is for one screen
     elif slot == "combinations":
         print_result(combinations())
     elif slot and options(slot):
@@ -48,11 +47,6 @@ def run(asked: argparse.Namespace) -> int:
     else:
         raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")
     return 0
-
-
-def recipes_of_others() -> list[str]:
-    """Agents of extensions, whose files may define slots of their own. `--help` leaves them out, because it is for one screen."""
-    return [f"agent/{name}" for name in options("agent") if of_users("agent", name)]
 
 
 def listed(slot: str) -> list[tuple[str, str]]:

@@ -7,6 +7,8 @@ from importlib import metadata
 
 import deeprl
 from deeprl.running.config.captions import Caption, keys, slots
+from deeprl.running.config.menu import options
+from deeprl.running.config.own_files import of_users
 from deeprl.system.terminal import columns, front_door
 
 EXAMPLES = (
@@ -16,17 +18,20 @@ EXAMPLES = (
     ("-m agent=dqn,idqn seed=0,1", "a grid, four runs"),
     ("experiment=dqn_atari budget=tiny", "a paper's settings, tried out"),
 )
-SLOTS = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo", "agent/reinforce", "logger/default")
-"""Files that define the slots. If several files define a slot, its default is that of the first file."""
+FIRST = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo")
+"""Files that define slots; the order of the page is theirs. If several files define a slot, its default is that of the first file."""
 KEYS = (("train", ""), ("env/_base", "env."), ("replay/_memory", "replay."), ("replay/uniform", "replay."))
 """Files with the keys of every run, and the prefix of these keys."""
 
 
-def menu(files: tuple[str, ...] = SLOTS) -> list[str]:
-    """Lines with each slot, its default and its comment."""
+def all_slots(others: bool = False) -> list[Caption]:
+    """Each slot with its default and its comment. `others`: those of extensions' agents too, at the end."""
+    ours = [f"agent/{name}" for name in options("agent") if not of_users("agent", name)]
+    theirs = [f"agent/{name}" for name in options("agent") if of_users("agent", name)] if others else []
+    files = dict.fromkeys((*FIRST, *ours, "logger/default", *theirs))
     found = [entry for file in files for entry in slots(file)]
     first = {entry.name: entry for entry in reversed(found)}
-    return table([first[name] for name in dict.fromkeys(entry.name for entry in found)])
+    return [first[name] for name in dict.fromkeys(entry.name for entry in found)]
 
 
 def help_page() -> str:
@@ -38,8 +43,8 @@ def help_page() -> str:
             "examples",
             *columns([(f"{front_door()} {words}", text) for words, text in EXAMPLES]),
             "",
-            "slots, with the options of dqn and td3, which recipes replace; `deeprl list SLOT` lists one",
-            *menu(),
+            "slots, with the options of dqn and td3, which recipes replace; `deeprl list [SLOT]` has all",
+            *table([slot for slot in all_slots() if "@" not in slot.name]),  # a place has the options of another slot
             "",
             "keys and their defaults, which a tuned file of agent and environment may change;",
             "periods are in environment steps, a fraction is a share of steps",

@@ -14,8 +14,7 @@ from omegaconf import OmegaConf
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.cli.list import recipes_of_others
-from deeprl.cli.page import EXAMPLES, help_page
+from deeprl.cli.page import EXAMPLES, all_slots, help_page
 from deeprl.running.config.captions import caption, keys, slots
 from deeprl.running.config.compose import compose, prepare
 from deeprl.running.config.folders import CONFIGS, file
@@ -27,7 +26,7 @@ from deeprl.system.terminal import columns
 from tests.builders import console, front_door
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = {entry.name for file in recipes_of_others() for entry in slots(file)}
+OTHERS = {entry.name for entry in all_slots(others=True)} - {entry.name for entry in all_slots()}
 SLOTS = [group for group in groups() if not group.startswith(("tuned", "env/")) or group == "env/protocol"]
 
 
