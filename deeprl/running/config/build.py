@@ -18,6 +18,7 @@ from deeprl.learning.values.mapping import Identity
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.running.config.menu import groups, options
+from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import asked_info
 from deeprl.running.config.tuned import content, lineage
 from deeprl.running.runs.config_file import Config
@@ -71,7 +72,8 @@ def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
     agent, env = (f"{slot}={config['names'][slot]}" for slot in ("agent", "env"))
     if spec.choices and takes != "any":
         raise ConfigError(
-            f"env.components=true needs agent=ppo, a2c or bc, whose policies choose each component, not {agent}: leave it out."
+            f"env.components=true needs an agent whose policy chooses each component, not {agent}: leave it out, or choose one of agent="
+            f"{', '.join(name for name, kind in kinds().items() if kind == 'any')}."
         )
     if takes not in (has, "any"):
         raise ConfigError(
@@ -194,12 +196,9 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
     consumers = {**{f"agent/{slot}": getattr(agent, slot, None) for slot in slots}, "agent": agent}
     refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers)  # type: ignore[attr-defined]
     if refused:
-        remedy = "Choose replay=sequences, or leave replay out." if "sequences" in agent.needs else "Choose another replay."
-        remedy = "Choose replay=recurrent." if "state" in agent.needs else remedy
-        remedy = "Choose replay=rollout." if "rollout" in agent.needs else remedy
-        remedy = "Choose replay=trajectories." if "trajectories" in agent.needs else remedy
-        remedy = "Choose replay=none." if "stream" in agent.needs else remedy
-        raise ConfigError(f"{refused[-1]} {remedy}")
+        ours = [name for name in options("replay") if not of_users("replay", name)]
+        others = [name for name in ours if not refusals(consumers, "", option_class("replay", name).offers)]
+        raise ConfigError(f"{refused[-1]} Leave replay out, or choose one of {', '.join(others)}.")
 
 
 def check_device(config: Config) -> None:
