@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from tests.counts import Costs
 
@@ -53,6 +54,19 @@ def spare_modules() -> None:
     if len(sys.modules) > spared["modules"] + FEW_MODULES:
         spared["modules"] = len(sys.modules)
         gc.freeze()
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """As pytest's own, but a process of several sends the report of the call alone, if before and after it nothing went wrong: to write and
+    read three for each test would take both processors seconds."""
+    if not hasattr(item.config, "workerinput"):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -527,10 +527,12 @@ def test_lunar_lander():
 
 # ----- MinAtar
 
+needs_minatar = pytest.mark.skipif(find_spec("minatar") is None, reason="needs minatar")  # whose import brings matplotlib and seaborn
 
+
+@needs_minatar
 @pytest.mark.parametrize("game", GAMES)
 def test_minatar_images(game):
-    pytest.importorskip("minatar")
     envs = MinAtar(game=game).make(0)
     obs = envs.reset()
     assert obs.dtype == np.uint8
@@ -539,8 +541,8 @@ def test_minatar_images(game):
     assert obs.max() == 1
 
 
+@needs_minatar
 def test_minatar_forgets_the_last_action_and_has_a_time_limit():
-    pytest.importorskip("minatar")
     game = MinAtarGame(MinAtar(game="freeway", max_episode_steps=5))
     game.reset(3)
     flags = [game.step(2)[2:] for _ in range(5)]

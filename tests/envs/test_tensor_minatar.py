@@ -1,28 +1,30 @@
 """Breakout on tensors beside the package's."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
 
+from deeprl.envs.minatar import rules
 from deeprl.envs.tensor_minatar import Breakout, TensorMinAtar
 from tests.conformance import actions_for, same
 
-minatar = pytest.importorskip("minatar")
 
-
+@pytest.mark.skipif(find_spec("minatar") is None, reason="needs minatar")
 def test_episodes_are_the_packages_state_by_state():
     """80 games for 900 steps, a quarter of them played well and cleared a wall."""
     num, rng = 80, np.random.default_rng(0)
     world = Breakout(10_000, 0.0, minimal=False)
     state = world.begin(torch.arange(num)[:, None] % 2 / 2)
-    games = [minatar.Environment("breakout", sticky_action_prob=0.0) for _ in range(num)]
+    games = [rules("breakout")() for _ in range(num)]
     for i, game in enumerate(games):
-        game.seed(0)
-        while game.env.ball_x != 9 * (i % 2):
+        game.random = np.random.RandomState(0)
+        while game.ball_x != 9 * (i % 2):
             game.reset()
     for i in range(0, num, 4):  # those who play well begin with few bricks
         state["bricks"][i] &= torch.from_numpy(rng.random((10, 10)) < 0.1)
-        games[i].env.brick_map[:] = state["bricks"][i].numpy()
+        games[i].brick_map[:] = state["bricks"][i].numpy()
     running, refilled = np.ones(num, bool), 0
     for _ in range(900):
         ahead = state["x"] + torch.where((state["direction"] == 0) | (state["direction"] == 3), -1, 1)
