@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.staging import Staging
+from deeprl.system.staging import Staging
 
 PURPOSES = ("init", "environment", "explore", "update", "replay", "evaluation")
 

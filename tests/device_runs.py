@@ -115,7 +115,7 @@ def run(path: Path, device: str, *words: str) -> list:
 
 FREE = ("evaluate", "save", "restore")
 ALWAYS = {
-    "tick staging.py to device, no wait": 1,  # observations
+    "tick system/staging.py to device, no wait": 1,  # observations
     "tick parts/exploration.py to host": 1,  # actions
     "check optim/finite.py read": 1,
     "check training/crash.py read": 1,  # all weights, before a checkpoint
@@ -123,10 +123,10 @@ ALWAYS = {
 }
 
 
-ROWS = {"draw staging.py to device, no wait": 2}  # the new rows and the places of the batch
-NOISE = {"learn staging.py to device, no wait": 1}  # once in 64 updates
+ROWS = {"draw system/staging.py to device, no wait": 2}  # the new rows and the places of the batch
+NOISE = {"learn system/staging.py to device, no wait": 1}  # once in 64 updates
 NOISY_ROWS = ROWS | NOISE
-GATHERED = {"draw staging.py to device, no wait": 1}  # the batch, from main memory
+GATHERED = {"draw system/staging.py to device, no wait": 1}  # the batch, from main memory
 
 
 def check_device(folder: Path, words: Sequence[str], own: dict[str, int]) -> None:

@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = ("deeprl", "deeprl_lab", "benchmarks", "tests", "agents", "envs", "configs")
 
 LAYERS = (
-    ("staging",),
-    ("types", "noise", "errors"),
-    ("choice", "packing", "system"),
+    ("types", "errors"),
+    ("system",),
+    ("noise", "choice", "packing"),
     ("schedules", "values", "transforms", "optim", "runs"),
     ("backups", "networks", "replay", "objective"),
     ("plan",),

@@ -31,7 +31,7 @@ from deeprl.replay.replay import Replay
 from deeprl.running.training.collector import Collector
 from deeprl.running.training.learner import Learner
 from deeprl.running.training.trainer import Trainer
-from deeprl.staging import Staging
+from deeprl.system.staging import Staging
 from tests.device_runs import CARTPOLE, ITERATED, PENDULUM, SINGLE, begin, phases
 from tests.pretended import Pretended
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from deeprl.replay.fold import fold, span, within
 from deeprl.replay.mirror import DeviceMirror, blanked
 from deeprl.replay.ring import Layout, Ring, windows
-from deeprl.staging import Staging
+from deeprl.system.staging import Staging
 from deeprl.types import Batch, Spec
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deeprl.replay.ring import Layout, Ring
-from deeprl.staging import Staging
+from deeprl.system.staging import Staging
 
 CHUNK = 1 << 23
 """Most bytes of rows that are sent at once"""

@@ -25,7 +25,7 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring, windows
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.source import Pace
-from deeprl.staging import Staging
+from deeprl.system.staging import Staging
 from deeprl.types import Batch
 
 LENGTH = 16

@@ -24,8 +24,8 @@ from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.graph import BACKENDS, Kept, TensorLayout, paths, reached, traced
 from deeprl.running.accelerate.pure import PureInference, PureStep
-from deeprl.staging import Staging
 from deeprl.system.ranks import ALONE, Ranks
+from deeprl.system.staging import Staging
 from deeprl.types import Batch, NetworkNoise, Report
 
 

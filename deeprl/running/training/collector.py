@@ -11,7 +11,7 @@ import torch
 from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream
 from deeprl.running.training.episodes import Episodes
-from deeprl.staging import Staging
+from deeprl.system.staging import Staging
 from deeprl.types import AgentStep, Rows
 
 SMALL_OBSERVATIONS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deeprl.staging import Staging
+from deeprl.system.staging import Staging
 from tests.pretended import Pretended
 
 
