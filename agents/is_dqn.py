@@ -12,8 +12,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from deeprl.choice import one_of
-from deeprl.learning.parts.chains import MakeNetwork, roll_
+from deeprl.learning.parts.chains import MakeNetwork, Worth, roll_
 from deeprl.learning.parts.window import Window
+from deeprl.learning.values.returns import expected
 from deeprl.learning.values.view import EntriesView, View
 from deeprl.types import Batch, NetworkNoise
 
@@ -59,8 +60,8 @@ class IteratedShared(Window):
     def shift(self) -> None:
         roll_(self.online)  # Q̄_0 ← Q_1,  Q_k ← Q_{k+1}  k < K: entry 0 is Q̄_0
 
-    def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        return self.of_iterations(self.online(obs, noise).mean())
+    def acting_values(self, obs: Tensor, noise: NetworkNoise, worth: Worth = expected) -> Tensor:
+        return self.of_iterations(worth(self.online(obs, noise)))
 
     def of_iterations(self, values: Tensor) -> Tensor:
         return values if self.acting == "uniform_with_target" else values[1:]

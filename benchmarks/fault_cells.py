@@ -28,6 +28,7 @@ FAMILIES = {
     "tensor": ("env.num=4", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25"),
     "lab": ("steps=3000",),
     "goals": ("env.num=2", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25", "replay.batch_size=32"),
+    "stock": ("env.num=2", "steps=3000", "replay.learning_starts=500", "replay.capacity=2000", "replay.ratio=0.25", "replay.batch_size=32"),
     "parts": ("env.num=2", "steps=3000", "replay.learning_starts=500", "replay.capacity=2000", "replay.ratio=0.25", "replay.batch_size=32"),
 }  # fmt: skip
 PLAYED = ("replay.learning_starts", "replay.capacity")
@@ -294,6 +295,8 @@ CELLS = [
     Cell("sac", "parts/marks_continuous", "uniform", "async"),
     Cell("ppo", "parts/marks", "rollout", "sync"),
     Cell("ppo", "classic/acrobot", "rollout", "async", ("agent/intrinsic=rnd", "agent/kl=adaptive_rate", "agent/advantage=vtrace")),
+    Cell("qrdqn", "stock/coins", "prioritized", "async", ("agent/utility=target", "discount=1")),
+    Cell("iqn", "stock/coins", "uniform", "sync", ("agent/utility=cvar", "discount=0.9", "agent.chain.target_update_period=200")),
     Cell("mac", "classic/acrobot", "multilevel", "sync"),
     Cell("pois", "classic/cartpole", "trajectories", "async"),
     Cell("harpg", "classic/pendulum", "trajectories", "sync"),

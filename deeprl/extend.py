@@ -5,6 +5,7 @@ deprecation: one release warns and takes the old form too. The files behind the 
 """
 
 from deeprl.choice import Choice, Part, counts, in_range, one_of
+from deeprl.envs.stock import WithStock
 from deeprl.envs.vector.backend import Game
 from deeprl.envs.vector.choice import EnvChoice
 from deeprl.envs.vector.spaces import Actions
@@ -45,6 +46,7 @@ from deeprl.learning.values.masked import MaskedValues
 from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.scalar import ScalarValues
+from deeprl.learning.values.utility import Utility
 from deeprl.learning.values.view import View
 from deeprl.noise import seed_sequence
 from deeprl.packing import pack, packed_spec
@@ -62,7 +64,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A Bellman operator takes views of two networks and a batch, and gives returns; a trace takes steps of sequences
     "View", "Returns", "Trace", "Step", "Max", "greedy", "epsilon_greedy",
     # Values that a head predicts, the units of a prediction, distances
-    "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average",
+    "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average", "Utility",
     # Parts that an agent owns, built from its plan
     "Plan", "Chain", "Window", "MakeNetwork", "follow_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement", "ActorView",
     "StateValue",
@@ -79,7 +81,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A destination of log lines
     "Logger", "LoggerChoice",
     # An environment
-    "EnvChoice", "Game", "Goals", "Actions", "ObsPart", "packed_spec", "pack",
+    "EnvChoice", "Game", "Goals", "Actions", "ObsPart", "packed_spec", "pack", "WithStock",
     # An environment of which all copies step as one operation on tensors
     "TensorChoice", "TensorWorld",
 ]  # fmt: skip

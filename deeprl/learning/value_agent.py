@@ -26,6 +26,7 @@ from deeprl.learning.objective import Objective
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.choices import ValueChoices
 from deeprl.learning.parts.exploration import Tick, ValueExploration
+from deeprl.learning.parts.preference import Preference
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
@@ -36,6 +37,7 @@ from deeprl.learning.values.losses import average
 from deeprl.learning.values.mapped import CHANNEL_VALUES
 from deeprl.learning.values.masked import masked
 from deeprl.learning.values.returns import Returns, regression_metrics
+from deeprl.learning.values.utility import Utility
 from deeprl.learning.values.view import View
 from deeprl.noise import map_tensors
 from deeprl.schedules import Clock
@@ -57,6 +59,7 @@ class ValueAgent(Agent):
         rewards: transforms raw rewards (the replay applies it).
         normalize: partial of a `Part` that maps observations to the networks' input.
         explore: behaviour while data is collected, such as ε-greedy.
+        utility: what greedy actions maximise, in acting and in targets; the mean return, if nothing else.
         resets: updates after which all networks start anew, with other initial weights.
     """
 
@@ -76,6 +79,7 @@ class ValueAgent(Agent):
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         explore: ValueExploration,
+        utility: Utility = Utility(),
         resets: Resets = Resets(),
     ):
         super().__init__()
@@ -83,6 +87,7 @@ class ValueAgent(Agent):
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
         self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
         self.resets, seen = resets, without_mask(spec)
+        self.utility, self.preference = utility, Preference(utility, spec)
         if any(part.privileged for part in spec.parts):
             raise ValueError(
                 "env.privileged needs an agent with critics, such as agent=ppo: this one acts by its values, which would see it"
@@ -112,6 +117,7 @@ class ValueAgent(Agent):
             **self.weighting.trained(self.views),
             "value": Objective.of(self.loss, [self.chain.online], optimizer, groups),
         }
+        self.preference.check(backup, self.rewards, network.core, (self.weighting, self.auxiliary))
         self.needs = self.backup.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
         self.core.check(self.needs)
         if "behavior_probability" in self.needs and head.noisy:
@@ -132,7 +138,8 @@ class ValueAgent(Agent):
     def views(self, batch: Batch) -> tuple[View, View, Batch]:
         """Online and target networks at both ends of a batch, and the batch with observations normalized."""
         batch = self.normalized(batch)
-        return *self.chain.views(batch), batch
+        online, target = self.chain.views(batch)
+        return self.preference.shown(online), self.preference.shown(target), batch
 
     def targets(self, online: View, target: View, batch: Batch) -> Returns:
         """y_k, atoms (K, [C,] *B, N): the backup's; in an update on a rollout those that `prepare` computed for all of its updates."""
@@ -164,24 +171,28 @@ class ValueAgent(Agent):
         """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
         if self.spec.masked:
             batch = divided_batch(batch, self.spec.num_actions)
-        return normalized(batch, self.normalize)
+        return normalized(self.preference.of_batch(batch), self.normalize)
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Values to choose from, (K, M, A)"""
         valid = None
         if self.spec.masked:
             obs, valid = divided(obs, self.spec.num_actions)
-        obs = self.normalize(obs)
+        obs, stock = self.preference.read(obs)
+        obs, worth = self.normalize(obs), self.preference.worth(stock)
         if not state:
-            values = self.chain.acting_values(obs, noise)
+            values = self.chain.acting_values(obs, noise, worth)
             return values if valid is None else masked(values, valid)
         network = self.chain.online
         features, after = network.advance(obs, *state)
-        values = self.chain.of_iterations(network.values(features, obs.shape[:1], noise).mean())
+        values = self.chain.of_iterations(worth(network.values(features, obs.shape[:1], noise)))
         return values if valid is None else masked(values, valid), after
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         remembered, acting, state = memory, None, self.recalled(memory, first)
+        begun: dict[str, Any] = {}
+        if not explore:
+            obs, begun = self.preference.begun(obs, first, memory, self.greedy_values)
 
         def policy() -> Tensor:
             nonlocal remembered, acting
@@ -202,6 +213,7 @@ class ValueAgent(Agent):
             policy()
         if before or after:  # the chain's rule has names of its own
             remembered = {**remembered, EXPLORER: after}
+        remembered = {**remembered, **begun} if begun else remembered
         acted = AgentStep(action, probability, remembered, state=state[0] if state else None)
         if explore or acting is None:
             return acted
@@ -226,10 +238,16 @@ class ValueAgent(Agent):
             found.append("evaluation draws the network that acts, and the greedy policy takes the mean of their values")
         if self.chain.online.fractions is not None:
             found.append("evaluation draws the fractions of the quantiles, and the greedy policy takes evenly spaced ones")
+        if self.utility.candidates is not None:
+            found.append("evaluation chooses the first stock of an episode, and the greedy policy takes that of the observation")
         return found
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
-        return {**self.chain.noise(size, generator), **self.auxiliary.noise(size, generator)}
+        return {
+            **self.chain.noise(size, generator),
+            **self.auxiliary.noise(size, generator),
+            **self.utility.noise(size, generator),
+        }
 
     def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         explorer = self.explore.noise(size, generator, self.spec.num_actions, self.spec.masked)

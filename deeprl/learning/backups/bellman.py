@@ -60,6 +60,7 @@ class Max(Choice):
     """
 
     needs = frozenset({"actions"})
+    offers = frozenset({"greedy"})
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         return target.next.expect(greedy(target.next.mean())).bootstrap(batch.reward, batch.discount)
@@ -74,6 +75,7 @@ class Double(Choice):
     """
 
     needs = frozenset({"actions"})
+    offers = frozenset({"greedy"})
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         return target.next.expect(greedy(online.next.mean())).bootstrap(batch.reward, batch.discount)

@@ -42,7 +42,7 @@ class Categorical(HeadChoice):
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        return super().offers | {"residual"}
+        return super().offers | {"residual", "distribution"}
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return CategoricalHead(self, features, hidden, actions, n, init)
@@ -78,7 +78,7 @@ class Quantile(HeadChoice):
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        return super().offers | {"quantiles"}
+        return super().offers | {"quantiles", "distribution"}
 
     def __post_init__(self):
         super().__post_init__()
@@ -131,7 +131,7 @@ class ImplicitQuantile(HeadChoice):
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        return super().offers | {"quantiles"}
+        return super().offers | {"quantiles", "distribution"}
 
     def __post_init__(self):
         super().__post_init__()

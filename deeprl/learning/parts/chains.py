@@ -19,6 +19,7 @@ is E entries that lie together, and every slice here is in units of E.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +28,12 @@ from deeprl.choice import Part, in_range
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.optim.flat import flatten_
 from deeprl.learning.parts.acting import Acting
+from deeprl.learning.values.returns import expected
 from deeprl.learning.values.view import View
 from deeprl.types import Batch, NetworkNoise, Noise, ViewNoise
 
+Worth = Callable[[Any], Tensor]
+"""`Values` -> what actions are worth, (K, *B, A)"""
 MakeNetwork = Callable[..., ValueNetwork]
 """`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, where head k reads torso `index[k]`."""
 
@@ -150,9 +154,13 @@ class Chain(Part):
         """Total loss, (K,) -> (): a sum, so that each Q_k has the same gradient as it would alone."""
         return losses.sum()
 
-    def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
-        """Values from which `rule` selects, (K, M, A)."""
-        return self.of_iterations(self.online(obs, noise).mean())
+    def acting_values(self, obs: Tensor, noise: NetworkNoise, worth: Worth = expected) -> Tensor:
+        """Values from which `rule` selects, (K, M, A).
+
+        Args:
+            worth: of all actions, (K, M, A), in a prediction.
+        """
+        return self.of_iterations(worth(self.online(obs, noise)))
 
     def of_iterations(self, values: Tensor) -> Tensor:
         """What the online network says, (anchors + K, M, A), without the iterations that do not act."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from deeprl.choice import in_range, one_of
 from deeprl.learning.parts.acting import Acting
-from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_, roll_
+from deeprl.learning.parts.chains import Chain, MakeNetwork, Worth, follow_, roll_
+from deeprl.learning.values.returns import expected
 from deeprl.types import NetworkNoise
 
 MOST = 256
@@ -68,7 +69,7 @@ class Window(Chain):
     def combine(self, losses: Tensor) -> Tensor:
         return losses.sum() if self.head_reduction == "sum" else losses.mean()
 
-    def acting_values(self, obs: Tensor, noise: NetworkNoise) -> Tensor:
+    def acting_values(self, obs: Tensor, noise: NetworkNoise, worth: Worth = expected) -> Tensor:
         """Values of the networks that may act, (K or K + 1, M, A)."""
-        values = super().acting_values(obs, noise)
-        return torch.cat([self.target(obs, noise).mean()[:1], values]) if self.acting == "uniform_with_target" else values
+        values = super().acting_values(obs, noise, worth)
+        return torch.cat([worth(self.target(obs, noise))[:1], values]) if self.acting == "uniform_with_target" else values

@@ -45,6 +45,9 @@ class CategoricalValues:
     def mean(self) -> Tensor:
         return (self.logits.softmax(-1) * self.support).sum(-1)
 
+    def returns(self) -> Returns:
+        return Returns(self.support.expand_as(self.logits), self.logits.softmax(-1))
+
     def expect(self, policy: Tensor) -> Returns:
         probs = self.logits.softmax(-1)
         mixed = pick_atoms(probs, policy) if policy.dtype == torch.int64 else (policy.unsqueeze(-1) * probs).sum(-2)
@@ -87,6 +90,9 @@ class QuantileValues:
 
     def mean(self) -> Tensor:
         return self.quantiles.mean(-1)
+
+    def returns(self) -> Returns:
+        return Returns(self.quantiles)
 
     def expect(self, policy: Tensor) -> Returns:
         if policy.dtype == torch.int64:
@@ -141,6 +147,9 @@ class ImplicitValues:
         if self._mean is None:
             self._mean = self._quantiles(self.policy_fractions).mean()
         return self._mean
+
+    def returns(self) -> Returns:
+        return self._quantiles(self.policy_fractions).returns()
 
     def expect(self, policy: Tensor) -> Returns:
         return self._quantiles(self.sample_fractions).expect(policy)

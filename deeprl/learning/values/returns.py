@@ -75,6 +75,11 @@ def regression_metrics(name: str, loss: Tensor, chosen: Values, target: Returns,
     return {key: over_valid(value, valid) for key, value in {name: loss, "train/q_values": chosen.mean(), **of_head}.items()}
 
 
+def expected(values: Values) -> Tensor:
+    """What actions are worth, (K, *B, A): the mean."""
+    return values.mean()
+
+
 def pick(values: Tensor, action: Tensor) -> Tensor:
     """Entries of (K, [C,] *B, A) at the actions (*B,): (K, [C,] *B). A critic has one action, and nothing to choose."""
     if values.shape[-1] == 1:

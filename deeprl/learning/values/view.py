@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -39,9 +40,11 @@ class View:
     Attributes:
         statistics: see `Term.statistics`.
         policy: of critics the actor whose actions they value, a `deeprl.learning.networks.actors.Actor`.
+        preferred: values and stocks (*B,) -> values whose means are utilities; None: means are expected returns.
     """
 
     policy: Any = None
+    preferred: Callable[[Any, Tensor | None], Values] | None = None
 
     def __init__(self, network: Network, batch: Batch, side: str):
         self.network, self.batch, self.noise = network, batch, batch.noise.get(side, ViewNoise())
@@ -55,17 +58,20 @@ class View:
     @property
     def now(self) -> Values:
         if self._now is None:
-            self._now = self.shown(self.evaluate_now(), "valid")
+            self._now = self.shown(self.evaluate_now(), "")
         return self._now
 
     @property
     def next(self) -> Values:
         if self._next is None:
-            self._next = self.shown(self.evaluate_next(), "next_valid")
+            self._next = self.shown(self.evaluate_next(), "next_")
         return self._next
 
-    def shown(self, values: Values, mask: str) -> Values:
-        valid = self.batch.extra.get(mask)
+    def shown(self, values: Values, end: str) -> Values:
+        extra = self.batch.extra
+        if self.preferred is not None:
+            values = self.preferred(values, extra.get(f"{end}stock"))
+        valid = extra.get(f"{end}valid")
         return values if valid is None else MaskedValues(values, valid)
 
     def evaluate_now(self) -> Values:

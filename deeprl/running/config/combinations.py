@@ -17,6 +17,7 @@ WORDS = {
     "scalar": "one value for each action, in one channel, because its corrections along a trajectory are for single values only",
     "returns": "a loss of returns in ordinary units, because it compares them with rewards, or estimates their variance",
     "residual": "squared errors of single values, or probabilities of categories, because it learns their expectation",
+    "distribution": "a distribution of returns, because it reads more than their mean: agent/head=quantile, say",
     "quantiles": "atoms of equal probability, because it sorts them",
     "actor": "an actor, as agents for continuous actions have",
     "density": "a policy with a density, because it reads the density's logarithm",
@@ -37,7 +38,7 @@ WORDS = {
 """For each property that several parts need, the words that follow "needs" in a message. A part may have `need_words` of its own."""
 
 
-HEAD = frozenset({"signed", "scalar", "returns", "residual", "quantiles"})
+HEAD = frozenset({"signed", "scalar", "returns", "residual", "distribution", "quantiles"})
 """Properties that a head with its mapping may offer."""
 
 
@@ -94,7 +95,8 @@ def refusals(consumers: Mapping[str, object], provider: str, offered: frozenset[
 
 
 CONSUMERS = (
-    "backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore", "improvement", "state_value"
+    "backup", "chain", "weighting", "auxiliary", "temperature", "rate", "reduce", "actor_reduce", "explore", "improvement", "state_value",
+    "utility",
 )  # fmt: skip
 """Slots of an agent with needs that its head, its actor or its core must meet."""
 

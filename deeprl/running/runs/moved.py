@@ -26,6 +26,7 @@ NEUTRAL = {
     "agent.improvement": {"_target_": "deeprl.learning.parts.improvement.Improvement"},
     "agent.intrinsic": {"_target_": "deeprl.learning.parts.intrinsic.Intrinsic", "_partial_": True},
     "agent.kl": {"_target_": "deeprl.learning.parts.divergence.Divergence", "_partial_": True},
+    "agent.utility": {"_target_": "deeprl.learning.values.utility.Utility"},
     "agent.state_value": {"_target_": "deeprl.learning.parts.state_value.StateValue", "_partial_": True},
     "env.components": False,
     "env.parts": "auto",

@@ -229,7 +229,7 @@ def test_every_environment_composes(env):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=gymnasium:make"], "vector": ["env.id=CartPole-v1"]}
         node = hydra_compose(overrides=[f"+env={env}", *needed.get(env.split("/")[0], [])]).env
-    assert isinstance(instantiate(OmegaConf.to_container(node), "env", None), Choice)
+    assert isinstance(instantiate(OmegaConf.to_container(node, resolve=True), "env", None), Choice)
 
 
 # ---- slots

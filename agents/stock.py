@@ -1,0 +1,219 @@
+"""DηN and other agents that prefer more than the mean (Ávila Pires, Rowland and others, JMLR 2025): utilities of the stock and the return
+that is left.
+
+    U_f(s, c, a) = E f(c + Z(s, c, a)),    c_0 = argmax_c { max_a U_f(s_0, c, a) − c }
+
+    CVaR_τ           f(x) = min(x, 0) / τ                                   (Rockafellar and Uryasev)
+    mean-variance    f(x) = x − w x² up to 1 / (2 w), then 1 / (4 w)        E X − w Var X, while X − E X ≤ 1 / (2 w)
+    target g         f(x) = −|x|                                            c_0 = −g
+    entropic         −(1 / b) ln E e^(−b Z)                                 the stock drops out
+
+Preferences between scaled returns must be those between returns, or γ must be 1: the first and the third functions are positively
+homogeneous, the others are not. The paper's functions of vectors are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deeprl.choice import counts, in_range, numbers
+from deeprl.learning.values.returns import Returns
+from deeprl.learning.values.utility import Utility
+from deeprl.types import Noise
+
+
+def undiscounted(owner: Utility, discount: float) -> None:
+    """
+    Raises:
+        ValueError: returns are discounted, and the utility of a scaled return is not the scaled utility.
+    """
+    if discount != 1:
+        raise ValueError(
+            f"discount must be 1 with agent/utility={type(owner).__name__}, not {discount:g}, because it orders scaled returns otherwise"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stocked(Utility):
+    """Base of the expected utilities of c + Z.
+
+    Args:
+        starts: smallest and largest first stock, also of those that take the place of others in updates; None: none does.
+        share: of a batch, the transitions that get another first stock, drawn uniformly from `starts`; 0: none, bit for bit.
+    """
+
+    needs = frozenset({"distribution"})
+    neutral = False
+    stocked = True
+
+    starts: tuple[float, float] | None = None
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        in_range(self, share=(0, 1))
+        if self.starts is not None:
+            low, high = numbers(self, "starts", 2)
+            if low > high:
+                raise ValueError(f"starts must be the smallest and the largest first stock, not {[low, high]}")
+
+    def of_total(self, total: Tensor) -> Tensor:
+        """f, of any shape."""
+        raise NotImplementedError
+
+    def __call__(self, returns: Returns, stock: Tensor | None) -> Tensor:
+        assert stock is not None
+        return Returns(self.of_total(returns.atoms + stock[..., None, None]), returns.probs).mean()
+
+    def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Noise:
+        if self.starts is None or not self.share:
+            return {}
+        return {"stock": torch.rand(size, generator=generator)}
+
+    def edited(self, noise: Noise) -> tuple[Tensor, Tensor] | None:
+        if "stock" not in noise or self.starts is None:
+            return None
+        uniform, (low, high) = noise["stock"], self.starts
+        return low + (high - low) * (uniform / self.share), uniform < self.share
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best(Stocked):
+    """Base of those whose first stock is chosen where an episode of evaluation begins: the one that promises most.
+
+    Args:
+        points: how many first stocks are compared, evenly spaced in `starts`; 1: none, the environment's is kept.
+    """
+
+    points: int = 101
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts(self, points=1)
+
+    @property
+    def candidates(self) -> Tensor | None:
+        if self.starts is None or self.points == 1:
+            return None
+        return torch.linspace(self.starts[0], self.starts[1], self.points)
+
+    def start(self, worth: Tensor) -> Tensor:
+        starts = self.candidates
+        assert starts is not None
+        return (worth - starts.to(worth.device).unsqueeze(-1)).argmax(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CVaR(Best):
+    """Static CVaR of the total return: the mean of its worst share. The stock carries the budget −c that is left.
+
+    Args:
+        tau: that share; 1 is the mean, as long as no total is above −c_0.
+    """
+
+    tau: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        in_range(self, tau=(1e-6, 1))
+
+    def of_total(self, total: Tensor) -> Tensor:
+        return total.clamp(max=0.0) / self.tau
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanVariance(Best):
+    """Mean less a multiple of the variance, where no total is far above the mean.
+
+    Args:
+        price: w, of the variance.
+        discount: γ, which must be 1.
+    """
+
+    price: float = 0.5
+    discount: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        in_range(self, price=(1e-6, None))
+        undiscounted(self, self.discount)
+
+    def of_total(self, total: Tensor) -> Tensor:
+        total = total.clamp(max=0.5 / self.price)
+        return total - self.price * total.square()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(Stocked):
+    """Totals near a target: −E |c + Z|.
+
+    Args:
+        target: g, of evaluation; None: the environment's first stock says it, c_0 = −g.
+    """
+
+    target: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target is not None:
+            in_range(self, target=(None, None))
+
+    @property
+    def candidates(self) -> Tensor | None:
+        return None if self.target is None else torch.tensor([-float(self.target)])
+
+    def of_total(self, total: Tensor) -> Tensor:
+        return -total.abs()
+
+
+@dataclass(frozen=True)
+class Entropic(Utility):
+    """Exponential utility, −(1 / b) ln E e^(−b Z). What was collected does not change the choice.
+
+    Args:
+        aversion: b.
+        discount: γ, which must be 1.
+    """
+
+    needs = frozenset({"distribution"})
+    neutral = False
+
+    aversion: float = 1.0
+    discount: float = 1.0
+
+    def __post_init__(self) -> None:
+        in_range(self, aversion=(1e-6, None))
+        undiscounted(self, self.discount)
+
+    def __call__(self, returns: Returns, stock: Tensor | None) -> Tensor:
+        exponent = -self.aversion * returns.atoms
+        if returns.probs is None:
+            return (math.log(exponent.shape[-1]) - exponent.logsumexp(-1)) / self.aversion
+        return -(exponent + returns.probs.log()).logsumexp(-1) / self.aversion
+
+
+@dataclass(frozen=True)
+class CVaRActionSelection(Utility):
+    """The action with the best mean of the worst share of Z, as if each step were the first: neither the static CVaR of the total, which
+    needs the stock, nor the iterated one, which is of next values.
+
+    Args:
+        tau: that share; 1 is the mean.
+    """
+
+    needs = frozenset({"distribution"})
+    neutral = False
+
+    tau: float = 0.25
+
+    def __post_init__(self) -> None:
+        in_range(self, tau=(1e-6, 1))
+
+    def __call__(self, returns: Returns, stock: Tensor | None) -> Tensor:
+        atoms, order = returns.atoms.sort(-1)
+        probs = torch.full_like(atoms, 1 / atoms.shape[-1]) if returns.probs is None else returns.probs.gather(-1, order)
+        taken = (self.tau - (probs.cumsum(-1) - probs)).clamp(min=0.0).minimum(probs)
+        return (taken * atoms).sum(-1) / self.tau

@@ -1,0 +1,67 @@
+"""The stock in observations: the worked recursion, and episodes that are the same after a resume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.envs.coins import CoinGame
+from deeprl.envs.stock import GymStock, StockCoins, StockGame
+from deeprl.envs.vector.info import EpisodeInfo
+from deeprl.types import Spec
+from tests.conformance import a_single_one_is_the_first_of_many, resumes_exactly
+
+
+class Paid(CoinGame):
+    """Pays 1, then 2."""
+
+    def step(self, action):
+        obs, _, *ends = super().step(action)
+        return obs, float(self.elapsed), *ends
+
+
+def test_the_stock_adds_to_the_return_that_is_left():
+    game = StockGame(Paid(2), (-1.0, -1.0), 0.5)
+    game.info = EpisodeInfo({"off_target": "last"})
+    assert game.reset(0)[-3:].tolist() == [-1, -1, 1]
+    assert game.step(0)[0][-3:].tolist() == [0, -1, 2]
+    assert game.step(0)[0][-3:].tolist() == [4, -1, 4]  # 4 / 4 = -1 + 1 + 0.5 · 2
+    assert game.info.of_episode() == {"off_target": 1.0}
+
+
+def test_episodes_begin_with_other_stocks_and_repeat():
+    choice = StockCoins(starts=(-6.0, 0.0))
+    firsts = {choice.build().reset(seed)[-2] for seed in range(20)}
+    assert len(firsts) == 20
+    assert -6 <= min(firsts) < -4
+    assert -2 < max(firsts) <= 0
+    for each in (choice, GymStock(id="CartPole-v1", starts=(-1.0, 0.0), discount=0.99)):
+        a_single_one_is_the_first_of_many(each)
+        resumes_exactly(each)
+
+
+def test_all_coins_can_be_collected():
+    game, total = CoinGame(10), 0.0
+    game.reset(0)
+    for action in (3, 3, 1, 1, 2, 2, 1, 3):  # all of them
+        total += game.step(action)[1]
+    assert total == 6
+
+
+def test_images_and_parts_are_refused():
+    game = CoinGame(10)
+    game.spec = Spec((3, 8, 8), torch.uint8, 4, 0)
+    with pytest.raises(ValueError, match="a stock goes with vectors"):
+        StockGame(game, (0.0, 0.0), 1.0)
+    with pytest.raises(ValueError, match="starts must be the smallest"):
+        StockCoins(starts=(0.0, -1.0))
+
+
+def test_a_mask_stays_behind_the_stock():
+    game = CoinGame(10)
+    game.spec = game.spec._replace(masked=True)
+    stocked = StockGame(game, (-1.0, -1.0), 1.0)
+    assert stocked.spec.obs_shape == (24,)
+    stocked.reset(0)
+    assert stocked.shown(np.arange(21.0))[-7:].tolist() == [-1, -1, 1, 17, 18, 19, 20]
