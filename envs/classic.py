@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
+from torch import Tensor
 
 from .gym import GymGame, Registered, make
+from .terminations import rule_of
 
 
 class Columns(gymnasium.ObservationWrapper):
@@ -38,6 +41,9 @@ class Classic(Registered):
     """Size that each component of an observation reaches. Observations stay raw here; agents may divide by it."""
     visible: list[int] | None = None
     """Components that agents see, from 0; None: all. Without velocities a task needs memory (agent/core)"""
+
+    def terminates(self) -> Callable[[Tensor], Tensor] | None:
+        return rule_of(self.id, self.kwargs)
 
     def build(self, evaluation: bool = False) -> GymGame:
         env = make(self.id, self.max_episode_steps, self.kwargs)

@@ -5,10 +5,14 @@ comparable to v4."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from .gym import GymGame, Registered
+from .terminations import rule_of
 
 
 def redirect_warnings() -> None:
@@ -31,6 +35,9 @@ class MuJoCo(Registered):
         "Without a display, say how to draw: MUJOCO_GL=egl (a GPU's driver, or Mesa's) or MUJOCO_GL=osmesa (the package libosmesa6) "
         "before the command. Or leave videos out"
     )
+
+    def terminates(self) -> Callable[[Tensor], Tensor] | None:
+        return rule_of(self.id, self.kwargs)
 
     def build(self, evaluation: bool = False) -> GymGame:
         try:

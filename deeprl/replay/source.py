@@ -83,6 +83,9 @@ class Source(Choice):
     """Whether a batch is of one policy's steps, as many as the source decides while it collects"""
     relabels: ClassVar[bool] = False
     """Whether it is built with the environment's `goals` too, see `deeprl.types.Goals`"""
+    imagines: ClassVar[bool] = False
+    """Whether it is built with the agent, as `agent`, and the environment's rule of terminations, as `terminates`, too, because it makes
+    transitions of its own"""
     offline_steps = 0
     provenance: Mapping[str, Any] = MappingProxyType({})
     num = 1
@@ -193,6 +196,10 @@ class Source(Choice):
     def seen(self) -> tuple[Tensor, Tensor | None]:
         """Raw rewards (R,) of the newest transitions, and their observations (R, *obs); None for images."""
         return torch.zeros(0), None
+
+    def diagnostics(self) -> dict[str, float]:
+        """Numbers for the log."""
+        return {}
 
     # ---- checkpoints
 

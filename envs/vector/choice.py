@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar
+
+from torch import Tensor
 
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.envs.glance import require_judged
@@ -96,6 +98,10 @@ class EnvChoice(Choice):
         found = game.goals()
         require_judged(game, found)
         return found
+
+    def terminates(self) -> Callable[[Tensor], Tensor] | None:
+        """The rule by which its episodes terminate: observations after a step, (B, *obs) -> (B,) bool. None: it is not known."""
+        return None
 
     def try_evaluation(self, num: int) -> None:
         """Refuse, before a run, `num` environments for evaluation that cannot work.

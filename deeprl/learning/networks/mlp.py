@@ -48,8 +48,8 @@ def output(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return linear(x.float(), weight, bias)
 
 
-ACTIVATIONS = {"relu": Tensor.relu_, "tanh": Tensor.tanh_}
-"""In place, because the additions before them do not keep their results for the gradient"""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": Tensor.relu_, "tanh": Tensor.tanh_, "silu": F.silu}
+"""In place, because the additions before them do not keep their results for the gradient, but for SiLU, which needs its input"""
 
 
 class MLP(Block):

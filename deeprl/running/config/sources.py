@@ -37,6 +37,8 @@ def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own
     """
     if "state" in agent.needs:
         own["state_size"] = agent.state_size
+    if make.cls.imagines:  # type: ignore[attr-defined]
+        own["agent"] = agent
     source = make(
         spec=spec,
         num=config["env"]["num"],

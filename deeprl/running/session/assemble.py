@@ -165,6 +165,8 @@ def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay
             own["goals"] = env.goals()
         except (ValueError, NotImplementedError) as error:
             raise ConfigError(f"replay={config['names']['replay']} needs an environment with goals: {error}") from error
+    if make_replay.cls.imagines:  # type: ignore[attr-defined]
+        own["terminates"] = env.terminates() if hasattr(env, "terminates") else None
     found = build_source(config, spec, agent, make_replay, **own)
     try:
         room = found.room()

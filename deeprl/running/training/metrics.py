@@ -33,7 +33,7 @@ class Training(Protocol):
 def metrics_of(trainer: Training) -> dict[str, float]:
     """All metrics at the trainer's step. Numbers of the last update are read from the device here, not in the update."""
     agent, episodes = trainer.agent, trainer.collector.episodes
-    values: dict[str, float] = {**trainer.collector.metrics(), **agent.diagnostics(trainer.step)}
+    values: dict[str, float] = {**trainer.collector.metrics(), **agent.diagnostics(trainer.step), **trainer.source.diagnostics()}
     if episodes.finished:
         values["rollout/episodic_return"] = episodes.finished[-1].reward
     if trainer.standing.learned is not None:

@@ -1,0 +1,265 @@
+"""Model-based policy optimization (MBPO; Janner, Fu, Zhang, Levine, 2019): short rollouts of a learned model, from states of the replay.
+
+    every `period` steps: train the model on all transitions;  s ~ replay, `rollouts` times;  k steps of a ~ π(·|s) in the model
+    each update: a share `real` of the batch from the environment, the rest from the rollouts of the last `retain` trainings
+
+It is a source: the agent, its losses and the number of updates are those of a run without a model, and whatever learns from single
+transitions with continuous actions may take it. Until the model has been trained, batches are the environment's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeprl.agents.dynamics import Data, Model, ModelChoice, Slopes
+from deeprl.agents.vagram import value_slopes
+from deeprl.choice import counts, in_range, one_of
+from deeprl.learning.actor_critic import ActorCritic
+from deeprl.learning.agent import Agent
+from deeprl.noise import map_tensors, torch_generator
+from deeprl.replay.gather import Drawn, Gather, Transitions
+from deeprl.replay.replay import Replay
+from deeprl.replay.ring import windows
+from deeprl.replay.samplers import Sampler, Uniform
+from deeprl.replay.source import Pace, Prepare
+from deeprl.schedules import Linear
+from deeprl.types import Batch, Rows, State
+
+Terminates = Callable[[Tensor], Tensor]
+"""Observations after a step, (B, S) -> whether the episode terminates there, (B,) bool"""
+
+
+class ModelReplay(Replay):
+    """A replay beside which a model imagines transitions.
+
+    Both are rows of one form: a row of the ring, and the observation that follows it, (W,).
+
+    Args:
+        model: what imagines.
+        real: share of a batch that comes from the environment, rounded down to whole transitions. 1 is plain replay, bit for bit: no model
+            is trained.
+        period: steps between two trainings of the model.
+        rollouts: states from which a training's rollouts start.
+        horizon: k, steps of a rollout, as a function of the step; its integer part counts.
+        retain: trainings whose rollouts are kept.
+        termination: `auto` takes the environment's rule where it has one; `learned` learns it as a part of the model.
+        agent: acts in the model; its critics weigh errors.
+        terminates: the environment's rule; None if it is not known.
+        others: as in `Replay`. The rows are in main memory.
+
+    Raises:
+        ValueError: as in `Replay`; actions are discrete, observations are no plain vectors, transitions are of several steps, or the
+            sampler is not uniform.
+    """
+
+    offers = Replay.offers - {"restart"}
+    imagines = True
+
+    def __init__(
+        self,
+        *,
+        model: ModelChoice,
+        real: float = 0.05,
+        period: int = 250,
+        rollouts: int = 100_000,
+        horizon: Linear = Linear(1, 1, 1),
+        retain: int = 4,
+        termination: str = "auto",
+        agent: Agent | None = None,
+        terminates: Terminates | None = None,
+        capacity: int,
+        batch_size: int,
+        n_step: int = 1,
+        sampler: Sampler = Uniform(),
+        device: str = "auto",
+        pace: Pace = Pace(),
+        **others,
+    ):
+        if device == "cuda":
+            raise ValueError("device=cuda does not go with imagined transitions, which are in main memory: leave it out")
+        if type(sampler) is not Uniform:
+            raise ValueError("sampler must be that of replay=uniform, because imagined transitions have no priorities: leave it out")
+        if n_step != 1:
+            raise ValueError(f"n_step must be 1, not {n_step}, because imagined transitions are single steps")
+        spec = others["spec"]
+        if not spec.action_dim or spec.masked or spec.choices:
+            raise ValueError("a model of this kind takes continuous actions without masks: choose another replay, such as uniform")
+        if len(spec.obs_shape) != 1 or spec.parts:
+            remedy = "set env.parts=flat, or choose" if spec.parts else "choose"
+            raise ValueError(
+                f"a model of this kind predicts plain vectors, not images or several parts: {remedy} another replay, such as uniform"
+            )
+        self.real, self.period, self.rollouts, self.horizon, self.retain = real, period, rollouts, horizon, retain
+        self.termination = termination
+        in_range(self, real=(0, 1))
+        counts(self, period=1, rollouts=1, retain=1)
+        one_of(self, termination=("auto", "learned"))
+        super().__init__(
+            capacity=capacity, batch_size=batch_size, n_step=1, sampler=sampler, device="cpu", pace=pace, **others
+        )  # fmt: skip
+        longest = int(max(horizon.start, horizon.end))
+        if min(horizon.start, horizon.end) < 1:
+            raise ValueError(f"horizon.start and horizon.end must be at least 1, not {horizon.start} and {horizon.end}")
+        self.own = int(real * batch_size)
+        """Transitions of a batch that come from the environment"""
+        if isinstance(agent, ActorCritic):
+            self.slopes: Slopes | None = partial(value_slopes, agent)
+        elif model.loss.weighted:
+            raise ValueError("model.loss weighs errors by gradients of critics, which this agent does not have: choose replay=model")
+        else:
+            self.slopes = None
+        self.agent, self.choice = agent, model
+        self.terminates = terminates if termination == "auto" else None
+        if self.own < batch_size:
+            self.bytes += 4 * self.window * rollouts * longest * (retain + 1)  # a training's rollouts stand beside those that they replace
+            self._refuse_if_too_large()
+        self.imagined = torch.zeros(0, self.window)
+        """(R, W), oldest first"""
+        self.sizes: list[int] = []
+        """Of the last trainings: transitions in `imagined`"""
+        self.trained: list[int] = []
+        """Steps of the first and of the last training; [] before"""
+        self.trainings = 0
+        self.shown: dict[str, float] = {}
+        """Numbers of the last training"""
+        self.chosen = torch.zeros(0, dtype=torch.float64)
+        """(B,) in [0, 1): which imagined transitions the present draw takes"""
+
+    @property
+    def window(self) -> int:
+        """W"""
+        return self.layout.width + self.layout.size
+
+    def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
+        super().connect(seed, part, observe, prepare)
+        self.generator = partial(torch_generator, seed, "replay", f"{part} model")
+        with torch.device(self.rule.device):
+            self.model: Model = self.choice.build(self.layout.size, self.spec.action_dim, self.terminates is None, seed)
+
+    def room(self) -> str:
+        if self.own == self.batch_size:
+            return super().room()
+        rule = "learned" if self.terminates is None else "by the environment's rule"
+        return (
+            f"{super().room()}, {self.batch_size - self.own} of {self.batch_size} transitions of a batch imagined, with terminations {rule}"
+        )
+
+    def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
+        drawn = super().noise(block, generator)  # first, so that transitions are those of plain replay
+        return {**drawn, "imagined": torch.rand(block, self.batch_size, generator=generator, dtype=torch.float64)}
+
+    # Drawing
+
+    def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
+        stale = not self.trained or after - self.trained[-1] >= self.period
+        if stale and self.own < self.batch_size and self.due(before, after) and len(self):
+            self.train(after)
+        return super().updates(before, after)
+
+    def sample(self, noise: Mapping[str, Tensor], step: int) -> Drawn | Batch:
+        self.chosen = noise["imagined"]
+        return super().sample(noise, step)
+
+    def make_gather(self, size: int) -> Gather:
+        return Transitions(self.ring, self.mirror, self.rule, size, self.imagine)
+
+    def imagine(self, copies: Tensor, index: Tensor) -> None:
+        """Put imagined transitions in place of the last of a draw.
+
+        Args:
+            copies: (B, W)
+            index: (B,) numbers of the transitions.
+        """
+        if len(self.imagined) and self.own < self.batch_size:
+            number = (self.chosen[self.own :] * len(self.imagined)).long()
+            torch.index_select(self.imagined, 0, number, out=copies[self.own :])
+
+    # The model
+
+    def transitions(self) -> Tensor:
+        """(N, W), all that can be drawn, oldest first."""
+        live, stored = self.live, self.ring.tensors()[0]
+        place = torch.from_numpy(self.ring.slots.reshape(-1))[torch.arange(live.first, live.last) % live.size]
+        return windows(stored, 2, cut=self.layout.width - self.layout.size)[place]
+
+    def train(self, step: int) -> None:
+        """Train the model, and make its rollouts."""
+        generator, rows, at = self.generator(self.trainings), self.transitions(), self.layout
+        there = rows.to(self.rule.device)
+        obs, action, after = there[:, : at.size], there[:, at.action : at.reward], there[:, at.width :]
+        targets = torch.cat([there[:, at.reward, None], after - obs], 1)
+        data = Data(torch.cat([obs, action], 1), targets, 1 - there[:, at.continues], after, after.new_zeros(len(after), 0, at.size))
+        self.trained = [*self.trained[:1], step]
+        self.shown = self.model.fit(data, self.slopes, generator, step - self.trained[0])
+        length = int(self.horizon(step))
+        fresh = self.rolled_out(obs, length, step, generator).cpu()
+        self.sizes = [*self.sizes[-(self.retain - 1) :], len(fresh)] if self.retain > 1 else [len(fresh)]
+        self.imagined = torch.cat([self.imagined[len(self.imagined) - sum(self.sizes[:-1]) :], fresh])
+        self.trainings += 1
+        self.shown |= {"model/horizon": float(length), "model/transitions": float(len(self.imagined))}
+
+    @torch.no_grad()
+    def rolled_out(self, states: Tensor, length: int, step: int, generator: torch.Generator) -> Tensor:
+        """(R, W) transitions of rollouts from drawn states (N, S), on their device. A rollout ends where the model terminates."""
+        agent, at, number = self.agent, self.layout, self.rollouts
+        assert agent is not None
+        obs = states[torch.randint(len(states), (number,), generator=generator).to(states.device)]
+        noise, memory = agent.act_noise((length, number), generator), dict[str, Any]()
+        going, found = torch.ones(number, dtype=torch.bool, device=states.device), []
+        for i in range(length):
+            acted = agent.act(obs, torch.full((number,), i == 0), memory, step, map_tensors(itemgetter(i), noise), explore=True)
+            action, memory = acted.action.to(obs.device), acted.memory
+            predicted = self.model.predict(obs, action, generator)
+            ends = predicted.terminated if self.terminates is None else self.terminates(predicted.obs)
+            rows = obs.new_zeros(number, self.window)
+            rows[:, : at.size], rows[:, at.action : at.reward], rows[:, at.width :] = obs, action, predicted.obs
+            rows[:, at.reward], rows[:, at.continues], rows[:, at.ended] = predicted.reward, (~ends).float(), ends.float()
+            rows[:, at.probability], rows[:, at.real] = acted.probability.to(obs.device), 1.0
+            sound = going & rows.isfinite().all(1)  # where a model has diverged, its rollout ends
+            found.append(rows[sound])
+            obs, going = torch.where(sound[:, None], predicted.obs, obs), sound & ~ends
+        return torch.cat(found)
+
+    def diagnostics(self) -> dict[str, float]:
+        return self.shown
+
+    # Checkpoints: rows that are imagined follow from no others that are still there
+
+    def state_dict(self) -> State:
+        if not self.trained:
+            return super().state_dict()
+        own = {"imagined": self.imagined, "sizes": self.sizes, "trained": self.trained, "trainings": self.trainings, "shown": self.shown}
+        return {**super().state_dict(), "model": {**own, "networks": self.model.state()}}
+
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
+        super().load(state, segments)
+        if "model" not in state:
+            return
+        found = state["model"]
+        imagined, sizes, trained, trainings = (found[name] for name in ("imagined", "sizes", "trained", "trainings"))
+        if imagined.shape != (sum(sizes), self.window) or imagined.dtype != torch.float32 or not imagined.isfinite().all():
+            raise ValueError(
+                f"the stored replay has imagined transitions of shape {tuple(imagined.shape)}, not {(sum(sizes), self.window)}"
+            )
+        whole = all(type(number) is int and number >= 0 for number in (*sizes, *trained, trainings))
+        if (
+            not whole
+            or len(trained) not in (1, 2)
+            or len(sizes) > self.retain
+            or not all(type(x) is float for x in found["shown"].values())
+        ):
+            raise ValueError("the stored replay has counts of its model that none can have")
+        self.imagined, self.sizes, self.trained, self.trainings, self.shown = (
+            imagined,
+            list(sizes),
+            list(trained),
+            trainings,
+            found["shown"],
+        )
+        self.model.load(found["networks"])

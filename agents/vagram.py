@@ -1,0 +1,65 @@
+"""Value-gradient weighted models (VaGraM; Voelcker, Liao, Garg, Farahmand, 2022): a model may err where no value depends on it.
+
+    V_j(s) = Q_j(s, π(s))                        the critics and their targets, with the greedy action, through which no gradient goes
+    g_j = ∇V_j(s')                               at the real next state, computed once before each training of the model
+    L = mean_{j, i} ( g_ji (ŝ'_i − s'_i) )² + (r̂ − r)²
+
+(Σ_i g_i e_i)² ≤ S Σ_i (g_i e_i)², so that L bounds the error of the value to first order, without its many false minima.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from deeprl.agents.dynamics import CHUNK, ModelLoss
+from deeprl.choice import counts
+from deeprl.learning.actor_critic import ActorCritic
+from deeprl.learning.networks.critics import ensemble_returns, pair
+
+
+def state_values(agent: ActorCritic, obs: Tensor) -> Tensor:
+    """V_j(s), (J, B), of all critics and target critics: J = 4 for SAC."""
+    seen = agent.seen(obs)
+    x = pair(seen, agent.actor(seen).detach())
+    networks = dict.fromkeys((agent.chain.online, agent.chain.target))  # one, where there is no other
+    return torch.cat([ensemble_returns(network(x), agent.ensemble).mean().flatten(0, 1) for network in networks])
+
+
+def value_slopes(agent: ActorCritic, obs: Tensor) -> Tensor:
+    """∇V_j(s), (B, J, S), without a graph."""
+    found = []
+    for some in obs.split(CHUNK):
+        with torch.enable_grad():
+            at = some.detach().clone().requires_grad_(True)
+            values = state_values(agent, at)
+            each = [torch.autograd.grad(value.sum(), at, retain_graph=True)[0] for value in values]
+        found.append(torch.stack(each, 1))
+    return torch.cat(found)
+
+
+@dataclass(frozen=True)
+class ValueGradient(ModelLoss):
+    """
+    Args:
+        plain_steps: environment steps from the first training on in which the plain squared error is added, because a critic of few
+            updates knows little.
+    """
+
+    weighted: ClassVar[bool] = True
+
+    plain_steps: int = 1000
+
+    def __post_init__(self):
+        counts(self, plain_steps=0)
+
+    def __call__(self, mean: Tensor, log_variance: Tensor, target: Tensor, slopes: Tensor, step: int) -> Tensor:
+        loss = self.score(mean, target, slopes)
+        return loss + (mean - target).square().mean(-1) if step < self.plain_steps else loss
+
+    def score(self, mean: Tensor, target: Tensor, slopes: Tensor) -> Tensor:
+        error = mean - target
+        return (error[..., None, 1:] * slopes).square().mean((-1, -2)) + error[..., 0].square()

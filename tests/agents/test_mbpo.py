@@ -1,0 +1,240 @@
+"""A model as a source: with the true simulator its transitions are the environment's, with real ratio 1 it is plain replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.agents.dynamics import Ensemble, ModelChoice, Prediction
+from deeprl.agents.mbpo import ModelReplay
+from deeprl.agents.vagram import ValueGradient
+from deeprl.envs.tensor_classic import PendulumWorld
+from deeprl.envs.terminations import never
+from deeprl.replay.replay import Replay
+from deeprl.replay.samplers import Prioritized
+from deeprl.schedules import Linear
+from deeprl.types import AgentStep, Rows, Spec
+from tests.builders import equal
+
+SPEC = Spec((3,), torch.float32, 0, 1)
+WORLD = PendulumWorld(200)
+
+
+@dataclass(frozen=True)
+class TrueSimulator(ModelChoice):
+    """Pendulum's own equations; `edge`: its episodes end where the angular velocity passes it."""
+
+    edge: float = 100.0
+
+    def build(self, obs, action, learns_ends, seed):
+        return self
+
+    def fit(self, data, slopes, generator, step):
+        return {"model/squared_error": 0.0}
+
+    def predict(self, obs, action, generator):
+        state = torch.stack([torch.atan2(obs[:, 1], obs[:, 0]), obs[:, 2]], 1).double()
+        after, reward, _ = WORLD.advance({"state": state}, 2 * action, torch.zeros(0))
+        found = WORLD.observe(after)
+        return Prediction(reward.float(), found, found[:, 2].abs() > self.edge)
+
+    def state(self):
+        return {}
+
+    def load(self, state):
+        pass
+
+
+def acting(obs, first, memory, step, noise, explore):
+    """A linear policy and noise."""
+    action = (0.3 * obs[:, 2:] + noise["normal"]).clamp(-1, 1)
+    return AgentStep(action, torch.ones(len(obs)), {"step": memory.get("step", -1) + 1})
+
+
+AGENT = SimpleNamespace(act=acting, act_noise=lambda size, g: {"normal": torch.randn(*size, 1, generator=g)})
+
+
+def make(cls=ModelReplay, **given):
+    own = {"model": TrueSimulator(), "agent": AGENT, "terminates": never, "rollouts": 64, "period": 10} if cls is ModelReplay else {}
+    replay = cls(**{"capacity": 500, "batch_size": 32, "spec": SPEC, "num": 1, "discount": 0.9, **own, **given})
+    replay.connect(5, "index", lambda rows: None, lambda batch: {})
+    return replay
+
+
+def fill(replay, number=30, start=0):
+    """Steps of Gymnasium's Pendulum by uniform actions."""
+    import gymnasium
+
+    env, random = gymnasium.make("Pendulum-v1"), np.random.default_rng(start)
+    obs, _ = env.reset(seed=start)
+    for _ in range(number):
+        action = random.uniform(-1, 1, 1).astype(np.float32)
+        after, reward, *_ = env.step(2 * action)
+        flags, one = np.zeros(1, bool), np.ones(1, np.float32)
+        replay.append(Rows(obs[None], action[None], np.float32([reward]), after[None], flags, flags, one))
+        obs = after
+
+
+def batches(replay, count=1, after=31):
+    return [replay.batch(next(replay.updates(after - 1, after))) for _ in range(count)]
+
+
+FIELDS = ("obs", "action", "reward", "discount", "next_obs", "steps", "ended", "weight", "index")
+
+
+def test_with_real_ratio_one_it_is_plain_replay():
+    plain, other = make(Replay), make(real=1.0)
+    for replay in (plain, other):
+        fill(replay)
+    for one, two in zip(batches(plain, 3), batches(other, 3)):
+        assert all(torch.equal(getattr(one, name), getattr(two, name)) for name in FIELDS)
+    assert not other.trained
+
+
+def test_a_share_is_that_of_plain_replay_and_the_rest_is_imagined():
+    """12 of 256 at 0.05, as in the authors' code."""
+    assert make(batch_size=256).own == 12
+    plain, other = make(Replay), make(real=0.25)
+    for replay in (plain, other):
+        fill(replay)
+    (one,), (two,) = batches(plain), batches(other)
+    assert torch.equal(one.obs[:8], two.obs[:8])
+    assert torch.equal(one.reward[:8], two.reward[:8])
+    known = other.imagined[:, :3].tolist()
+    assert all(row in known for row in two.obs[8:].tolist())
+
+
+def test_a_rollout_starts_from_a_state_of_the_replay_and_goes_on():
+    replay = make(horizon=Linear(3, 3, 1))
+    fill(replay)
+    batches(replay)
+    first, second, third = replay.imagined.split(64)
+    real = replay.transitions()[:, :3].tolist()
+    assert all(row in real for row in first[:, :3].tolist())
+    assert torch.equal(second[:, :3], first[:, replay.layout.width :])
+    assert torch.equal(third[:, :3], second[:, replay.layout.width :])
+
+
+def test_with_the_true_simulator_it_is_learning_from_more_data():
+    """What is imagined is what Gymnasium's Pendulum does from there; and a batch of it is a batch of plain replay that holds it."""
+    import gymnasium
+
+    replay = make(real=0.0, rollouts=20)
+    fill(replay)
+    (batch,) = batches(replay)
+    env = gymnasium.make("Pendulum-v1").unwrapped
+    env.reset(seed=0)
+    for obs, action, reward, after in zip(batch.obs, batch.action, batch.reward, batch.next_obs):
+        env.state = np.array([np.arctan2(obs[1].item(), obs[0].item()), obs[2].item()])
+        expected, earned, *_ = env.step(2 * action.numpy())
+        assert after.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+        assert reward.item() == pytest.approx(earned, abs=1e-4)
+
+    plain, at = make(Replay), replay.layout
+    for row in replay.imagined.numpy():
+        flags, one = np.zeros(1, bool), np.ones(1, np.float32)
+        ends = np.ones(1, bool)  # so that the next row is no successor
+        plain.append(Rows(row[None, :3], row[None, 3:4], row[None, at.reward], row[None, at.width :], flags, ends, one))
+    same = plain.batch(plain.draw(replay.chosen))
+    assert all(torch.equal(getattr(batch, name), getattr(same, name)) for name in ("obs", "action", "reward", "discount", "next_obs"))
+
+
+def test_a_rollout_ends_where_the_model_terminates():
+    """By the learned rule, where the environment has none. Nothing follows a terminated transition, from which nothing is bootstrapped."""
+    replay = make(real=0.0, horizon=Linear(5, 5, 1), model=TrueSimulator(edge=1.0), terminates=None)
+    fill(replay)
+    batch = batches(replay)[0]
+    rows, at = replay.imagined, replay.layout
+    terminated = rows[:, at.width + 2].abs() > 1.0
+    assert 0 < terminated.sum() < len(rows)
+    assert torch.equal(rows[:, at.continues] == 0, terminated)
+    after = rows[64:, :3].tolist()
+    assert not any(row in after for row in rows[terminated][:, at.width :].tolist())
+    assert torch.equal(batch.discount == 0, batch.next_obs[:, 2].abs() > 1.0)
+
+
+def test_it_trains_on_its_period_with_a_growing_horizon_and_keeps_the_last_rollouts():
+    replay, trained = make(retain=2, horizon=Linear(1, 3, 40)), []
+    fill(replay, 80)
+    for after in range(1, 81):
+        next(replay.updates(after - 1, after))
+        trained.append(replay.trained[-1])
+    assert sorted(set(trained)) == [1, 11, 21, 31, 41, 51, 61, 71]
+    assert (replay.trained, replay.trainings, replay.sizes) == ([1, 71], 8, [3 * 64, 3 * 64])
+    assert replay.diagnostics() == {"model/squared_error": 0.0, "model/horizon": 3.0, "model/transitions": 6 * 64}
+
+
+def test_a_rollout_with_a_number_that_is_not_finite_ends():
+    replay = make(real=0.0, horizon=Linear(2, 2, 1))
+    fill(replay)
+    plain = TrueSimulator.predict
+
+    class Diverging(TrueSimulator):
+        def predict(self, obs, action, generator):
+            found = plain(self, obs, action, generator)
+            return found._replace(reward=torch.where(torch.arange(64) < 10, torch.nan, found.reward))
+
+    replay.model = Diverging()
+    batches(replay)
+    assert len(replay.imagined) == 2 * 54
+    assert replay.imagined.isfinite().all()
+
+
+def test_loaded_it_goes_on_as_it_would_have():
+    """With a learned model: its weights, its optimizer, the imagined transitions, the period, the random numbers."""
+    small = Ensemble(members=2, elites=2, hidden=(4,), weight_decay=0.0, epochs=2)
+    before, after = (make(model=small, rollouts=16) for _ in range(2))
+    fill(before)
+    batches(before, 2)
+    state = before.state_dict()
+    state["model"]["networks"] = {name: {k: v.clone() for k, v in part.items()} for name, part in state["model"]["networks"].items()}
+    after.load(state, [before.rows()])
+    after.uniforms.load_state_dict(before.uniforms.state_dict())
+    for replay in (before, after):
+        fill(replay, 20, start=1)
+    for one, two in zip(batches(before, 2, after=51), batches(after, 2, after=51)):
+        assert all(torch.equal(getattr(one, name), getattr(two, name)) for name in FIELDS)
+    assert before.trainings == after.trainings == 2
+    one, two = (replay.state_dict()["model"] for replay in (before, after))
+    assert equal(one["networks"], two["networks"])
+    assert torch.equal(one["imagined"], two["imagined"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"imagined": torch.zeros(5, 3)}, "imagined transitions of shape"),
+        ({"trained": [-1]}, "counts of its model"),
+        ({"sizes": [64, -1, 1]}, "counts of its model"),
+    ],
+)
+def test_a_state_that_none_can_have_is_refused(change, message):
+    before, after = make(), make()
+    fill(before)
+    batches(before)
+    state = before.state_dict()
+    with pytest.raises(ValueError, match=message):
+        after.load({**state, "model": {**state["model"], **change}}, [before.rows()])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"n_step": 3}, "n_step must be 1, not 3"),
+        ({"sampler": Prioritized()}, "sampler must be that of replay=uniform"),
+        ({"device": "cuda"}, "device=cuda does not go with imagined"),
+        ({"spec": Spec((3,), torch.float32, 2, 0)}, "continuous actions without masks: choose another replay"),
+        ({"spec": Spec((3, 8, 8), torch.uint8, 0, 1)}, "plain vectors, not images or several parts: choose another replay"),
+        ({"model": Ensemble(loss=ValueGradient())}, "gradients of critics, which this agent does not have: choose replay=model"),
+        ({"horizon": Linear(0, 3, 1)}, "horizon.start and horizon.end must be at least 1"),
+        ({"real": 1.5}, "real must be between 0 and 1"),
+        ({"termination": "never"}, "termination must be one of auto, learned"),
+    ],
+)
+def test_what_does_not_go_with_a_model_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        make(**given)
