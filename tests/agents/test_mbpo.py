@@ -18,7 +18,9 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized
 from deeprl.schedules import Linear
 from deeprl.types import AgentStep, Rows, Spec
-from tests.builders import equal
+from tests.builders import CONTINUOUS, equal, sac
+from tests.pretended import Pretended
+from tests.promises.test_resume import PENDULUM, assert_same_run, cut_and_resumed
 
 SPEC = Spec((3,), torch.float32, 0, 1)
 WORLD = PendulumWorld(200)
@@ -238,3 +240,48 @@ def test_a_state_that_none_can_have_is_refused(change, message):
 def test_what_does_not_go_with_a_model_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         make(**given)
+
+
+RUN = (
+    "agent=vagram", *PENDULUM, "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "replay.batch_size=8", "replay.rollouts=20",
+    "replay.period=25", "replay.retain=2", "replay.model.hidden=[6]", "replay.model.weight_decay=0", "replay.model.epochs=2",
+    "replay.horizon.end=3", "replay.termination=learned", "runtime.threads=1",
+)  # fmt: skip
+"""A model whose loss reads the critics, a growing horizon, and terminations that are learned"""
+
+
+def test_a_run_that_is_cut_goes_on_as_the_uninterrupted_run(tmp_path, monkeypatch):
+    """Between two trainings of the model, whose numbers are in each line of the log."""
+    short = (
+        "env.num=2", "steps=120", "replay.learning_starts=40", "replay.ratio=0.5", "replay.capacity=100", "evaluation.every=null",
+        "evaluation.final_episodes=1", "checkpoint.every=76", "log.every=30",
+    )  # fmt: skip
+    whole, cut = cut_and_resumed(tmp_path, monkeypatch, 76, *RUN, *short)
+    assert_same_run(cut, whole)
+    lines = (cut / "metrics.jsonl").read_text().splitlines()
+    assert sum("model/value_error" in line for line in lines) == 3
+
+
+def imagined_on(device: str) -> tuple[torch.Tensor, ...]:
+    """What is imagined, the batch that is learned from, and the model's weights, with VaGraM's loss and SAC."""
+    with torch.device(device):
+        agent = sac()
+    small = Ensemble(members=2, elites=1, hidden=(6,), weight_decay=0.0, epochs=2, loss=ValueGradient())
+    replay = make(
+        spec=CONTINUOUS, agent=agent, model=small, terminates=None, horizon=Linear(2, 2, 1), rollouts=12, batch_device=device
+    )  # fmt: skip
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        obs, after = random.normal(size=(2, 1, 5)).astype(np.float32)
+        action, flags, one = random.uniform(-1, 1, (1, 2)).astype(np.float32), np.zeros(1, bool), np.ones(1, np.float32)
+        replay.append(Rows(obs, action, one, after, flags, flags, one))
+    (batch,) = batches(replay)
+    return replay.imagined, batch.obs.cpu(), batch.next_obs.cpu(), *(weight.cpu() for weight in replay.model.state_dict().values())
+
+
+def test_on_the_device_it_imagines_what_it_does_on_the_cpu():
+    here = imagined_on("cpu")
+    with Pretended() as device, device.during("train"):
+        there = imagined_on("cuda")
+    assert not device.faults
+    assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))

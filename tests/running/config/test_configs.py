@@ -60,7 +60,7 @@ def survives(config: dict, spec: Spec) -> None:
         assert all(torch.isfinite(p).all() for p in agent.parameters())
         assert not all(map(torch.equal, online.parameters(), before))
     replay = instantiate({**config["replay"], "_partial_": True}, "replay")
-    assert replay.cls in (Replay, Sequences, Rollout)
+    assert issubclass(replay.cls, Replay | Sequences | Rollout)
     check_replay(config, agent, replay)
     noise = entry(agent.act_noise((1, 2), torch.Generator().manual_seed(0)), 0)
     acted = agent.act(torch.zeros((2, *spec.obs_shape), dtype=spec.obs_dtype), torch.ones(2, dtype=torch.bool), {}, 10**9, noise, True)
