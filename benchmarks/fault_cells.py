@@ -50,8 +50,15 @@ SOURCES = {"rollout": ROLLOUTS, "trajectories": EPISODES, "multilevel": LEVELS}
 """Sizes of each replay that is no memory"""
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
 BLOCKS = tuple(f"agent.{torso}.{key}" for torso in ("torso", "actor_torso") for key in ("width=16", "blocks=1"))
+MODEL = (
+    "replay.model.hidden=[16]", "replay.model.weight_decay=0", "replay.model.epochs=10", "replay.rollouts=200", "replay.period=300",
+    "replay.horizon.end=3",
+)  # fmt: skip
+"""Of sources with a model: some twenty trainings, between and in which runs are killed, and a growing horizon"""
 OPTIONS = {
     "sac": SMALL,
+    "mbpo": (*SMALL, *MODEL),
+    "vagram": (*SMALL, *MODEL, "replay.termination=learned"),
     "isac": (*SMALL, "agent.resets.period=200", "agent/normalize=running"),
     "redq": SMALL,
     "crossq": (*SMALL, "agent.torso.settle=200"),
@@ -289,6 +296,10 @@ CELLS = [
     Cell("sac", "classic/pendulum", "mixed", "async", ("replay.offline_steps=2000",), starts_from=PLAYER),
     Cell("dqn", "goals/bit_flip", "hindsight", "sync", ("env.bits=6",)),
     Cell("sac", "goals/reach", "hindsight", "async", ("replay.strategy=episode",)),
+    Cell("mbpo", "classic/pendulum", "model", "sync"),
+    Cell("vagram", "classic/pendulum_distracted", "model_value_gradient", "async", ("agent/normalize=running",)),
+    Cell("td3", "classic/pendulum", "model_mse", "async", ("replay.real=0.5", *MODEL)),
+    Cell("mbpo", "classic/pendulum", "model", "sync", ("collect=ray", "collect.actors=2", "collect.ahead=1"), launch="ray"),
     Cell("ppo", "tensor/cartpole", "rollout", "sync"),
     Cell("dqn", "tensor/acrobot", "uniform", "sync"),
     Cell("dqn", "parts/marks", "prioritized", "sync"),
