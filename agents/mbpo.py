@@ -197,7 +197,7 @@ class ModelReplay(Replay):
         data = Data(torch.cat([obs, action], 1), targets, 1 - there[:, at.continues], after, after.new_zeros(len(after), 0, at.size))
         self.trained = [*self.trained[:1], step]
         self.shown = self.model.fit(data, self.slopes, generator, step - self.trained[0])
-        length = int(self.horizon(step))
+        length = int(self.horizon(step) + 1e-6)  # a line between equal ends may be rounded below them
         fresh = self.rolled_out(obs, length, step, generator).cpu()
         self.sizes = [*self.sizes[-(self.retain - 1) :], len(fresh)] if self.retain > 1 else [len(fresh)]
         self.imagined = torch.cat([self.imagined[len(self.imagined) - sum(self.sizes[:-1]) :], fresh])

@@ -2,6 +2,7 @@
 
     python -m benchmarks.models SET --folder FOLDER [--seeds 0]    trains what is not stored, one run after the other, and prints the table
     python -m benchmarks.models SET --table                        prints what is stored
+    python -m benchmarks.models cost                               processor time of a model's update beside its multiply-adds
     SET: distractors, plain, inverted_pendulum
 
 The rule, written before the runs; settings were chosen with seed 100. A run's figure is the mean return of its final evaluation.
@@ -16,11 +17,16 @@ the same steps with as many updates, is shown beside them. Results are in benchm
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
+from time import process_time
+
+import torch
 
 from benchmarks.curves import read
 from benchmarks.evidence import welch
 from benchmarks.learning import RESULTS, keep, stored, train
+from deeprl.agents.dynamics import Data, Ensemble
 from deeprl.running.runs.folder import read_lines
 
 FILE = RESULTS / "models.json"
@@ -89,13 +95,39 @@ def table(name: str) -> str:
     return "\n".join(rows)
 
 
+def cost(members: int, hidden: tuple[int, ...], obs: int, action: int, updates: int = 100) -> str:
+    """A row of the table: processor time of an update of all members, with batches of 256, and what its products take at the least."""
+    model = Ensemble(members=members, elites=members, hidden=hidden, weight_decay=0.0).build(obs, action, False, 0)
+    shape = members, 256
+    inputs, targets = torch.randn(*shape, obs + action), torch.randn(*shape, 1 + obs)
+    batch = Data(inputs, targets, torch.zeros(shape), targets[..., 1:], torch.zeros(*shape, 0, obs))
+    widths = (obs + action, *hidden, 2 * (1 + obs))
+    products = 3 * members * 256 * sum(one * other for one, other in pairwise(widths))  # forward, gradients of weights, of inputs
+    for _ in range(10):
+        model.update(batch, 0)
+    began = process_time()
+    for _ in range(updates):
+        model.update(batch, 0)
+    taken = (process_time() - began) / updates
+    return f"| {members} x {hidden} | {products / 1e6:.1f} | {1e3 * taken:.2f} | {products / taken / 1e9:.1f} |"
+
+
+def costs() -> str:
+    torch.set_num_threads(1)
+    rows = ["| members, hidden layers | multiply-adds, millions | ms of processor time | thousand millions a second |", "|---|---|---|---|"]
+    return "\n".join([*rows, cost(5, (32,), 13, 1), cost(5, (64, 64, 64), 3, 1), cost(7, (200, 200, 200, 200), 17, 6)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=SETS, metavar="SET")
+    parser.add_argument("name", choices=[*SETS, "cost"], metavar="SET")
     parser.add_argument("--folder", type=Path, help="of the run folders")
     parser.add_argument("--seeds", nargs="+", type=int, help="all of the rule, if not given")
     parser.add_argument("--table", action="store_true", help="only print the table")
     options = parser.parse_args()
+    if options.name == "cost":
+        print(costs())
+        return
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     if not options.table:

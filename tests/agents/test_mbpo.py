@@ -170,6 +170,14 @@ def test_it_trains_on_its_period_with_a_growing_horizon_and_keeps_the_last_rollo
     assert replay.diagnostics() == {"model/squared_error": 0.0, "model/horizon": 3.0, "model/transitions": 6 * 64}
 
 
+def test_a_constant_horizon_is_not_rounded_down():
+    """3 (1 - d) + 3 d is 2.9999999999999996 with d = 3 / 997."""
+    replay = make(horizon=Linear(3, 3, 997))
+    fill(replay, 5)
+    replay.train(3)
+    assert len(replay.imagined) == 3 * 64
+
+
 def test_a_rollout_with_a_number_that_is_not_finite_ends():
     replay = make(real=0.0, horizon=Linear(2, 2, 1))
     fill(replay)
