@@ -84,10 +84,10 @@ def kind(slot: str, name: str) -> str:
 def page_table() -> str:
     """A row for each paper of a page, by the page's front matter."""
     rows = []
-    for path, front in pages():
-        for place, paper in enumerate(front["papers"]):
-            agents = ", ".join(f"`{name}`" for name in paper.get("agents", []))
-            rows.append(["the same" if place else f"[{path.name}]({path.name})", paper["paper"], agents, paper.get("options", "")])
+    for path, papers in pages().items():
+        for place, paper in enumerate(papers):
+            agents = ", ".join(f"`{name}`" for name in paper.agents)
+            rows.append(["the same" if place else f"[{path.name}]({path.name})", paper.paper, agents, paper.options])
     return table("page | paper | agents | options", rows)
 
 
@@ -96,6 +96,19 @@ def experiment_table() -> str:
     files = sorted((ROOT / "configs" / "experiment").glob("*.yaml"))
     rows = [[f"`{path.stem}`", re.sub(r"\S+<\w+>", r"`\g<0>`", caption(path))] for path in files]  # `env=atari/<game>`
     return table("experiment | settings of", rows)
+
+
+# ---- docs/papers.md
+
+
+def paper_table() -> str:
+    """A row for each paper: its page, by the beginning of the title, what is typed, and what came out."""
+    rows = []
+    for path, papers in pages().items():
+        (title,) = re.findall(r"^# ([^:\n]+)", path.read_text(), re.MULTILINE)[:1]
+        link = f"[{title}](algorithms/{path.name})"
+        rows += [[paper.paper, link, "<br>".join(f"`{line}`" for line in paper.lines), paper.verdict] for paper in papers]
+    return table("paper | page | command | verdict", rows)
 
 
 # ---- docs/usage.md
@@ -120,8 +133,14 @@ def environment_table() -> str:
     return table("family | names | needs", rows)
 
 
-TABLES = {"slots": slot_table, "pages": page_table, "experiments": experiment_table, "environments": environment_table}
-PAGES = (ROOT / "docs" / "slots.md", ROOT / "docs" / "algorithms" / "README.md", ROOT / "docs" / "usage.md")
+TABLES = {
+    "slots": slot_table,
+    "pages": page_table,
+    "papers": paper_table,
+    "experiments": experiment_table,
+    "environments": environment_table,
+}
+PAGES = tuple(ROOT / "docs" / name for name in ("slots.md", "algorithms/README.md", "papers.md", "usage.md"))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import doctest
 import re
 import subprocess
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from deeprl.running.config.menu import options
-from docs.navigation import pages
+from docs.navigation import papers
 
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = ROOT / "docs" / "algorithms" / "README.md"
@@ -93,7 +94,18 @@ def test_a_page_of_a_paper_links_to_it(page):
 
 
 def test_every_agent_has_a_page():
-    assert sorted(name for _, front in pages() for paper in front["papers"] for name in paper.get("agents", [])) == options("agent")
+    assert sorted(agent for paper in papers() for agent in paper.agents) == options("agent")
+
+
+def test_a_verdict_begins_with_one_of_the_words_that_are_explained():
+    words = re.compile(r"(confirmed|not confirmed|contradicted|exact|reached|not reached|no verdict|not run here|\d of \d confirmed)\b")
+    assert [paper for paper in papers() if not words.match(paper.verdict)] == []
+
+
+def test_what_a_paper_without_an_agent_runs_is_there():
+    lines = [paper.command for paper in papers() if paper.command.startswith("python ")]
+    assert lines
+    assert [line for line in lines if not line.startswith("python -m ") or not find_spec(line.split()[2])] == []
 
 
 @pytest.mark.parametrize("choice", sorted(CHOICES - NEUTRAL))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from benchmarks import tables
 from benchmarks.tables import PAGES, grouped, renewed
-from docs.navigation import pages
+from docs.navigation import Paper, pages
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
@@ -35,11 +38,38 @@ def test_what_stands_outside_of_the_markers_stays():
     assert renewed(page).endswith("|\n\n<!-- end -->\n\nb\n")
 
 
+ENTRY = {"paper": "A, 2026", "command": "agent=a", "verdict": "not run here"}
+
+
+def written(folder: Path, name: str, front: dict) -> None:
+    (folder / f"{name}.md").write_text(f"---\n{yaml.safe_dump(front)}---\n\n# Title\n")
+
+
 def test_pages_stand_in_the_order_of_their_front_matter_and_need_one(tmp_path):
-    text = "---\norder: {}\npapers: []\n---\n\n# Title\n"
     for name, order in (("a", 20), ("b", 10)):
-        (tmp_path / f"{name}.md").write_text(text.format(order))
-    assert [path.stem for path, _ in pages(tmp_path)] == ["b", "a"]
+        written(tmp_path, name, {"order": order, "papers": [ENTRY]})
+    assert [path.stem for path in pages(tmp_path)] == ["b", "a"]
     (tmp_path / "c.md").write_text("# Title\n")
     with pytest.raises(ValueError, match=r"c\.md has no front matter"):
         pages(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["order", "papers", *ENTRY])
+def test_a_key_that_a_page_lacks_is_named_with_the_page(tmp_path, key):
+    entry = {name: value for name, value in ENTRY.items() if name != key}
+    front = {name: value for name, value in (("order", 1), ("papers", [entry])) if name != key}
+    written(tmp_path, "page", front)
+    with pytest.raises(ValueError, match=rf"page\.md: {key} is missing"):
+        pages(tmp_path)
+
+
+def test_a_key_that_no_page_has_is_refused(tmp_path):
+    written(tmp_path, "page", {"order": 1, "papers": [{**ENTRY, "verdicts": "confirmed"}]})
+    with pytest.raises(ValueError, match=r"page\.md: verdicts .* is none of paper, command"):
+        pages(tmp_path)
+
+
+def test_what_comes_first_is_typed_first():
+    paper = Paper(Path("page.md"), "A, 2026", "agent=a replay.data=runs/b", "not run here", first="agent=b hydra.run.dir=runs/b")
+    assert paper.lines == ["python train.py agent=b hydra.run.dir=runs/b", "python train.py agent=a replay.data=runs/b"]
+    assert Paper(Path("page.md"), "B, 2026", "python -m benchmarks.b", "exact").lines == ["python -m benchmarks.b"]

@@ -83,7 +83,7 @@ def followed(checkout) -> list[str]:
     trainings = [[*shlex.split(line)[2:], *SHORT, f"hydra.run.dir=runs/{place}"] for place, line in enumerate(TRAININGS)]
     examples = [test for command in COMMANDS if command.startswith("pytest tests/") and (test := shlex.split(command)[1]) in dict(FILES)]
     visit = (*examples, "tests/test_docs.py", "tests/benchmarks/test_tables.py", "tests/benchmarks/test_changelog.py")
-    chosen = ("-rp", "-k", "softmax or bandit or tables or fragment or every_agent_has")
+    chosen = ("-rp", "-k", "softmax or bandit or tables or fragment or every_agent_has or verdict")
     return run(checkout, "-c", FOLLOWED, json.dumps(trainings), json.dumps([*PYTEST[2:], *visit, *chosen])).split("---\n")[1:]
 
 
@@ -123,7 +123,7 @@ def changed(checkout: Path) -> set[str]:
 def test_a_paper_and_an_environment_edit_nothing_but_their_own_files(checkout, followed):
     """With the tables written anew, the tests that ask for pages, rows and lines of the changelog pass."""
     assert all(f"PASSED tests/{name}" in followed[-1] for name in ("test_docs", "benchmarks/test_tables", "benchmarks/test_changelog"))
-    assert all("softmax" in (checkout / page).read_text() for page in ("docs/slots.md", "docs/algorithms/README.md"))
+    assert all("softmax" in (checkout / page).read_text() for page in ("docs/slots.md", "docs/papers.md", "docs/algorithms/README.md"))
     assert changed(checkout) == {name for name, _ in FILES}
 
 

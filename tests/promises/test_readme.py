@@ -23,6 +23,7 @@ from deeprl.running.runs.config_file import flatten
 from deeprl.running.session.complete import complete
 from deeprl.running.session.given import worded
 from deeprl.tools.sweep.grid import expand
+from docs.navigation import papers
 from tests.presets import covering
 from tests.promises.test_guides import GUIDES
 
@@ -53,7 +54,9 @@ def compose_and_settle(overrides: list[str]) -> dict:
     return config
 
 
-TRAININGS = commands("python train.py")
+LINES = [line for paper in papers() if not paper.first for line in paper.lines]
+"""Of docs/papers.md; one that goes on from another run needs it"""
+TRAININGS = list(dict.fromkeys(commands("python train.py") + [shlex.join(shlex.split(line)) for line in LINES if "train.py" in line]))
 
 
 def words_of(command: str) -> list[str]:

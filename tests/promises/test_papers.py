@@ -1,0 +1,27 @@
+"""The command of every paper, as docs/papers.md has it, trains with a tiny budget. That it composes is shown in test_readme.py."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from deeprl.cli import exits
+from deeprl.running.runs.folder import RunFolder
+from docs.navigation import papers
+from tests.builders import front_door, lines
+
+TRAINED = [paper for paper in papers() if "train.py" in paper.lines[-1]]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("paper", TRAINED, ids=lambda paper: paper.command)
+def test_its_command_learns_something(paper, tmp_path, monkeypatch):
+    """By updates, or of an agent of tables by plans."""
+    monkeypatch.chdir(tmp_path)
+    *before, last = [shlex.split(line)[2:] for line in paper.lines]
+    for words in (*before, [*last, "hydra.run.dir=run"]):
+        assert front_door(*words, "budget=tiny") == exits.FINISHED
+    metrics = lines(tmp_path / "run", "metrics.jsonl")
+    planned = any(line.get("rollout/policy_switches", "train/suboptimality" in line) for line in metrics)  # robust_rvi counts no switches
+    assert RunFolder(tmp_path / "run").read_summary()["updates"] > 0 or planned
