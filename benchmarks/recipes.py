@@ -284,6 +284,11 @@ SETS = {
         "steps=50000 evaluation.every=10000 evaluation.final_episodes=50 checkpoint.every=10000",
         ("r2d2", "r2d2_keep", "dqn_lstm", "dqn_keep"),
     ),
+    "remember_longer": (
+        ("classic/cartpole_positions",),
+        "steps=100000 evaluation.every=10000 evaluation.final_episodes=50 checkpoint.every=10000",
+        ("r2d2", "dqn_lstm"),
+    ),
     "remember_pendulum_ppo": (
         ("classic/pendulum_positions",),
         "steps=220000 evaluation.every=20000 evaluation.final_episodes=100 checkpoint.every=20000",
