@@ -78,6 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # sweeps and studies wait for processes: one that comes last would be waited for by the other process of the tests, which has done
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/tools/"))
     of_gpus = [item for item in items if item.get_closest_marker("gpu")]
     if of_gpus:
         import torch

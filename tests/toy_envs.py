@@ -12,7 +12,10 @@ import torch
 
 from deeprl.choice import one_of
 from deeprl.envs.toy import TabularGame, TabularMDP
-from deeprl.extend import Actions, EnvChoice, Game, Spec
+from deeprl.envs.vector.backend import Game
+from deeprl.envs.vector.choice import EnvChoice
+from deeprl.envs.vector.spaces import Actions
+from deeprl.types import Spec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -342,7 +342,7 @@ def test_the_values_of_each_channel_are_logged():
     ],
     ids=["log", "loglinear", "per channel", "identity in channels", "identity averaged"],
 )  # fmt: skip
-@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("length", [pytest.param(1, marks=pytest.mark.exhaustive), 3])
 def test_every_map_traces_as_one_graph(mapping, rewards, length):
     agent = log_agent(mapping, rewards, chain=partial(Iterated, length=length))
     batch = random_batch(DISCRETE, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -31,7 +32,6 @@ from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Batch, Rows, Spec
 from tests.builders import DISCRETE, draw, made_up, make_batch, random_batch, same, settled, snapshot, spec_of, train, update, value_agent
-from tests.pairwise import once
 
 B, T, D = 11, 5, 2
 N, WIDTH, GAMMA = flows.STATES, flows.WIDTH, flows.GAMMA
@@ -539,7 +539,17 @@ def test_a_restored_agent_goes_on_bit_for_bit(chain, loss):
     assert same(snapshot(agent), snapshot(other))
 
 
-@pytest.mark.parametrize(("chain", "loss"), once(tuple(CHAINS), tuple(LOSSES)))
+TRACED = {"one": "random_rewards", "shared": "self_prediction_of_the_target", "separate": "bidirectional"}
+"""Every chain, kind of loss and goal between them: a latent of its own, or the features, is one layer more or less"""
+
+
+@pytest.mark.parametrize(
+    ("chain", "loss"),
+    [
+        pytest.param(chain, loss, marks=() if TRACED[chain] == loss else pytest.mark.exhaustive)
+        for chain, loss in itertools.product(CHAINS, LOSSES)
+    ],
+)
 def test_it_traces(chain, loss):
     plain, traced = (value_agent(chain=CHAINS[chain], auxiliary=LOSSES[loss], weighting=InverseVariance) for _ in range(2))
     for agent in (plain, traced):

@@ -196,7 +196,7 @@ FAILURES = [
     ("exit", "sync", "SystemExit: 0"),
     ("exit", "async", "SystemExit: 0"),
     ("die", "async", r"exit code 3\), and could not be made again: .*exit code 3"),
-    ("hang", "async", r"env\.timeout=3 .*could not be made again: .*env\.timeout=3 "),
+    ("hang", "async", r"env\.timeout=1 .*could not be made again: .*env\.timeout=1 "),
     ("nan", "sync", "observation holds nan at index 1"),
     ("inf", "async", "reward is inf"),
     ("shape", "sync", r"observation is float32 of shape \(1,\), not float32 of shape \(3,\)"),
@@ -208,11 +208,11 @@ DISTINCT = [(*case, on_error) for case in FAILURES for on_error in ("fail", "res
 @pytest.mark.parametrize(
     ("failure", "vector", "words", "on_error"),
     # "die" restarts as "hang" does, which waits for six seconds
-    [*DISTINCT, pytest.param("hang", "async", r"env\.timeout=3 ", "restart", marks=pytest.mark.exhaustive)],
+    [*DISTINCT, pytest.param("hang", "async", r"env\.timeout=1 ", "restart", marks=pytest.mark.exhaustive)],
 )
 def test_an_environment_that_fails(make, failure, vector, words, on_error):
     # short only where one hangs, and not too short for a busy machine
-    choice = Counting(failure=failure, on_error=on_error, max_length=100, timeout=3 if failure == "hang" else 60)
+    choice = Counting(failure=failure, on_error=on_error, max_length=100, timeout=1 if failure == "hang" else 60)
     envs = make(choice, 1, num=2, vector=vector)
     envs.reset()
     fine = np.array([0, 1])
@@ -243,8 +243,8 @@ def test_an_environment_that_fails(make, failure, vector, words, on_error):
     [
         (signal.SIGKILL, "its process died", Counting(reseed_every=3)),
         (signal.SIGKILL, "its process died", Counting(continuous=True)),
-        (signal.SIGSTOP, r"no answer within env\.timeout=3 ", Counting(reseed_every=3, timeout=3)),
-        pytest.param(signal.SIGSTOP, r"no answer .*env\.timeout=3 ", Counting(continuous=True, timeout=3), marks=pytest.mark.exhaustive),
+        (signal.SIGSTOP, r"no answer within env\.timeout=1 ", Counting(reseed_every=3, timeout=1)),
+        pytest.param(signal.SIGSTOP, r"no answer .*env\.timeout=1 ", Counting(continuous=True, timeout=1), marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_worker_that_dies_or_hangs_is_made_again_where_it_was(make, stop, words, choice):

@@ -82,7 +82,8 @@ def python(built) -> Path:
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     (site / "dependencies.pth").write_text("".join(f"{path}\n" for path in sys.path if Path(path).name == site.name))
     wheels = sorted((built / "wheels").glob("*.whl"))
-    run(sys.executable, "-m", "pip", "--python", found, "install", "-q", "--no-deps", "--ignore-installed", *wheels, cwd=built)
+    words = ("-q", "--no-compile", "--no-deps", "--ignore-installed")
+    run(sys.executable, "-m", "pip", "--python", found, "install", *words, *wheels, cwd=built)
     return found
 
 

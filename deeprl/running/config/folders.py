@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -114,23 +115,51 @@ def stamp(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Every YAML file of a folder and its subfolders, with what changes when the file does; without those that cannot be read."""
-    found, below = dict[str, tuple[int, int, int]](), [str(folder)]
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a folder that is changed again has another time of change, on any file system"""
+_looked: dict[str, tuple[tuple[int, int, int], list[str], list[str]]] = {}
+
+
+def _look(place: str) -> tuple[list[str], list[str]]:
+    """Subfolders and YAML files of a folder. It is read again when it changes, and each time while it is new or holds links, which change
+    elsewhere."""
+    now = stamp(os.stat(place))
+    if place in _looked and _looked[place][0] == now:
+        return _looked[place][1:]
+    below, found, lasting = list[str](), list[str](), time.time_ns() - now[0] > SETTLED
+    with os.scandir(place) as entries:
+        for entry in entries:
+            lasting = lasting and not entry.is_symlink()
+            if entry.is_dir(follow_symlinks=False):
+                below.append(entry.path)
+            elif entry.name.endswith(".yaml") and entry.is_file():  # no link that leads nowhere
+                found.append(entry.path)
+    if lasting:
+        _looked[place] = now, below, found
+    return below, found
+
+
+def files(folder: Path) -> Iterator[str]:
+    """Every YAML file of a folder and its subfolders; without those that cannot be read."""
+    below = [str(folder)]
     for place in below:
-        with suppress(OSError), os.scandir(place) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.path)
-                elif entry.name.endswith(".yaml") and entry.is_file():  # no link that leads nowhere
-                    found[entry.path] = stamp(entry.stat())
-    return found
+        with suppress(OSError):
+            folders, found = _look(place)
+            below += folders
+            yield from found
+
+
+def stamps(folder: Path) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """As `files`, with what changes when the file does."""
+    for path in files(folder):
+        with suppress(OSError):
+            yield path, stamp(os.stat(path))
 
 
 def names(group: str = "") -> Iterator[str]:
     """The options of a group and its subgroups, as their files lie in it: `dqn` and `head/scalar` of agent. Two folders may hold one."""
     for place in (folder / group for folder in folders()):
-        yield from (path[len(str(place)) + 1 : -len(".yaml")] for path in stamps(place))
+        yield from (path[len(str(place)) + 1 : -len(".yaml")] for path in files(place))
 
 
 def source(path: Path) -> str:

@@ -36,16 +36,15 @@ def option_files(group: str) -> set[str]:
 
 def groups() -> list[str]:
     """Folders that hold options. One of `agent` that no file of it lists is no slot, but holds agents of a family."""
-    files = [(path[len(str(folder)) + 1 :], path, now) for folder in folders() for path, now in stamps(folder).items()]  # in one look
-    slots = {f"agent/{slot}" for name, path, now in files if name.startswith("agent/") for slot in _listed(path, now)}
-    found = {name.rpartition("/")[0] for name, *_ in files}
+    slots = {f"agent/{slot}" for slot in slots_of("agent")}
+    found = {name.rpartition("/")[0] for name in names()}
     families = {group for group in found - slots if group.rpartition("/")[0] == "agent"}
     return sorted(found - families - {""} | {"env"})
 
 
 def slots_of(group: str) -> set[str]:
     """Names that files of a group list in their `defaults`, the slots below it among them."""
-    return {slot for folder in folders() for path, now in stamps(folder / group).items() for slot in _listed(path, now)}
+    return {slot for folder in folders() for path, now in stamps(folder / group) for slot in _listed(path, now)}
 
 
 DEFAULTS = re.compile(r"^defaults:(.*(?:\n(?:[ -].*)?)*)", re.MULTILINE)

@@ -344,8 +344,9 @@ SETTINGS = ("steps=220", "replay.learning_starts=200", "replay.ratio=1", "replay
             "evaluation.final_episodes=1", "checkpoint.every=null", "runtime.threads=1")  # fmt: skip
 
 
-REPEATED = ("dqn", "scaled rewards")
-"""Runs of parts that are in the others, as far as a graph sees them."""
+REPEATED = ("dqn", "scaled rewards", "isac", "weighted critics", "bottleneck")
+"""Runs of parts that are in the others, as far as the graph of a run sees them: their losses are compared with the plain ones above, and
+where these parts have their own tests."""
 
 
 @pytest.mark.parametrize(

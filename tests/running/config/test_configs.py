@@ -8,11 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from omegaconf import OmegaConf
 
-from deeprl.choice import Choice
 from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
@@ -20,9 +16,7 @@ from deeprl.replay.sequences import Sequences
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.config import build, tuned
 from deeprl.running.config.build import agent_actions, agents_for, build_agent, check_actions, check_replay
-from deeprl.running.config.compose import prepare
 from deeprl.running.config.dry_run import dry_run
-from deeprl.running.config.folders import CONFIGS
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
 from deeprl.running.config.rules import put
@@ -220,16 +214,6 @@ def test_agents_that_a_paper_compares_differ_in_what_it_changes():
 @pytest.mark.parametrize("agent", ["td3", "sac", "ppo", "a2c", "tqc", "itd3"])
 def test_a_stroke_of_the_swimmer_pays_off_late(agent):
     assert settled(f"agent={agent}", "env=mujoco/swimmer")["discount"] == 0.9999
-
-
-@pytest.mark.parametrize("env", [name for name in options("env") if not name.startswith("atari/") or name == "atari/breakout"])
-def test_every_environment_composes(env):
-    """The group alone, which is quicker than a whole configuration; all games of Atari share one file."""
-    prepare()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        needed = {"gym": ["env.id=CartPole-v1"], "function": ["env.function=gymnasium:make"], "vector": ["env.id=CartPole-v1"]}
-        node = hydra_compose(overrides=[f"+env={env}", *needed.get(env.split("/")[0], [])]).env
-    assert isinstance(instantiate(OmegaConf.to_container(node, resolve=True), "env", None), Choice)
 
 
 # ---- slots

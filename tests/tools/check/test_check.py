@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from deeprl.tools.check.build import build
 from deeprl.tools.check.measure import Laps, first_updates
 from deeprl.tools.check.suspicions import suspicions
 from tests.builders import CARTPOLE, console, sac, settled, value_agent
+from tests.ranks import ended, forked
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = ("--seconds", "0.1")
@@ -172,17 +172,24 @@ def test_a_signal_in_a_check_is_like_control_c(number):
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM])
-def test_an_interrupted_check_leaves_nothing(nothing_is_left, number):
-    words = [sys.executable, "-m", "deeprl", "check", *CARTPOLE, "--seconds", "600"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
-    # as in a terminal: a shell's background jobs ignore SIGINT, and what they start does too
-    with subprocess.Popen(words, **pipes, text=True, env=environment, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL)) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("measuring"):
-                break
-        assert [path.name[:13] for path in nothing_is_left.glob("deeprl-check-*")] == ["deeprl-check-"]
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (1, "", "deeprl: interrupted\n")
+def test_an_interrupted_check_leaves_nothing(nothing_is_left, tmp_path, number):
+    def checked() -> int:
+        signal.signal(number, signal.SIG_DFL)  # as in a terminal: a shell's background jobs ignore SIGINT, and what they start does too
+        with (
+            open(tmp_path / "out", "w") as out,
+            open(tmp_path / "err", "w", buffering=1) as err,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            return console("check", *CARTPOLE, "--seconds", "600")
+
+    child = forked(checked)
+    while not ((tmp_path / "err").exists() and "measuring" in (tmp_path / "err").read_text()):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        time.sleep(0.02)
+    assert [path.name[:13] for path in nothing_is_left.glob("deeprl-check-*")] == ["deeprl-check-"]
+    os.kill(child, number)
+    assert ended([child]) == [1]
+    assert (tmp_path / "out").read_text() == ""
+    *_, measuring, last = (tmp_path / "err").read_text().splitlines()
+    assert (measuring.partition(":")[0], last) == ("measuring", "deeprl: interrupted")

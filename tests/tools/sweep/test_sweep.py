@@ -465,7 +465,8 @@ SLURM = {
 
 
 def install(scripts: Path, commands: dict[str, str], monkeypatch) -> None:
-    """Put shell scripts first on the PATH."""
+    """Put shell scripts first on the PATH, which answer at once."""
+    monkeypatch.setattr("deeprl.tools.sweep.slurm.Slurm.pause", 0.05)
     scripts.mkdir()
     for name, script in commands.items():
         (scripts / name).write_text(f"#!/bin/sh\n{script}\n")
