@@ -62,6 +62,7 @@ AUXILIARY = ("agent/auxiliary=self_prediction",)  # its optimizer has several gr
 FURTHER = {
     "idqn on images": ("idqn", IMAGES, ()),
     "groups of parameters": ("dqn", None, AUXILIARY),
+    "bottleneck of sequences": ("c51", None, ("agent/backup=bottleneck",)),
     "masked rbis_dqn": ("rbis_dqn", MASKED, ()),
     "masked munchausen_iqn": ("munchausen_iqn", MASKED, ()),
     "masked log_dqn": ("log_dqn", MASKED, ()),
@@ -345,8 +346,8 @@ SETTINGS = ("steps=220", "replay.learning_starts=200", "replay.ratio=1", "replay
 
 
 REPEATED = ("dqn", "scaled rewards", "isac", "weighted critics", "bottleneck")
-"""Runs of parts that are in the others, as far as the graph of a run sees them: their losses are compared with the plain ones above, and
-where these parts have their own tests."""
+"""Runs of parts that are in the others, as far as the graph of a run sees them. Their losses are compared with the plain ones above and in
+tests/agents/test_critic_slots.py."""
 
 
 @pytest.mark.parametrize(
