@@ -205,12 +205,9 @@ def swept(override: str, glob: bool = False) -> list[str]:
     Raises:
         ConfigError: the sweep has no job.
     """
-    try:
-        (sweep,) = OverridesParser.create(config_loader=Menu()).parse_overrides([override])  # type: ignore[arg-type]
-    except HydraException:
-        return [override]  # the composition reports what is wrong with it
-    if not sweep.is_sweep_override():
+    if not sweeps(override):
         return [override]
+    (sweep,) = OverridesParser.create(config_loader=Menu()).parse_overrides([override])  # type: ignore[arg-type]
     if not sweep.is_discrete_sweep() or (sweep.value_type is ValueType.GLOB_CHOICE_SWEEP and not glob):
         return []
     found = [f"{override.split('=', 1)[0]}={value}" for value in sweep.sweep_string_iterator()]
