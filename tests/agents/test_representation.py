@@ -539,16 +539,18 @@ def test_a_restored_agent_goes_on_bit_for_bit(chain, loss):
     assert same(snapshot(agent), snapshot(other))
 
 
-TRACED = {"one": "random_rewards", "shared": "self_prediction_of_the_target", "separate": "bidirectional"}
-"""Every chain, kind of loss and goal between them: a latent of its own, or the features, is one layer more or less"""
+TRACED = {
+    ("one", "random_rewards"),
+    ("shared", "self_prediction_of_the_target"),
+    ("separate", "bidirectional"),
+    ("separate", "bidirectional_of_the_target"),
+}
+"""Every chain, and every line of the losses but for the distance, between them"""
 
 
 @pytest.mark.parametrize(
     ("chain", "loss"),
-    [
-        pytest.param(chain, loss, marks=() if TRACED[chain] == loss else pytest.mark.exhaustive)
-        for chain, loss in itertools.product(CHAINS, LOSSES)
-    ],
+    [pytest.param(*pair, marks=() if pair in TRACED else pytest.mark.exhaustive) for pair in itertools.product(CHAINS, LOSSES)],
 )
 def test_it_traces(chain, loss):
     plain, traced = (value_agent(chain=CHAINS[chain], auxiliary=LOSSES[loss], weighting=InverseVariance) for _ in range(2))
