@@ -628,7 +628,7 @@ def test_every_configuration_builds(name):
     family = name.partition("/")[0]
     if not find_spec(PACKAGES.get(family, "torch")):
         pytest.skip(f"needs {PACKAGES[family]}")
-    choice = instantiate(composed(f"env={name}", "env.num=2", *NEEDED.get(family, ()))[0]["env"], "env")
+    choice = instantiate(composed(f"env={name}", "env.num=2", *NEEDED.get(family, ()))[0]["env"], "env", None)
     assert isinstance(choice, EnvChoice)
     assert choice.num == 2
     assert choice.spec() == choice.build().spec

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +125,30 @@ def test_a_folder_of_the_command_line_is_searched(tmp_path, monkeypatch):
 def test_a_folder_of_a_family_of_agents_is_no_slot():
     assert "agent/chain" in groups()
     assert "agent/lab" not in groups()
+
+
+def test_a_folder_is_listed_again_when_it_changes_while_it_is_new_and_when_it_holds_links(tmp_path):
+    def listed() -> list[str]:
+        return sorted(Path(file).stem for file in folders.files(tmp_path))
+
+    def add(name: str, seconds: float) -> None:
+        """And the folder says that it has changed at that time."""
+        (tmp_path / f"{name}.yaml").touch()
+        os.utime(tmp_path, (seconds, seconds))
+
+    add("one", seconds=1.0)
+    assert listed() == ["one"]
+    add("two", seconds=2.0)
+    assert listed() == ["one", "two"]
+    now = time.time()
+    add("three", seconds=now)
+    assert listed() == ["one", "three", "two"]
+    add("four", seconds=now)  # too soon after the other for another time
+    assert listed() == ["four", "one", "three", "two"]
+    (tmp_path / "five.yaml").symlink_to(tmp_path / "one.yaml")
+    os.utime(tmp_path, (3.0, 3.0))
+    assert "five" in listed()
+    (tmp_path / "five.yaml").unlink()
+    (tmp_path / "five.yaml").symlink_to(tmp_path / "nowhere.yaml")
+    os.utime(tmp_path, (3.0, 3.0))
+    assert "five" not in listed()
