@@ -5,6 +5,8 @@ python -m benchmarks.seeded_faults FAULTS.json [--number 60] [--seed 0] [--also 
 python -m benchmarks.seeded_faults FAULTS.json --reach REACH.jsonl [--tests tests/replay]          which tests pass through each of them
 python -m benchmarks.seeded_faults FAULTS.json --try REACH.jsonl [--only 3 7] [--limit 900] [--out RESULTS.jsonl]
 each of them [--checkout .]
+python -m benchmarks.seeded_faults FAULTS.json --again benchmarks/results/seeded_faults.json [--out RESULTS.jsonl]
+those of before that are still there, each by the test that found it
 
 Faults are a sign, a comparison, a constant or a missing line; kinds and rooms take turns; with `--also` they are of lines that both
 checkouts have. Within a function only a test that passes through the statement, itself or in a process that it starts, can find its fault:
@@ -267,6 +269,19 @@ def tried(fault: Fault, checkout: Path, limit: float, passing: list[str]) -> dic
     return {**told, "result": result, "by": failed[0] if failed else None}
 
 
+def again(results: Path, checkout: Path) -> tuple[list[Fault], dict[int, list[str]]]:
+    """Faults of before whose lines are still there, and the test of each that found it then, or that was written because none did."""
+    found, passing = list[Fault](), dict[int, list[str]]()
+    for told in json.loads(results.read_text())["faults"]:
+        path = checkout / told["file"]
+        wanted = tuple(told[key] for key in ("line", "old", "new", "kind"))
+        every = faults_of(told["file"], path.read_text()) if path.exists() else ()
+        if fault := next((each for each in every if (each.line.strip(), each.old, each.new, each.kind) == wanted), None):
+            passing[len(found)] = [told.get("test_since") or told["by"]]
+            found.append(fault)
+    return found, passing
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faults", type=Path)
@@ -277,19 +292,23 @@ def main() -> None:
     parser.add_argument("--reach", type=Path)
     parser.add_argument("--tests", nargs="*", default=(), help="with --reach: a part of the suite")
     parser.add_argument("--try", type=Path, dest="reached")
+    parser.add_argument("--again", type=Path, help="results of before")
     parser.add_argument("--only", type=int, nargs="*", help="places in the list")
     parser.add_argument("--limit", type=float, default=900, help="seconds for the tests of a fault")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     checkout = options.checkout.resolve()
-    if not options.faults.exists():
-        found = drawn(checkout, options.number, options.seed, options.also)
+    found, passing = again(options.again, checkout) if options.again else ([], {})
+    if options.again or not options.faults.exists():
+        found = found or drawn(checkout, options.number, options.seed, options.also)
         options.faults.write_text(json.dumps([asdict(each) for each in found], indent=1, ensure_ascii=False))
     faults = [Fault(**each) for each in json.loads(options.faults.read_text())]
     if options.reach:
         reach(faults, checkout, options.reach, options.tests)
     if options.reached:
-        passing, counts = reached(options.reached), Counter[str]()
+        passing = reached(options.reached)
+    if options.again or options.reached:
+        counts = Counter[str]()
         for place in options.only if options.only is not None else range(len(faults)):
             start = time.monotonic()
             told = {"place": place, **tried(faults[place], checkout, options.limit, passing.get(place, []))}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 
-from benchmarks.seeded_faults import Probes, faults_of
+from benchmarks.seeded_faults import Probes, again, faults_of
 
 TEXT = '''"""A module."""
 LIMIT = 5
@@ -56,3 +57,14 @@ def test_probes_stand_before_statements_of_functions():
     assert passed == []
     assert (space["sign"](2), passed) == (1, [1])
     assert (space["sign"](0), passed) == (0, [1, 1, 2, 3])
+
+
+def test_faults_of_before_are_tried_again_where_they_are_by_the_test_that_found_them(tmp_path):
+    (tmp_path / "a.py").write_text(TEXT)
+    sign = {"file": "a.py", "line": "y = 0 - x", "old": "-", "new": "+", "kind": "sign", "result": "found", "by": "test_a"}
+    survivor = {**sign, "line": "LIMIT = 5", "old": "5", "new": "6", "kind": "constant", "result": "survived", "test_since": "test_b"}
+    gone = [{**sign, "line": "y = 1 - x"}, {**sign, "file": "b.py"}]
+    (tmp_path / "results.json").write_text(json.dumps({"faults": [*gone, sign, survivor]}))
+    found, passing = again(tmp_path / "results.json", tmp_path)
+    assert [(fault.line, fault.column) for fault in found] == [("        y = 0 - x", 14), ("LIMIT = 5", 8)]
+    assert passing == {0: ["test_a"], 1: ["test_b"]}
