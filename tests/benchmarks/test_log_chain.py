@@ -117,10 +117,10 @@ def test_every_discount_has_a_published_score():
 
 
 def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
-    """Width 2, γ = 0.8, here in 2,000 sweeps. The decay covers half of them: in strict proportion, 182
+    """Width 2, γ = 0.8, here in 1,400 sweeps. The decay covers half of them: in strict proportion, 182
     sweeps, both methods stop moving before values have come through the chain."""
     files = {name: tmp_path / f"found.{name}" for name in ("json", "svg")}
-    keys = ("--quick", "--sweeps", "2000", "--runs", "1")
+    keys = ("--quick", "--sweeps", "1400", "--runs", "1")
     rows = log_chain.main([*keys, "--json", str(files["json"]), "--plot", str(files["svg"])])
     regular, log = ({row["gamma"]: row for row in rows if row["method"] == method} for method in ("regular", "log"))
     assert regular[0.8]["last"] == 0.0
