@@ -255,6 +255,7 @@ CELLS = [
     Cell("gi_dqn", "minigrid/doorkey", "uniform", "sync"),
     Cell("lab/dtr", "lab/dtr", "none", "sync"),
     Cell("lab/ravi_ucb", "lab/garnet", "none", "sync"),
+    Cell("lab/martingale", "lab/ornstein_uhlenbeck", "none", "sync", ("agent/criterion=martingale_loss",)),
     Cell("iqn", "own/connect_four", "uniform", "sync", ("accelerate.matmul_precision=bfloat16", "env.reseed_every=5")),
     Cell("sac", "own/continuous", "prioritized", "sync", ("accelerate.matmul_precision=bfloat16",)),
     Cell("ppo", "own/vector", "rollout", "vector"),

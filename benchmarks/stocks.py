@@ -31,9 +31,10 @@ FILE = RESULTS / "stocks.json"
 SEEDS = range(3)
 COMMON = "runtime.threads=1 checkpoint.every=null"
 QUANTILES = (
-    "agent=qrdqn env=lab/risk_ladder_stock discount=1 steps=30000 agent.torso.hidden=[64,64] agent.head.quantiles=51 "
-    "agent.optimizer.lr=1e-3 agent.chain.target_update_period=500 agent.explore.schedule.end=0.1 agent.explore.schedule.duration=0.3 "
-    "replay.learning_starts=1000 replay.ratio=0.25 replay.batch_size=128 replay.capacity=30000"
+    "agent=qrdqn env=lab/risk_ladder_stock discount=1 steps=12000 agent.torso.hidden=[64,64] agent.head.quantiles=51 "
+    "agent.optimizer.lr=1e-3 agent.optimizer.schedule.end=0 agent.chain.target_update_period=200 agent.explore.schedule.end=0.1 "
+    "agent.explore.schedule.duration=0.3 replay.learning_starts=500 replay.ratio=0.5 replay.batch_size=128 replay.capacity=30000 "
+    "evaluation.every=null"
 )
 SETS: dict[str, dict[str, str]] = {
     "coins": {"target": "experiment=coin_targets evaluation.episodes=50 evaluation.num=50 evaluation.final_episodes=200"},
