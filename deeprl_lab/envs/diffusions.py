@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class DiffusionGame(Game):
         self.elapsed += 1
         over = self.elapsed >= world.steps
         reward = world.reward(before) * world.step + (world.final(self.x) if over else 0.0)
-        return self._obs(), reward, over and world.terminates, over
+        return self._obs(), reward, over and world.ends, over
 
     def _obs(self) -> np.ndarray:
         return np.array([self.x, self.elapsed * self.world.step], np.float32)
@@ -60,7 +61,8 @@ class Diffusion(EnvChoice):
     step: float = 0.02
     horizon: float = 8.0
     rate: float = 1.0
-    terminates = False
+    ends: ClassVar[bool] = False
+    """Whether the horizon is the end of the task, and no time limit"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +114,7 @@ class Brownian(Diffusion):
     step: float = 0.005
     rate: float = 0.0
     sigma: float = 1.0
-    terminates = True
+    ends = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

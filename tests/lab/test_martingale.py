@@ -21,7 +21,7 @@ def expected(criterion, world, spreads) -> np.ndarray:
     noise, p = np.repeat(NODES, 6), np.sqrt(np.kron(WEIGHTS, WEIGHTS))
     for i, spread in enumerate(spreads):
         x = spread * np.tile(NODES, 6)
-        after, over = world.after(x, noise), world.terminates and i + 1 == len(spreads)
+        after, over = world.after(x, noise), world.ends and i + 1 == len(spreads)
         reward = world.reward(x) * world.step + (world.final(after) if over else 0.0)
         now, later = (world.features(x, np.full_like(x, t * world.step)) for x, t in ((x, i), (after, i + 1)))
         _, a, b = criterion(np.zeros_like(now), p[:, None] * now, p[:, None] * later * (not over), p * reward, world.gamma, world.step)
