@@ -2,11 +2,13 @@
 
     (r, s' − s) | s, a  ~  N(μ, diag e^ℓ),      μ, ℓ = network((s, a) − mean over their deviation)
     ℓ ← high − softplus(high − ℓ);   ℓ ← low + softplus(ℓ − low)                    high, low: learned, from 0.5 and −10
+    outputs are in units of the targets' deviations: μ ← mean + deviation μ,  ℓ ← ℓ + 2 ln deviation
     L = Σ_members mean [ (μ − y)² e^−ℓ + ℓ ] + 0.01 Σ high − 0.01 Σ low + Σ_layers decay_l ½ ‖W_l‖²
 
 Each member has its own bootstrap sample. Training ends when no member's error on held-out transitions has fallen by 1 % for some epochs.
-Each keeps the weights of its best epoch, and those with the least error there are the elite, which alone predict. Targets have the
-environment's units, as in the authors' code.
+Each keeps the weights of its best epoch, and those with the least error there are the elite, which alone predict. The loss is in the
+environment's units. So are the outputs of the authors' networks, where a reward that varies much starts at the upper bound of its
+variance, at which its mean hardly learns.
 """
 
 from __future__ import annotations
@@ -217,11 +219,14 @@ class Dynamics(nn.Module):
 
     Attributes:
         mean, deviation: (S + D,) of the inputs that members were trained with.
+        target_mean, target_deviation: (1 + S,) of the targets.
         elite: (elites,) int64, members in the order of their held-out error.
     """
 
     mean: Tensor
     deviation: Tensor
+    target_mean: Tensor
+    target_deviation: Tensor
     elite: Tensor
 
     def __init__(self, choice: Ensemble, obs: int, action: int, learns_ends: bool, seed: int):
@@ -232,6 +237,8 @@ class Dynamics(nn.Module):
         self.bounds = Bounds(choice.members, self.size, choice.low, choice.high) if choice.loss.gaussian else None
         self.register_buffer("mean", torch.zeros(obs + action))
         self.register_buffer("deviation", torch.ones(obs + action))
+        self.register_buffer("target_mean", torch.zeros(self.size))
+        self.register_buffer("target_deviation", torch.ones(self.size))
         self.register_buffer("elite", torch.arange(choice.elites))
         initialise(self, seed, "model")
         self.weights = list(self.parameters())
@@ -242,7 +249,17 @@ class Dynamics(nn.Module):
         found = self.network((inputs - self.mean) / self.deviation)
         mean, rest = found[..., : self.size], found[..., self.size :]
         ends = rest[..., -1] if self.learns_ends else torch.zeros_like(mean[..., 0])
-        return mean, torch.zeros_like(mean) if self.bounds is None else self.bounds(rest[..., : self.size]), ends
+        log_variance = torch.zeros_like(mean)
+        if self.bounds is not None:
+            log_variance = self.bounds(rest[..., : self.size]) + 2 * self.target_deviation.log()
+        return self.target_mean + self.target_deviation * mean, log_variance, ends
+
+    def measure(self, data: Data) -> None:
+        """Take the moments of these transitions. What never changes is not divided by its deviation."""
+        for name, column in (("", data.inputs), ("target_", data.targets)):
+            deviation = column.std(0, correction=0)
+            getattr(self, f"{name}mean").copy_(column.mean(0))
+            getattr(self, f"{name}deviation").copy_(torch.where(deviation < 1e-12, 1.0, deviation))
 
     # ---- learning
 
@@ -280,9 +297,7 @@ class Dynamics(nn.Module):
         held = min(max(int(choice.holdout * number), 1), choice.holdout_most)
         order = torch.randperm(number, generator=generator).to(device)
         kept, train = data.at(order[:held]), data.at(order[held:] if number > held else order)
-        self.mean.copy_(train.inputs.mean(0))
-        deviation = train.inputs.std(0, correction=0)
-        self.deviation.copy_(torch.where(deviation < 1e-12, 1.0, deviation))  # what never changes says nothing
+        self.measure(train)
         size = choice.members, len(train.inputs)
         mine = torch.randint(size[1], size, generator=generator)  # each member's bootstrap sample
         best, snapshot = torch.full((choice.members,), math.inf, device=device), [weight.clone() for weight in self.weights]
