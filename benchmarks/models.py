@@ -9,10 +9,10 @@ The rule, written before the runs; settings were chosen with seed 100. A run's f
 `distractors`, `plain` (seeds 0 to 4, none left out): Pendulum with 10 numbers that mean nothing, and without; models of one hidden layer of
 32, 3,000 steps, 0.05 of each batch from the environment; arms differ in the loss of the model alone. VaGraM's claim is confirmed if it ends
 above the squared error with at least 4 of 5 seeds with distractors, and Welch's interval of 95 % of the difference holds 0 without.
-`inverted_pendulum` (seeds 10 to 12): 2,000 steps, MBPO with 5 updates a step, SAC with one and with five; MBPO is ahead if each of its seeds
-ends above each of the other arm's (three seeds of each cannot give a p below 0.10). A first rule had seeds 0 to 2, and was given up after
-MBPO's seed 0 (45.6 beside SAC's 139.3): outputs of the model had the units of the environment, in which it hardly learned the reward of
-Pendulum. Results are in benchmarks/results/models.json.
+`inverted_pendulum` (seeds 10 to 12): 2,000 steps, MBPO with 5 updates a step, SAC with one and with five; MBPO is ahead if each of its
+seeds ends above each of the other arm's (three seeds of each cannot give a p below 0.10). A first rule had seeds 0 to 2, and was given up
+after MBPO's seed 0 (45.6 beside SAC's 139.3): outputs of the model had the units of the environment, in which it hardly learned the reward
+of Pendulum. Results are in benchmarks/results/models.json.
 """
 
 from __future__ import annotations

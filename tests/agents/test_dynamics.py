@@ -71,7 +71,7 @@ def test_a_reward_that_varies_much_is_learned():
     variance was left."""
     data = linear_world(400)
     reward = 30 * (data.inputs[:, 1] * data.inputs[:, 2]).sin()
-    model, shown = trained(data._replace(targets=torch.cat([reward[:, None], data.targets[:, 1:]], 1)), epochs=20)
+    _, shown = trained(data._replace(targets=torch.cat([reward[:, None], data.targets[:, 1:]], 1)), epochs=20)
     assert shown["model/squared_error"] * 3 < 0.2 * reward.var().item()
 
 
