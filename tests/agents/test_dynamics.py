@@ -25,9 +25,8 @@ def linear_world(number: int, seed: int = 0, ends=None) -> Data:
 
 
 def trained(data: Data, ends: bool = False, **given) -> tuple[Dynamics, dict[str, float]]:
-    choice = Ensemble(
-        **{"members": 3, "elites": 2, "hidden": (16,), "weight_decay": 0.0, "lr": 1e-2, "batch_size": 64, "epochs": 30, **given}
-    )
+    small = {"members": 3, "elites": 2, "hidden": (16,), "weight_decay": 0.0, "lr": 5e-3, "batch_size": 64, "epochs": 30}
+    choice = Ensemble(**small | given)
     model = choice.build(2, 1, ends, seed=0)
     return model, model.fit(data, None, torch.Generator().manual_seed(1), 0)
 
@@ -67,12 +66,12 @@ def test_noise_is_recovered_and_held_out_targets_are_calibrated(gaussian):
 
 
 def test_a_reward_that_varies_much_is_learned():
-    """In units of the environment its variance began at the upper bound, e^0.5, where the gradient of its mean is small: 0.97 of its
-    variance was left."""
+    """Up to its noise, a ninth of its variance. In units of the environment its predicted variance began at the upper bound, e^0.5, where
+    the gradient of its mean is small."""
     data = linear_world(400)
-    reward = 30 * (data.inputs[:, 1] * data.inputs[:, 2]).sin()
-    _, shown = trained(data._replace(targets=torch.cat([reward[:, None], data.targets[:, 1:]], 1)), epochs=20)
-    assert shown["model/squared_error"] * 3 < 0.2 * reward.var().item()
+    targets = data.targets * torch.tensor([100.0, 1.0, 1.0])
+    _, shown = trained(data._replace(targets=targets), epochs=20, lr=1e-2)
+    assert 3 * shown["model/squared_error"] < 0.25 * targets[:, 0].var().item()
 
 
 def test_inputs_are_divided_by_the_moments_of_what_is_not_held_out(gaussian):
