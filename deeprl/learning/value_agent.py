@@ -215,7 +215,7 @@ class ValueAgent(Agent):
             remembered = {**remembered, EXPLORER: after}
         remembered = {**remembered, **begun} if begun else remembered
         acted = AgentStep(action, probability, remembered, state=state[0] if state else None)
-        if explore or acting is None:
+        if explore or acting is None or not self.preference.neutral:  # a utility is no estimate of a return
             return acted
         acting = acting.cpu()
         return acted._replace(value=acting.gather(-1, action.unsqueeze(-1)).squeeze(-1), gap=action_gap(acting))

@@ -115,7 +115,9 @@ def test_evaluation_begins_with_the_best_stock_and_keeps_it():
     obs = with_stock(-1.0, -1.0, 1.0).repeat(2, 1)
     first, noise = torch.tensor([True, True]), agent.act_noise((1, 2), torch.Generator().manual_seed(0))
     noise = torch.utils._pytree.tree_map(lambda x: x[0], noise)
-    begun = agent.act(obs, first, {}, 0, noise, explore=False).memory
+    acted = agent.act(obs, first, {}, 0, noise, explore=False)
+    begun = acted.memory
+    assert acted.value is None  # a utility is no estimate of a return
     starts = agent.utility.candidates
     worth = torch.stack([agent.greedy_values(Stock(2).begun(obs, start.expand(2))).amax(-1) - start for start in starts])
     assert begun[START].equal(starts[worth.argmax(0)])

@@ -104,7 +104,7 @@ def test_no_word_allows_functions_of_deeprl_and_of_python(name):
     package = name.partition(":")[0].split(".")[0]
     assert "may call nothing of" in refused(called(name), "deeprl", package)
     for env in (gym(package=package), gym(id=f"{package}:Cart-v0"), gym(wrappers=[name.replace(":", ".")])):
-        for target in (env["_target_"], "deeprl.envs.last_action.GymLastAction"):
+        for target in (env["_target_"], "deeprl.envs.last_action.GymLastAction", "deeprl.envs.stock.GymStock"):
             assert "may call nothing of" in refused({**env, "_target_": target}, "deeprl", package)
 
 
