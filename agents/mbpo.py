@@ -95,6 +95,10 @@ class ModelReplay(Replay):
             raise ValueError(
                 f"a model of this kind predicts plain vectors, not images or several parts: {remedy} another replay, such as uniform"
             )
+        if not isinstance(horizon, Linear):
+            raise ValueError(f"horizon must be a line, not {horizon!r}: set horizon.start, .end, .begin and .duration")
+        if not isinstance(model, ModelChoice):
+            raise ValueError(f"model must be one that learns, not {model!r:.100}: choose replay=model, and set keys below model")
         self.real, self.period, self.rollouts, self.horizon, self.retain = real, period, rollouts, horizon, retain
         self.termination = termination
         in_range(self, real=(0, 1))
@@ -106,7 +110,7 @@ class ModelReplay(Replay):
         longest = int(max(horizon.start, horizon.end))
         if min(horizon.start, horizon.end) < 1:
             raise ValueError(f"horizon.start and horizon.end must be at least 1, not {horizon.start} and {horizon.end}")
-        self.own = int(real * batch_size)
+        self.own = int(real * batch_size + 1e-9)  # 0.29 of 100 are 29
         """Transitions of a batch that come from the environment"""
         if isinstance(agent, ActorCritic):
             self.slopes: Slopes | None = partial(value_slopes, agent)

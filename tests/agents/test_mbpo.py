@@ -100,6 +100,7 @@ def test_with_real_ratio_one_it_is_plain_replay():
 def test_a_share_is_that_of_plain_replay_and_the_rest_is_imagined():
     """12 of 256 at 0.05, as in the authors' code."""
     assert make(batch_size=256).own == 12
+    assert make(real=0.29, batch_size=100).own == 29
     plain, other = make(Replay), make(real=0.25)
     for replay in (plain, other):
         fill(replay)
@@ -241,6 +242,8 @@ def test_a_state_that_none_can_have_is_refused(change, message):
         ({"spec": Spec((3, 8, 8), torch.uint8, 0, 1)}, "plain vectors, not images or several parts: choose another replay"),
         ({"model": Ensemble(loss=ValueGradient())}, "gradients of critics, which this agent does not have: choose replay=model"),
         ({"horizon": Linear(0, 3, 1)}, "horizon.start and horizon.end must be at least 1"),
+        ({"horizon": 3}, "horizon must be a line, not 3"),
+        ({"model": 3}, "model must be one that learns, not 3"),
         ({"real": 1.5}, "real must be between 0 and 1"),
         ({"termination": "never"}, "termination must be one of auto, learned"),
     ],
