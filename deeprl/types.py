@@ -20,6 +20,10 @@ State = dict[str, Any]
 """What a checkpoint holds of a part: numbers, text, lists, dictionaries, arrays and tensors"""
 
 
+SMALL_IMAGE = 24
+"""Pixels of the longer side of an image up to which `agent/torso=auto` takes it for planes of zeros and ones, as MinAtar's are"""
+
+
 class ObsPart(NamedTuple):
     """One of several parts of an observation, see `deeprl.packing`."""
 

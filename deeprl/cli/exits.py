@@ -74,7 +74,8 @@ def failure(error: BaseException, path: Path) -> str:
     if isinstance(error, FileNotFoundError) and not (path / "lock").exists():  # which a run keeps as long as it has its folder
         return f"{path} is gone: it was moved or removed in mid-run. Where it is now, it can be resumed: deeprl resume FOLDER"
     saved, shown = any((path / "checkpoints").glob("step_*")), from_here(path)
-    resumable = f"Its last checkpoint can be resumed: deeprl resume {shlex.quote(str(shown))}" if saved else "No checkpoint was saved."
+    again = f"deeprl resume {shlex.quote(str(shown))}{trusted(path)}"
+    resumable = f"Its last checkpoint can be resumed: {again}" if saved else "No checkpoint was saved."
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted. {resumable}"
     try:
@@ -87,6 +88,19 @@ def failure(error: BaseException, path: Path) -> str:
         parts = (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
     what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in parts)
     return "\n  ".join(line.rstrip() for line in (f"the run failed: {what}", why + where, remedy + resumable) if line)
+
+
+def trusted(path: Path) -> str:
+    """Words with which `deeprl resume` accepts what the run names and where it connects; none, if its configuration cannot be read."""
+    from deeprl.running.config.connections import connections
+    from deeprl.running.config.trust import words_of_trust
+    from deeprl.running.runs.folder import RunFolder
+
+    try:
+        config = RunFolder(path).read_config()
+        return words_of_trust(config) + "".join(f" {shlex.quote(word)}" for word in connections(config))
+    except (ConfigError, RunFolderError, OSError):
+        return ""
 
 
 def ended(outcome: str, trainer: Trainer, path: Path) -> int:

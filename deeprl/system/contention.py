@@ -39,4 +39,4 @@ class Contention:
         self._at, self._before = now, waited
         if not self._reported:
             return None
-        return f"{text}. runtime.threads=1 waits less than {self.threads} threads" if self.threads > 1 else text
+        return f"{text}. A run with runtime.threads=1 waits less than one with {self.threads}" if self.threads > 1 else text

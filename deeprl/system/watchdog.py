@@ -31,11 +31,19 @@ class Watchdog:
         path: the run folder.
         minutes: the limit; None disables the watchdog.
         failed: function that writes the error to status.json.
+        trusted: words with which `deeprl resume` accepts what the run names.
         leave: function that ends the process with an exit code.
     """
 
-    def __init__(self, path: Path, minutes: float | None, failed: Callable[[str], object], leave: Callable[[int], object] = os._exit):
-        self.folder, self.minutes, self.failed, self.leave = path, minutes, failed, leave
+    def __init__(
+        self,
+        path: Path,
+        minutes: float | None,
+        failed: Callable[[str], object],
+        leave: Callable[[int], object] = os._exit,
+        trusted: str = "",
+    ):
+        self.folder, self.minutes, self.failed, self.leave, self.trusted = path, minutes, failed, leave, trusted
         self.path = path / "stacks.txt"
         self._beats = self._seen = self._idle = 0
         self._doing, self._way_past = "", ""
@@ -94,7 +102,7 @@ class Watchdog:
         faulthandler.dump_traceback_later(120 * self.minutes, exit=True, file=self._file)
 
     def _end_process(self) -> None:
-        again = f"deeprl resume {shlex.quote(str(self.folder))}"
+        again = f"deeprl resume {shlex.quote(str(self.folder))}{self.trusted}"
         text = f"no progress for {self.minutes:g} minutes (runtime.watchdog){self._doing}: the stacks of all threads are in {self.path}"
         text += f". Past this place, if it hangs there again: {again} {self._way_past}" if self._way_past else ""
         with contextlib.suppress(OSError):  # the process must end even where the disk is full

@@ -187,7 +187,8 @@ def parted(space: spaces.Space, form: Form) -> Observations:
                 raise ValueError(f"part {name!r}: {error}") from error
         return pack(spec, values)
 
-    return Observations(spec.obs_shape, spec.obs_dtype, convert, content(made), note(parts), parts)
+    notes = dict.fromkeys(found.note for _, found in made.values() if found.note)
+    return Observations(spec.obs_shape, spec.obs_dtype, convert, content(made), ". ".join([note(parts), *notes]), parts)
 
 
 def content(made: Mapping[str, tuple[ObsPart, Observations]]) -> str:

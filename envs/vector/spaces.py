@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 
 from deeprl.packing import numbers_in
-from deeprl.types import ObsPart, Spec
+from deeprl.types import SMALL_IMAGE, ObsPart, Spec
 
 
 class Actions(NamedTuple):
@@ -192,7 +192,7 @@ def observations_of(space: spaces.Space, channels: str | None = None) -> Observa
             return Observations(space.shape, torch.float32, _vector(space.shape), _floats(space))
         if rank == 2 and pixels:
             content = "the environment's image with an axis of one channel: image[None]"
-            return Observations((1, *space.shape), torch.uint8, _image(space.shape, None), content)
+            return Observations((1, *space.shape), torch.uint8, _image(space.shape, None), content, unscaled(space, space.shape))
         if rank == 3 and (pixels or space.dtype.kind == "f"):
             return _images(space, channels)
     return flattened(space)
@@ -215,7 +215,17 @@ def _images(space: spaces.Box, channels: str | None) -> Observations:
             changes.insert(0, "mapped from the bounds of its space to [0, 1]: (image - low) / (high - low)")
     as_it_is = AS_IT_IS if space.dtype == np.uint8 else _floats(space)
     content = f"the environment's image {', '.join(changes)}" if changes else as_it_is
-    return Observations(shape, dtype, convert, content, note)
+    return Observations(shape, dtype, convert, content, ". ".join(filter(None, (note, unscaled(space, shape[1:])))))
+
+
+def unscaled(space: spaces.Box, size: tuple[int, ...]) -> str:
+    """What is said of bytes above 1 that a network for planes of zeros and ones would take as they are; "" of other images."""
+    if space.dtype != np.uint8 or max(size) > SMALL_IMAGE or space.high.max() <= 1:
+        return ""
+    return (
+        f"an image of up to {SMALL_IMAGE} pixels has bytes up to {space.high.max()}, which agent/torso=auto and minatar do not scale: "
+        f"let the environment give image / {space.high.max()} as float32, with a Box from 0 to 1"
+    )
 
 
 def _only(space: spaces.Dict | spaces.Tuple, channels: str | None) -> Observations:

@@ -319,6 +319,7 @@ class TensorChoice(EnvChoice):
         return OneCopy(self.world())
 
     def stepped(self, seed: int, num: int, vector: str, evaluation: bool, first_episode: int, first: int) -> Environments:
-        if self.info and not evaluation and [*self.info] != ["is_success"]:
-            say(f"log.info: {', '.join(self.info)} do not stand in info of {self.name}, which tells no numbers")
+        asked = [name for name in self.info if name != "is_success"]
+        if asked and not evaluation:
+            say(f"log.info: {', '.join(asked)} do not stand in info of {self.name}, which tells no numbers")
         return TensorEnvironments(self.world(), num, self.name, seed, evaluation, first_episode, first)

@@ -103,6 +103,14 @@ def test_a_folder_with_spaces_can_be_pasted(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(f"deeprl resume '{tmp_path}/avec espace'\n")
 
 
+def test_the_command_that_goes_on_accepts_what_the_run_names(tmp_path, capsys):
+    """It ended in a question for --allow-package."""
+    (tmp_path / "checkpoints" / "step_000000000100").mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("env: {_target_: deeprl.envs.function.Function, function: 'mixed:make'}")
+    assert guarded(raising(RuntimeError("a bug")), tmp_path) == FAILED
+    assert capsys.readouterr().err.endswith(f"deeprl resume {tmp_path} --allow-package mixed\n")
+
+
 def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):
     (tmp_path / "checkpoints" / "step_000000000100").mkdir(parents=True)
     assert guarded(raising(KeyboardInterrupt()), tmp_path) == FAILED

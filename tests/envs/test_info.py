@@ -105,8 +105,9 @@ def test_means_are_taken_over_the_episodes_that_tell_a_number():
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        (["x"], {"x": "last"}),
-        (["x:sum", "y:mean"], {"x": "sum", "y": "mean"}),
+        (["x"], {"is_success": "last", "x": "last"}),
+        (["x:sum", "y:mean"], {"is_success": "last", "x": "sum", "y": "mean"}),
+        (["is_success:mean"], {"is_success": "mean"}),
         ([], {}),
         ("x", None),
         ([1], None),

@@ -52,6 +52,14 @@ def test_an_image_stays_apart():
     assert "kept apart" in conversion.note
 
 
+@pytest.mark.parametrize(("high", "side", "said"), [(255, 24, True), (1, 24, False), (255, 25, False)])
+def test_bytes_that_no_small_network_scales_are_named(high, side, said):
+    """PPO learned nothing from an image of 10 x 10 pixels of 0 and 255, and no line said why."""
+    image = spaces.Box(0, high, (side, side, 1), np.uint8)
+    for space in (image, spaces.Dict(image=image, wind=spaces.Box(-1, 1, (1,)))):
+        assert (f"bytes up to {high}, which agent/torso=auto and minatar do not scale" in seen(space).note) == said
+
+
 def test_nested_parts_are_joined_by_a_dot_and_tuples_count():
     space = spaces.Dict(arm=spaces.Dict(camera=IMAGE, joints=SPEED), rest=spaces.Tuple([SPEED, FOUR]))
     conversion = seen(space)

@@ -10,7 +10,8 @@ def test_a_run_that_waits_for_cores_says_so_once():
     assert contention.notice() is None  # not looked at yet
     now = 60.0
     assert contention.notice() == (
-        "other programs use the cores: in 30 s threads of this run waited 30 s for one. runtime.threads=1 waits less than 2 threads"
+        "other programs use the cores: in 30 s threads of this run waited 30 s for one. "
+        "A run with runtime.threads=1 waits less than one with 2"
     )
     now, waited = 90.0, 74.0
     assert contention.notice() is None

@@ -27,7 +27,7 @@ from deeprl.learning.networks.mlp import ACTIVATIONS, MLP, repeated
 from deeprl.learning.networks.residual import ResidualStacks
 from deeprl.learning.networks.side_by_side import Common, SideBySide, common_spec, of_part
 from deeprl.learning.networks.weight_norm import OPTIONS
-from deeprl.types import Spec
+from deeprl.types import SMALL_IMAGE, Spec
 
 
 def widths(owner: object, *names: str) -> None:
@@ -258,8 +258,8 @@ class Impala(ImageChoice):
 
 @dataclass(frozen=True)
 class Auto(TorsoChoice):
-    """The torso that follows from the observations: `MLPTorso` for vectors, `MinAtarTorso` for images up to 24x24, `Nature` for larger
-    ones. Of several images each has its own, and the largest has the layers after them."""
+    """The torso that follows from the observations: `MLPTorso` for vectors, `MinAtarTorso` for images up to 24x24, whose pixels it does not
+    scale, `Nature` for larger ones. Of several images each has its own, and the largest has the layers after them."""
 
     hidden: tuple[int, ...] = (256, 256)
     """Hidden layers of the MLP"""
@@ -288,7 +288,7 @@ class Auto(TorsoChoice):
         common |= {} if self.init == "auto" else {"init": self.init}
         if len(shape) == 1:
             return MLPTorso(hidden=self.hidden, activation=self.activation, **common)
-        if len(shape) == 3 and max(shape[1:]) > 24:
+        if len(shape) == 3 and max(shape[1:]) > SMALL_IMAGE:
             return Nature(**common)
         if len(shape) == 3 and min(shape[1:]) >= 3:
             return MinAtarTorso(**common)

@@ -79,7 +79,7 @@ HOW = ("last", "sum", "mean")
 
 
 def asked_info(config: Config) -> dict[str, str]:
-    """`log.info` as name: how. A name alone is short for its last value.
+    """`log.info` as name: how. A name alone is short for its last value. `is_success` stands beside what is asked; [] asks for nothing.
 
     Raises:
         ConfigError: it is no list of names, or asks for another way than those of `HOW`.
@@ -88,7 +88,7 @@ def asked_info(config: Config) -> dict[str, str]:
     if isinstance(asked, list) and all(isinstance(word, str) for word in asked):
         found = {name: how or "last" for name, _, how in (word.partition(":") for word in asked)}
         if all(how in HOW for how in found.values()):
-            return found
+            return {"is_success": "last", **found} if found else found
     raise ConfigError(f"log.info={asked!r:.200} is out of range: it takes a list of names, [x, y:sum, z:mean] ({', '.join(HOW)}).")
 
 
