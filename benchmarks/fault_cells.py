@@ -311,6 +311,6 @@ CELLS = [
     Cell("iqn", "stock/coins", "uniform", "sync", ("agent/utility=cvar", "discount=0.9", "agent.chain.target_update_period=200")),
     Cell("mac", "classic/acrobot", "multilevel", "sync"),
     Cell("pois", "classic/cartpole", "trajectories", "async"),
-    Cell("harpg", "classic/pendulum", "trajectories", "sync"),
+    Cell("harpg", "classic/pendulum", "trajectories", "sync", ("agent.ascent.lr=1e-6",)),  # steps are as large as returns
     Cell("reinforce", "classic/cartpole", "trajectories", "sync", ("env.num=3", "agent/normalize=running")),
 ]
