@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
@@ -81,4 +82,9 @@ def on_one_line(error: BaseException) -> str:
 def located(error: BaseException) -> str:
     """Sentences about an exception of a part, which may be the user's."""
     text = on_one_line(error).rstrip(".")
-    return f"{origin(error)}{text and f': {text}'}. DEEPRL_DEBUG=1 before the command prints the traceback."
+    return f"{origin(error)}{text and f': {text}'}.{traceback_hint()}"
+
+
+def traceback_hint() -> str:
+    """How to see the traceback, for the end of a message; empty where it is printed anyway."""
+    return "" if os.environ.get("DEEPRL_DEBUG") else " DEEPRL_DEBUG=1 before the command prints the traceback."

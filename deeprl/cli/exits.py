@@ -9,7 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeprl.errors import FAILED, FINISHED, STOPPED, WRONG, CheckpointError, ConfigError, Failed, MachineError, RankError, RunFolderError
+from deeprl.errors import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    WRONG,
+    CheckpointError,
+    ConfigError,
+    Failed,
+    MachineError,
+    RankError,
+    RunFolderError,
+    traceback_hint,
+)
 from deeprl.system import terminal
 from deeprl.system.files import replace_file
 from deeprl.system.terminal import brief, described, described_trace, from_here, plain_warnings, print_result, say
@@ -66,7 +78,7 @@ def unexpected(error: BaseException) -> str:
         return str(error)
     if isinstance(error, IsADirectoryError) and error.filename:
         return f"{error.filename2 or error.filename} is a folder where a file belongs: remove it to go on."
-    return f"{described(error)}. DEEPRL_DEBUG=1 before the command prints the traceback."
+    return f"{described(error)}.{traceback_hint()}"
 
 
 def failure(error: BaseException, path: Path) -> str:

@@ -80,9 +80,23 @@ class Version(argparse.Action):
         sys.exit()
 
 
+def refuse_unknown(words: list[str]) -> None:
+    """
+    Raises:
+        ConfigError: the first word looks like a command, and is none. argparse would list them all.
+    """
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        from deeprl.errors import ConfigError
+        from deeprl.running.config.rules import nearest
+
+        near = nearest(words[0], COMMANDS) or f" They are {', '.join(COMMANDS)}."
+        raise ConfigError(f"there is no command {words[0]!r:.100}.{near} (see deeprl --help)")
+
+
 def parsed(words: list[str]) -> tuple[Callable[[argparse.Namespace], int], argparse.Namespace]:
     """A command and its options. Only the file of that command is imported."""
     parser = Parser(prog="deeprl", description="Train agents, continue and evaluate their runs.", epilog=EPILOG)
+    refuse_unknown(words)
     parser.add_argument("--version", action=Version, nargs=0, help="print the versions of deeprl, torch and Python")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in COMMANDS.items():

@@ -295,7 +295,7 @@ def test_parts_that_do_not_fit(slots, message):
 
 @pytest.mark.parametrize("head", ["agent.head.loss=huber", "agent/head=quantile"])
 def test_heads_whose_residual_has_no_expectation_are_refused(head):
-    with pytest.raises(ConfigError, match="agent/auxiliary=GradientCorrection needs squared errors of single values, or probabilities"):
+    with pytest.raises(ConfigError, match="agent/auxiliary=gradient_correction needs squared errors of single values, or probabilities"):
         build_agent(settled("agent=gi_dqn", "env=toy/chain", head), spec_of("toy/chain"))
 
 

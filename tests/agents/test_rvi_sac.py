@@ -248,5 +248,5 @@ def test_a_replay_that_does_not_know_the_next_episode_is_refused(monkeypatch):
     agent, replay = build.build_agent(config, TWO_STATES), instantiate({**config["replay"], "_partial_": True}, "replay")
     build.check_replay(config, agent, replay)
     monkeypatch.setattr(Replay, "offers", frozenset({"terminated"}))
-    with pytest.raises(ConfigError, match="agent/rate=RelativeValue needs the first observation after an episode that terminated"):
+    with pytest.raises(ConfigError, match="agent/rate=relative needs the first observation after an episode that terminated"):
         build.check_replay(config, agent, replay)

@@ -523,7 +523,7 @@ def test_an_agent_with_traces_gets_sequences_and_others_transitions():
 
 
 def test_noisy_weights_are_refused_because_they_hide_the_probability_of_an_action():
-    with pytest.raises(ConfigError, match="head.noisy must be false with agent/backup=Retrace"):
+    with pytest.raises(ConfigError, match="head.noisy must be false with agent/backup=retrace"):
         build_agent(
             settled("agent=retrace_dqn", "env=toy/chain", "agent.head.noisy=true", "agent/explore=greedy_after_warmup"),
             spec_of("toy/chain"),
@@ -534,12 +534,12 @@ def test_noisy_weights_are_refused_because_they_hide_the_probability_of_an_actio
 def test_single_transitions_are_refused_with_both_names(replay):
     config = settled("agent=retrace_dqn", "env=toy/chain", f"replay={replay}")
     agent, part = build_agent(config, spec_of("toy/chain")), instantiate({**config["replay"], "_partial_": True}, "replay")
-    with pytest.raises(ConfigError, match=f"agent/backup=Retrace needs sequences of .*, and replay={replay} offers none"):
+    with pytest.raises(ConfigError, match=f"agent/backup=retrace needs sequences of .*, and replay={replay} offers none"):
         check_replay(config, agent, part)
 
 
 def test_it_is_refused_before_anything_is_built(tmp_path):
-    with pytest.raises(ConfigError, match="agent/backup=RBIS needs sequences of .*, and replay=uniform offers none"):
+    with pytest.raises(ConfigError, match="agent/backup=rbis needs sequences of .*, and replay=uniform offers none"):
         train(tmp_path / "run", "agent=rbis_dqn", "env=toy/chain", "replay=uniform")
     with pytest.raises(ConfigError, match=r"^replay\.n_step must be 1 with sequences, not 3"):
         train(tmp_path / "other", "agent=rbis_dqn", "env=toy/chain", "replay.n_step=3")

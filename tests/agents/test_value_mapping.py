@@ -304,12 +304,12 @@ def test_every_map_takes_every_split(mapping, rewards):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("agent=log_dqn", "agent/rewards=raw"), "agent.mapping Log takes no negative values, and agent/rewards=Raw has them"),
+        (("agent=log_dqn", "agent/rewards=raw"), "agent.mapping Log takes no negative values, and agent/rewards=raw has them"),
         (("agent=log_dqn", "discount=1.0"), "agent.mapping.bound must be given where the discount is 1"),
         (("agent=loglin_dqn", "agent.mapping.c=0"), "agent.mapping.c must be positive, not 0"),
         (
             ("agent=dqn", "agent/mapping=per_channel", "agent/rewards=bands"),
-            "agent.mapping has 2 maps, and agent/rewards=Bands 6 channels: one each",
+            "agent.mapping has 2 maps, and agent/rewards=bands 6 channels: one each",
         ),
     ],
 )

@@ -609,9 +609,9 @@ def test_lines_are_written_whole(tmp_path):
 @pytest.mark.parametrize(
     ("agent", "part", "says"),
     [
-        ("dqn", "agent/explore=gaussian", ("agent/explore=GaussianNoise", "actor")),
-        ("dqn", "agent/backup=policy", ("agent/backup=PolicyBackup", "actor")),
-        ("td3", "agent/backup=max", ("agent/backup=Max", "agent/actor=Deterministic")),
+        ("dqn", "agent/explore=gaussian", ("agent/explore=gaussian", "actor")),
+        ("dqn", "agent/backup=policy", ("agent/backup=policy", "actor")),
+        ("td3", "agent/backup=max", ("agent/backup=max", "agent/actor=deterministic")),
     ],
 )
 def test_parts_of_another_kind_of_agent_are_refused_by_name(agent, part, says, tmp_path, capsys):

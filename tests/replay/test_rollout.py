@@ -250,7 +250,7 @@ def test_keys_without_a_meaning_are_refused(words, message):
 
 def test_another_replay_is_refused(tmp_path, capfd):
     assert begin(tmp_path / "run", "agent=pqn", "env=toy/chain", "replay=uniform", "steps=60", "replay.learning_starts=20") == exits.WRONG
-    assert "agent/backup=Peng needs whole rollouts of the present policy, and replay=uniform offers none" in capfd.readouterr().err
+    assert "agent/backup=peng needs whole rollouts of the present policy, and replay=uniform offers none" in capfd.readouterr().err
 
 
 # ---- PQN

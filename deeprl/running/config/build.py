@@ -18,6 +18,7 @@ from deeprl.learning.values.mapping import Identity
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
 from deeprl.running.config.menu import groups, options
+from deeprl.running.config.option_names import in_options
 from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import asked_info
 from deeprl.running.config.tuned import content, lineage
@@ -128,11 +129,15 @@ def build_agent(config: Config, spec: Spec, allowed: Allowed = PACKAGES, saved: 
     limit = contextlib.nullcontext() if saved is None else Allowance(4 * saved + (1 << 20))  # initial values are drawn beside the weights
     try:
         check_parts(part)
+    except ConfigError as error:
+        raise type(error)(in_options(str(error))) from error
     except UNBUILDABLE as error:  # a node is not that of a part
         raise ConfigError(f"agent: it cannot be built here: {on_one_line(error)}") from error
     try:
         with torch.device(config["device"]), limit:
             agent = part(spec=spec, seed=config["seed"])
+    except ConfigError as error:
+        raise ConfigError(in_options(str(error))) from error
     except (MemoryError, RuntimeError) as error:  # torch has no class of its own for missing memory
         raise ConfigError(f"agent: it cannot be built here: {on_one_line(error)}") from error
     except UNBUILDABLE as error:
@@ -198,7 +203,10 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
     if refused:
         ours = [name for name in options("replay") if not of_users("replay", name)]
         others = [name for name in ours if not refusals(consumers, "", option_class("replay", name).offers)]
-        raise ConfigError(f"{refused[-1]} Leave replay out, or choose one of {', '.join(others)}.")
+        needy = refused[-1]
+        if needy.consumer.startswith("agent="):
+            needy = needy._replace(consumer=f"agent={config['names']['agent']}")
+        raise ConfigError(f"{in_options(str(needy))} Leave replay out, or choose one of {', '.join(others)}.")
 
 
 def check_device(config: Config) -> None:

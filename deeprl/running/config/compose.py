@@ -150,7 +150,7 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
         cfg.pop("hydra")
         cfg.pop("experiment", None)
         budget = container(cfg.pop("budget", None) or {})
-    others = settings.apply(cfg, chosen, user)
+    unset = settings.apply(cfg, chosen, user)
     shorten(cfg, settings.spread(budget, chosen), user)
     try:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -162,8 +162,9 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
     refuse_idle(chosen, user)
     resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
-    if others:
-        resolved["names"]["others"] = others
+    options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
+    if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
+        resolved["names"]["others"] = others  # type: ignore[assignment]
     return resolved, user  # type: ignore[return-value]
 
 
@@ -206,13 +207,18 @@ def explain(overrides: list[str], error: Exception) -> str:
         if not offered or value in ("", "null", "~", *offered) or any(c in value for c in ",({["):
             continue
         short = {option.rpartition("/")[2]: option for option in reversed(offered)}  # the first of a name
-        near = nearest(value, short, short) or nearest(value, offered)
+        part_of = [option for option in offered if value in re.split(r"[/_]", option)]
+        part_of.sort(key=lambda option: ("/" in option, not option.startswith(value)))
+        family = [option for option in offered if "/" in value and option.startswith(f"{value.partition('/')[0]}/")]
+        near = nearest(value, family) or (
+            f" Did you mean {part_of[0]}?" if part_of else nearest(value, short, short) or nearest(value, offered)
+        )
         if key == "env" and re.search(r"-v\d+$", value):
             near += f" An id of Gymnasium is env=gym env.id={value}."
-        if key == "agent" and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
+        if key == "agent" and not part_of and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
             near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
         if owners := [slot for slot in slots_of(known) if value in options(slot)]:
-            near = f" It is one of {owners[0]}: {owners[0]}={value}."
+            near = f"{near if part_of else ''} It is one of {owners[0]}: {owners[0]}={value}."
         near = renamed(override) or near
         if override == "replay=auto":
             near = " Leave it out: the recipe of the agent, or its backup, chooses the replay."

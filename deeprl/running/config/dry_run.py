@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from dataclasses import is_dataclass
 from itertools import accumulate
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from deeprl.choice import Choice
 from deeprl.errors import ConfigError, located
 from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors
 from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
+from deeprl.running.config.option_names import labelled
 from deeprl.running.config.stateless import known
 from deeprl.types import Batch, Rows, Spec
 
@@ -113,16 +118,21 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         sequences: whether the replay gives sequences, even if the agent does not need them.
 
     Raises:
-        ConfigError: a loss fails or is not one finite number, or the agent cannot act.
+        ConfigError: a loss or its target fails, or a loss is not one finite number, or the agent cannot act.
     """
-    size = (2, 3) if sequences or agent.needs & SEQUENCED else (3,)
+    wide = 4 if spec.num_actions == 3 else 3  # B = A would let a wrong shape pass, as the batches of the run would not
+    size = (2, wide) if sequences or agent.needs & SEQUENCED else (wide,)
     for name in agent.objectives:
         try:
             batch = made_up_batch(agent, spec, size, device)
             with torch.no_grad():
+                if name == "value" and hasattr(agent, "targets"):
+                    check_target(agent, batch)
                 loss = torch.as_tensor(agent.loss_of(name, batch).loss)
+        except ConfigError:
+            raise
         except Exception as error:
-            raise ConfigError(f"agent: its {name} loss fails on a made-up batch: {located(error)}") from error
+            raise ConfigError(f"{blamed(agent, error)}: the {name} loss fails on a made-up batch: {located(error)}") from error
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
@@ -130,7 +140,45 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"agent: it cannot act with these parts: {located(error)}") from error
+        raise ConfigError(f"{blamed(agent, error)}: the agent cannot act with these parts: {located(error)}") from error
+
+
+def check_target(agent: Any, batch: Batch) -> None:
+    """
+    Raises:
+        ConfigError: what the backup returns are no returns of the shape that the prediction has.
+    """
+    if "returns" in batch.extra:
+        return
+    online, target, batch = agent.views(batch)
+    expected = online.now.mean().shape  # (K, *B, A), before the backup, as in the loss
+    found = agent.backup(online, target, batch)
+    atoms = getattr(found, "atoms", None)
+    shape = tuple(atoms.shape) if isinstance(atoms, Tensor) else ()
+    if len(shape) - len(expected) in (0, 1) and (shape[0], *shape[-len(expected) + 1 : -1]) == expected[:-1]:
+        return
+    got = f"Returns with atoms {shape}" if shape else f"a {type(found).__name__}"
+    needed = f"({', '.join(map(str, expected[:-1]))}, N)"
+    raise ConfigError(
+        f"{labelled('agent.backup', type(agent.backup))} in {inspect.getfile(type(agent.backup))} gives {got}, where Returns with "
+        f"atoms (K, *B, N) = {needed} are needed here: `target.next.expect(policy).bootstrap(batch.reward, batch.discount)`."
+    )
+
+
+def blamed(agent: Agent, error: Exception) -> str:
+    """The part of an agent whose file an exception passed last, its line, and the shapes that it handed on; "agent" if there is none."""
+    parts = {name: part for name, part in (*vars(agent).items(), *agent.named_children()) if isinstance(part, Choice)}
+    files = {inspect.getfile(type(part)): name for name, part in parts.items()}
+    frames = [*traceback.walk_tb(error.__traceback__)]
+    for (frame, line), inner in reversed([*zip(frames, [*frames[1:], None], strict=True)]):
+        if name := files.get(frame.f_code.co_filename):
+            of = f"{labelled(f'agent.{name}', type(parts[name]))} ({frame.f_code.co_filename}:{line})"
+            values = inner[0].f_locals.items() if inner else ()
+            handed = ", ".join(f"{key} {tuple(value.shape)}" for key, value in values if isinstance(value, Tensor))
+            asked = inner[0].f_code.co_name if inner else ""
+            takes = ", which takes actions (K, *B), as int64, or probabilities (K, *B, A)" if asked == "expect" else ""
+            return f"{of}{f' calls {asked} with {handed}{takes}' if handed else ''}"
+    return "agent"
 
 
 def act(agent: Agent, spec: Spec, device: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from deeprl.choice import Choice, grouped, keys_of, signature
 from deeprl.errors import ConfigError, UnknownNameError, located, origin
 from deeprl.running.config.folders import left_out
+from deeprl.running.config.option_names import labelled
 from deeprl.running.config.rules import nearest
 from deeprl.running.config.trust import Allowed, allow_with, is_defined_in
 
@@ -69,7 +70,7 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
         given = grouped(cls, kwargs)
         signature(cls).bind(*args, **given)
     except TypeError as error:  # a class that belongs to another slot
-        raise ConfigError(f"{path} ({cls.__name__}): {error}. Give it, or take another option of this slot.") from error
+        raise ConfigError(f"{labelled(path, cls)}: {error}. Give it, or take another option of this slot.") from error
     try:
         return cls(*args, **given)
     except ConfigError:
@@ -77,12 +78,12 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
     except ValueError as error:
         text = str(error).rstrip(".")
         field = text.split()[0] if text else ""
-        raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{path} ({cls.__name__}): {text}.") from error
+        raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{labelled(path, cls)}: {text}.") from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
         ours = cls.__module__.split(".")[0] == "deeprl"
-        raise ConfigError(f"{path} ({cls.__name__}): {f'{error}.' if ours else located(error)}") from error
+        raise ConfigError(f"{labelled(path, cls)}: {f'{error}.' if ours else located(error)}") from error
     except NameError as error:
-        raise ConfigError(f"{path} ({cls.__name__}): {located(error)}") from error
+        raise ConfigError(f"{labelled(path, cls)}: {located(error)}") from error
 
 
 def accepted(cls: type) -> dict[str, Any]:

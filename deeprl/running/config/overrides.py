@@ -108,8 +108,10 @@ def check_words(overrides: list[str]) -> None:
         key, value = key_of(override), override.partition("=")[2]
         slot = key in known
         if not key or ("=" not in override and not override.startswith("~")):
-            spaced = " Write it without spaces beside the =." if "=" in overrides else ""
+            spaced = " Write it without spaces beside the =." if "=" in overrides else meant_option(override)
             raise ConfigError(f"{override} is not of the form key=value (see --help).{spaced}")
+        if not slot and "/" in key and "." in key and key.rpartition(".")[0] in known:
+            raise ConfigError(f"{override}: a key has dots: {override.replace('/', '.', key.count('/'))}")
         if target != target.strip():
             raise ConfigError(f"{override!r} has a space in front of the =: write {target.strip()}={value.strip()}")
         if key in REQUIRED and (override.startswith("~") or value in ("", "null", "~")):
@@ -133,6 +135,13 @@ def check_words(overrides: list[str]) -> None:
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
             raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `{front_door()} -m {override}`.{written}")
+
+
+def meant_option(word: str) -> str:
+    """' Did you mean agent=dqn?' for dqn: an option without its slot; '' if no slot has it."""
+    slots = ["agent", "env", *(group for group in groups() if not group.startswith(("tuned", "env")) and group != "agent")]
+    found = [f"{slot}={each}" for slot in slots for each in options(slot) if word and word in (each, each.rpartition("/")[2])]
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def require_option(override: str) -> None:

@@ -50,7 +50,7 @@ def taken(cfg: DictConfig) -> list[Settings]:
     return found
 
 
-def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> dict[str, list[str]]:
+def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> list[str]:
     """Give each slot the settings of its option; what the command line sets stays.
 
     Args:
@@ -59,9 +59,9 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> di
         user: keys that the command line sets.
 
     Returns:
-        the options that the command line chose and that have no settings, agent/chain=polyak; with the options of the slot that have some.
+        the slots whose option the command line chose and has no settings, while another option of the slot has some.
     """
-    user, written, given = [*user], dict[str, list[str]](), set[str]()
+    user, written, given = [*user], list[str](), set[str]()
     leaves = [key for key in user if "." in key and not any(other != key and is_within(other, key) for other in user)]
     for settings in taken(cfg):
         for slot, (group, option) in places(chosen).items():
@@ -70,9 +70,9 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> di
                 key = f"{slot.replace('/', '.')}.{name}"
                 if not any(is_within(key, leaf) for leaf in leaves):
                     OmegaConf.update(cfg, key, value, force_add=True)
-            if slot in user and (options := [key.partition("=")[2] for key in settings if key.partition("=")[0] == slot]):
-                written.setdefault(f"{slot}={option}", []).extend(options)
-    return {words: options for words, options in written.items() if words.partition("=")[0] not in given}
+            if slot in user and any(key.partition("=")[0] == slot for key in settings):
+                written.append(slot)
+    return [slot for slot in dict.fromkeys(written) if slot not in given]
 
 
 def of_option(settings: Settings, slot: str, group: str, option: str) -> Config:

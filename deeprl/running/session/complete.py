@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from deeprl.running.collect.choice import complete_collect
 from deeprl.running.config import own_files, tuned
+from deeprl.running.config.folders import file
 from deeprl.running.config.rules import finalise, get, put, with_fractions
+from deeprl.running.config.settings import is_setting
 from deeprl.running.config.sources import check_source, planned_updates, source_class
 from deeprl.running.runs.config_file import Config
 from deeprl.running.session.prior import embed_prior
-from deeprl.system.terminal import say, some
+from deeprl.system.terminal import from_here, say
 
 
 def complete(config: Config, user: set[str]) -> Config:
@@ -22,9 +24,12 @@ def complete(config: Config, user: set[str]) -> Config:
         ConfigError: a key is wrong.
     """
     experiment = config["names"].pop("experiment", "")
-    check_files(config, experiment)
-    for slot, options in config["names"].pop("others", {}).items():
-        say(f"{slot} has its own defaults, because the settings here are for {some(options, 3)}")
+    others = config["names"].pop("others", [])
+    files = check_files(config, experiment)
+    for words in others:
+        slot = words.partition("=")[0]
+        of_slot = next((path for group, name, _ in files if sets(group, name, slot) and (path := file(group, name))), None)
+        say(f"{words} keeps its own defaults: {from_here(of_slot) if of_slot else 'a file of this run'} has no settings for it")
     complete_collect(config, user)
     fit_periods(config, user)
     for key in sorted(user.intersection(with_fractions(config))):
@@ -37,8 +42,16 @@ def complete(config: Config, user: set[str]) -> Config:
     return config
 
 
-def check_files(config: Config, experiment: str) -> None:
+def sets(group: str, name: str, slot: str) -> bool:
+    """Whether a file has settings for options of a slot."""
+    return any(key.partition("=")[0] == slot for key in tuned.content(group, name) if is_setting(key))
+
+
+def check_files(config: Config, experiment: str) -> list[own_files.Source]:
     """
+    Returns:
+        the files from which the run starts.
+
     Raises:
         ConfigError: a file of the user that the run starts from has a wrong key.
     """
@@ -50,6 +63,7 @@ def check_files(config: Config, experiment: str) -> None:
     files += [("agent", each, "agent.") for each in tuned.lineage(names["agent"])]
     files += [("experiment", each, "") for each in tuned.lineage(experiment, "experiment")]
     own_files.check_keys(files, config)
+    return files
 
 
 FITTING = {"evaluation.every": 0.1, "log.every": 0.01}

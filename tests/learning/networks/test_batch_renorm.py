@@ -121,7 +121,7 @@ def test_the_file_says_what_the_class_says():
 
 
 def test_target_networks_are_refused_beside_it():
-    with pytest.raises(ConfigError, match="agent/torso=BatchRenormMLP needs both ends of a batch in one evaluation.*agent/chain=Polyak"):
+    with pytest.raises(ConfigError, match="agent/torso=batch_renorm needs both ends of a batch in one evaluation.*agent/chain=polyak"):
         build_agent(settled("agent=sac", "env=classic/pendulum", "agent/torso=batch_renorm"), spec_of("classic/pendulum"))
 
 

@@ -185,7 +185,7 @@ def test_every_two_options_that_can_meet_do():
 def test_a_bonus_wants_a_head_that_can_say_it(head, backup):
     config = configuration(head, backup, "identity", "one", "none", "single", 1)
     config["agent"]["head"].update(low=0.0, high=100.0)
-    with pytest.raises(ConfigError, match=f"agent/backup={backup.title()} .*{head.title()} .* 0 to 100"):
+    with pytest.raises(ConfigError, match=f"agent/backup={backup} .*{head} .* 0 to 100"):
         checked(config)
     config["agent"]["head"].update(low=-100.0)
     checked(config)

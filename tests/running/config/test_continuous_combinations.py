@@ -263,7 +263,7 @@ def test_a_head_of_one_sign_is_refused_where_values_take_both(slot, option):
 
 def test_a_chain_for_discrete_actions_says_so(monkeypatch):
     monkeypatch.setattr("deeprl.learning.parts.chains.Single.needs", frozenset({"actions"}), raising=False)
-    with pytest.raises(ConfigError, match="agent/chain=Single needs a finite number of actions"):
+    with pytest.raises(ConfigError, match="agent/chain=single needs a finite number of actions"):
         build.build_agent(settled("agent=td3", "env=classic/pendulum", "agent/chain=single"), CONTINUOUS)
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import pytest
-import torch
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, located
 from deeprl.learning.backups.bellman import Max
+from deeprl.learning.backups.policies import greedy
 from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy_action
+from deeprl.learning.values.returns import Returns
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import construct
 from tests.builders import DISCRETE, value_agent
@@ -26,19 +27,47 @@ class Broken(Max):
 
 class Misshapen(Max):
     def __call__(self, online, target, batch):
-        return target.next.expect(torch.ones(7, 7))
+        return target.next.expect(0.5 * greedy(target.next.mean()))  # actions, where probabilities are meant
+
+
+class Bare(Max):
+    def __call__(self, online, target, batch):
+        return super().__call__(online, target, batch).mean()
+
+
+class Narrow(Max):
+    def __call__(self, online, target, batch):
+        return Returns(super().__call__(online, target, batch).mean())
 
 
 @pytest.mark.parametrize("fault", [TypeError("my own bug"), NameError("my own bug"), OSError("my own bug")])
 def test_an_error_in_a_part_is_told_with_its_type_and_its_line(fault):
-    says = rf"value loss fails on a made-up batch: {type(fault).__name__} in .*test_dry_run.py:\d+: my own bug\. DEEPRL_DEBUG=1 before"
+    who, line = r"agent.backup \(Broken\) \(.*test_dry_run.py:\d+\)", r"in .*test_dry_run.py:\d+: my own bug\. DEEPRL_DEBUG=1 before"
+    says = f"{who}: the value loss fails on a made-up batch: {type(fault).__name__} {line}"
     with pytest.raises(ConfigError, match=says):
         dry_run(value_agent(backup=Broken(fault)), DISCRETE, "cpu")
 
 
-def test_the_line_is_outside_of_torch():
-    with pytest.raises(ConfigError, match=r"RuntimeError in \S*/deeprl/\S*\.py:\d+: "):
-        dry_run(value_agent(backup=Misshapen()), DISCRETE, "cpu")
+@pytest.mark.parametrize("actions", [2, 3])  # with 3, in a batch of 3, it would be broadcast
+def test_a_part_that_hands_on_a_wrong_shape_is_named_with_its_own_line(actions):
+    says = (
+        r"agent.backup \(Misshapen\) \(\S*test_dry_run.py:\d+\) calls expect with policy \(1, \d\), which takes .* \(K, \*B, A\): .*Error"
+    )
+    spec = DISCRETE._replace(num_actions=actions)
+    with pytest.raises(ConfigError, match=rf"{says} in \S*/deeprl/\S*\.py:\d+: "):  # outside of torch
+        dry_run(value_agent(spec=spec, backup=Misshapen()), spec, "cpu")
+
+
+@pytest.mark.parametrize(("backup", "got"), [(Bare(), "a Tensor"), (Narrow(), r"Returns with atoms \(1, 4\)")])
+def test_targets_of_a_wrong_shape_are_told_with_the_shape_that_is_needed(backup, got):
+    says = rf"agent.backup \({type(backup).__name__}\) in \S*test_dry_run.py gives {got}, where .* = \(1, 4, N\) are needed"
+    with pytest.raises(ConfigError, match=says):
+        dry_run(value_agent(backup=backup), DISCRETE, "cpu")
+
+
+def test_nobody_who_sees_tracebacks_is_told_how_to_see_them(monkeypatch):
+    monkeypatch.setenv("DEEPRL_DEBUG", "1")
+    assert located(ValueError("my own bug")) == "ValueError: my own bug."
 
 
 @dataclass(frozen=True)

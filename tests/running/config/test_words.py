@@ -34,6 +34,11 @@ def test_an_option_is_no_path(word):
         ("agent=td3_mujoco", "It is one of experiment: experiment=td3_mujoco."),
         ("env=ant", "Did you mean mujoco/ant?"),
         ("agent=cartpole", "agent=cartpole is not an option of agent. (`deeprl list agents`"),
+        ("agent=munchausen", "Did you mean munchausen_dqn? It is one of agent/backup: agent/backup=munchausen."),
+        ("env=minatar/brekout", "Did you mean minatar/breakout?"),
+        ("agent/backup.alpha=0.5", "a key has dots: agent.backup.alpha=0.5"),
+        ("dqn", "dqn is not of the form key=value (see --help). Did you mean agent=dqn?"),
+        ("cartpole", "Did you mean env=classic/cartpole?"),
         ("agent.torso.hidden=(64,64)", "a list is written agent.torso.hidden=[64,64]"),
         ("agent.torso.hidden=[64", r"it has 1 [ and 0 ]"),
     ],
@@ -43,6 +48,11 @@ def test_a_composition_names_what_was_meant(word, says):
         compose([word])
     assert says in str(caught.value)
     assert not {"LexerNoViableAlt", "https:", "mismatched"} & {*str(caught.value).split()}
+
+
+def test_a_command_is_proposed():
+    with pytest.raises(ConfigError, match=r"there is no command 'trian'\. Did you mean train\?"):
+        parsed(["trian"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""Options of the menu by the classes that they name, for messages: a class cannot be typed on a command line."""
+
+from __future__ import annotations
+
+import re
+
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.tuned import content
+
+LABEL = re.compile(r"\b(agent/\w+|replay)=([A-Z]\w*)")
+"""agent/backup=Retrace, as parts name each other, which do not know the menu"""
+
+
+def option_of(slot: str, cls: str) -> str | None:
+    """The option of a slot whose file names a class: "retrace" of agent/backup and Retrace. None if there is none, or several.
+
+    Args:
+        cls: its name, or its import path.
+    """
+    named = (name for name in options(slot) if f".{content(slot, name).get('_target_')}".endswith(f".{cls}"))
+    found = [*named] if slot in groups() else []
+    return found[0] if len(found) == 1 else None
+
+
+def labelled(path: str, cls: type) -> str:
+    """ "agent/backup=retrace" of agent.backup and Retrace; "agent.backup (Retrace)" where no option is known. Agents share classes, and so
+    do environments."""
+    slot = path.replace(".", "/")
+    option = None if slot in ("agent", "env") else option_of(slot, f"{cls.__module__}.{cls.__qualname__}")
+    return f"{path} ({cls.__name__})" if option is None else f"{slot}={option}"
+
+
+def in_options(text: str) -> str:
+    """A message in which options stand for classes, as far as they are known."""
+    return LABEL.sub(lambda found: f"{found[1]}={option_of(found[1], found[2]) or found[2]}", text)
