@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -11,7 +12,7 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from deeprl.errors import ConfigError
-from deeprl.system.functions import GIVEN, found
+from deeprl.system.functions import GIVEN, found, takes
 from deeprl.types import Spec
 
 from .gym import GymGame, looked_at, missing
@@ -49,7 +50,10 @@ class Function(EnvChoice):
         channels, mask, parts, privileged, components: see `deeprl.envs.vector.parts.Form`.
     """
 
-    pictures: ClassVar[bool] = True
+    render_remedy: ClassVar[str] = (
+        "Its function has to make it with the render mode rgb_array: give it a parameter render_mode, which videos set, or hand it one "
+        "that it has with env.kwargs.render_mode=rgb_array"
+    )
 
     function: str
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -78,8 +82,9 @@ class Function(EnvChoice):
             function = found(self.function)
         except ImportError as error:
             raise ValueError(
-                f"function={self.function} cannot be imported ({error}): it must stand at the top of a module on PYTHONPATH. A lambda or a "
-                "function of a notebook exists only in the process that called deeprl.train(env=...)"
+                f"function={self.function} cannot be imported ({error}): PYTHONPATH=. before the command adds the current folder, "
+                f"{Path.cwd()}, where modules of your own are looked for; it must stand at the top of its module. A lambda or a function"
+                "  of a notebook exists only in the process that called deeprl.train(env=...)"
             ) from error
         try:
             env = function(**self.kwargs)
@@ -98,5 +103,12 @@ class Function(EnvChoice):
         """Asked once a run, and therefore the place to tell what was chosen."""
         return looked_at(self.build(), self.mask, self.vector == "sync")
 
+    @property
+    def pictures(self) -> bool:  # type: ignore[override]
+        """Whether its function is known to take a render mode, or was given one. Another may set its own."""
+        return "render_mode" in self.rendering().kwargs  # type: ignore[attr-defined]
+
     def rendering(self) -> EnvChoice:
-        return self  # the function decides about its render mode
+        if "render_mode" in self.kwargs or not takes(found(self.function), "render_mode"):
+            return self  # the function decides about its render mode
+        return replace(self, kwargs={**self.kwargs, "render_mode": "rgb_array"})

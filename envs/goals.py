@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from deeprl.system.terminal import one_line
 from deeprl.types import Goals
 
 PARTS = ("observation", "achieved_goal", "desired_goal")
@@ -25,7 +26,8 @@ def goals_of(env: gymnasium.Env) -> Goals:
     """
     space, inner = env.observation_space, cast(Any, env.unwrapped)
     if not isinstance(space, spaces.Dict) or not {*PARTS} <= space.keys():
-        raise ValueError(f"its observations are {type(space).__name__}, not a Dict of {', '.join(PARTS)}")
+        has = f" of {', '.join(map(one_line, space))}" if isinstance(space, spaces.Dict) else ""
+        raise ValueError(f"its observations are {type(space).__name__}{has}, not a Dict of {', '.join(PARTS)}")
     goal = space["achieved_goal"]
     if not isinstance(goal, spaces.Box | spaces.MultiBinary) or space["desired_goal"].shape != goal.shape:
         raise ValueError(f"its goals are {goal} and {space['desired_goal']}, not two Boxes of one shape")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from deeprl.running.config.captions import caption
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import placed
 from deeprl.running.config.rules import nearest
+from deeprl.system.machine import extra
 from deeprl.system.terminal import columns, print_result
 
 if TYPE_CHECKING:
@@ -55,11 +57,16 @@ def listed(slot: str) -> list[tuple[str, str]]:
     for name in options(slot):
         family = name.rpartition("/")[0]
         if path := folders.file(slot, name):
-            rows[name] = f"{caption(path)} [{folders.source(path)}]"
+            rows[name] = f"{installable(caption(path))} [{folders.source(path)}]"
         elif path := folders.file(slot, f"_{family}"):
             games = ", ".join(other.rpartition("/")[2] for other in options(slot) if other.startswith(f"{family}/"))
-            rows[f"{family}/..."] = f"{caption(path)} {games} [{folders.source(path)}]"
+            rows[f"{family}/..."] = f"{installable(caption(path))} {games} [{folders.source(path)}]"
     return list(rows.items())
+
+
+def installable(text: str) -> str:
+    """A caption with commands that install what an option needs where there is no checkout: pip install -e ".[box2d]" names one."""
+    return text if folders.in_checkout() else re.sub(r'pip install -e "\.\[([\w-]+)\]"', lambda found: extra(found[1]), text)
 
 
 POLAR = ("log", "loglinear", "loglinear_paper")

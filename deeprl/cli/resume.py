@@ -63,7 +63,7 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
         print_result(said)
         return FINISHED
     require_connections(config, overrides)
-    changes = [f"{key}: {value} -> {get(config, key)}" for key, value in flatten(stored) if get(config, key) != value]
+    changes = [f"{key}: {in_yaml(value)} -> {in_yaml(get(config, key))}" for key, value in flatten(stored) if get(config, key) != value]
     if changes:
         print_result("\n".join(changes))
     home = path.absolute()  # because an environment may change the current folder
@@ -73,6 +73,11 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
             return ended(*train(config, home, resume=True, allowed=allowed), home)
 
     return guarded(trained, home)
+
+
+def in_yaml(value: object) -> object:
+    """A value as a command line has it."""
+    return {None: "null", True: "true", False: "false"}.get(value, value) if value is None or isinstance(value, bool) else value
 
 
 def nothing_to_train(path: Path, status: dict, stored: Config, config: Config, overrides: list[str]) -> str:

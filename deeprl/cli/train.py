@@ -18,6 +18,7 @@ import hydra
 from hydra._internal.utils import get_args_parser  # the parser of hydra.main, so that all of its flags are known here
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deeprl.cli.arguments import foreign
@@ -52,8 +53,11 @@ def main() -> None:
 
     def job(cfg: DictConfig) -> None:
         """One run. Hydra calls it after it has made the run folder."""
+        hydra_says = HydraConfig.get()
+        if hydra_says.mode is RunMode.MULTIRUN:
+            say(f"job {hydra_says.job.num}: {' '.join(hydra_says.overrides.task)}")
         sys.argv[:] = given  # because system.json records the command as it was given, not as Hydra reads it
-        if code := start(cfg, Path(HydraConfig.get().runtime.output_dir)):
+        if code := start(cfg, Path(hydra_says.runtime.output_dir)):
             sys.exit(code)
 
     pages = [PAGES[word] for word in sys.argv[1:] if word in PAGES]

@@ -197,7 +197,8 @@ def content(made: Mapping[str, tuple[ObsPart, Observations]]) -> str:
 
 def note(parts: tuple[ObsPart, ...]) -> str:
     words = [
-        f"{one_line(part.name)} {'image ' if part.image else ''}{part.shape}{' (critics alone)' if part.privileged else ''}"
+        f"{one_line(part.name)} {'image ' if part.image and part.name != 'image' else ''}{part.shape}"
+        f"{' (critics alone)' if part.privileged else ''}"
         for part in parts
     ]
     return f"observations have {len(parts)} parts, kept apart: {', '.join(words)}"

@@ -161,3 +161,10 @@ def test_a_point_reaches_its_goal_straight():
         obs, _, terminated, _ = game.step(np.clip((obs[2:] - obs[:2]) / 0.1, -1, 1))
         steps += 1
     assert steps <= np.ceil(distance / 0.1) + 1
+
+
+def test_a_dict_without_goals_is_refused_by_its_own_keys():
+    env = Point()
+    env.observation_space = spaces.Dict({"camera": GOAL, "joints": GOAL})
+    with pytest.raises(ValueError, match="its observations are Dict of camera, joints, not a Dict of "):
+        goals_of(env)

@@ -600,3 +600,19 @@ def pool(num_envs, seed, id):
 
 def pool_without_seeds(num_envs):
     return pool(num_envs, 0, "CartPole-v1")
+
+
+def drawn(render_mode=None):
+    return gymnasium.make("CartPole-v1", render_mode=render_mode)
+
+
+def undrawn():
+    return gymnasium.make("CartPole-v1")
+
+
+def test_videos_set_the_render_mode_of_a_function_that_takes_one():
+    able, unable = (Function(function=f"{__name__}:{each.__name__}") for each in (drawn, undrawn))
+    assert (able.pictures, unable.pictures) == (True, False)
+    assert able.rendering().build().env.render_mode == "rgb_array"
+    assert unable.rendering() is unable
+    assert "env.kwargs.render_mode=rgb_array" in unable.render_remedy

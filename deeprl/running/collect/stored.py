@@ -116,6 +116,12 @@ class Stored(Replay):
             pace=Pace(ratio=ratio), **others,
         )  # fmt: skip
         self.data = data
+        width, own = np.shape(found.state.get("pending", ()))[-1:], self.layout.width
+        if width != (own,):
+            raise ValueError(
+                f"data={data}: its transitions are of {found.env}, {', '.join(map(str, width)) or 'no'} numbers each, and those of this "
+                f"run have {own}, with observations {tuple(self.spec.obs_shape)}: take data of this run's env"
+            )
         try:
             self.ring.load(found.state, found.segments)
         except UnreadableError:

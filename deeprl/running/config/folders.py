@@ -162,10 +162,16 @@ def names(group: str = "") -> Iterator[str]:
         yield from (path[len(str(place)) + 1 : -len(".yaml")] for path in files(place))
 
 
+def in_checkout() -> bool:
+    """Whether this is a checkout of the repository, and not an installed wheel."""
+    return (CONFIGS.parent.parent / "pyproject.toml").is_file()
+
+
 def source(path: Path) -> str:
-    """Origin of an option for a reader: configs/agent/dqn.yaml, my_agents.configs: agent/mine.yaml, or a path."""
+    """Origin of an option for a reader: configs/agent/dqn.yaml in a checkout, my_agents.configs: agent/mine.yaml of an installed
+    distribution, or a path."""
     if path.is_relative_to(CONFIGS):
-        return f"configs/{path.relative_to(CONFIGS)}"
+        return f"{'configs/' if in_checkout() else 'deeprl.configs: '}{path.relative_to(CONFIGS)}"
     for module, folder in extensions().items():
         if path.is_relative_to(folder):
             return f"{module}: {path.relative_to(folder)}"

@@ -60,7 +60,8 @@ def checked(config: Config, allowed: Allowed) -> Config:
     """
     for key in SECTIONS:
         if not isinstance(config.get(key), dict):
-            raise UnknownNameError(f"{key}={config.get(key)!r:.100} is out of range: it takes a mapping of keys.")
+            got = f"{key}={config[key]!r:.100}, where a mapping of keys belongs" if key in config else f"no {key}"
+            raise UnknownNameError(f"it is no configuration of a run: it has {got}.")
     config.setdefault("resume", False)
     for key, words in WORDS.items():
         value = get(config, key)

@@ -57,6 +57,17 @@ def discard(path: Path) -> None:
     holds."""
     if path.is_dir() and holder(path) is None and all(entry.name in (".hydra", "lock") for entry in path.iterdir()):
         shutil.rmtree(path)
+        discard_above(path.absolute())
+
+
+def discard_above(path: Path) -> None:
+    """Remove the folders above one of `run_path` that hold nothing, or Hydra's record of -m alone. One that the user named stays."""
+    if not re.match(r"\d{6}-\d{6}_seed|auto_", path.name):
+        return
+    for folder in path.parents[:3]:
+        if folder == Path.cwd() or any(entry.name != "multirun.yaml" for entry in folder.iterdir()):
+            return
+        shutil.rmtree(folder)
 
 
 def auto_folder(config: object, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:

@@ -114,7 +114,7 @@ def test_what_holds_no_transitions_is_refused(played, tmp_path):
     folder, trainer = played
     with pytest.raises(ValueError, match=r"data=.*nowhere"):
         Stored(data=str(tmp_path / "nowhere"), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
-    with pytest.raises(ValueError, match="not the same environment"):
+    with pytest.raises(ValueError, match="its transitions are of classic/cartpole, 11 numbers each, and those of this run have 12"):
         Stored(data=str(folder), batch_size=8, spec=trainer.agent.spec._replace(obs_shape=(5,)), num=1, discount=0.99)
     strange = shutil.copytree(folder, tmp_path / "strange")
     (strange / "config.yaml").write_text("replay: 5\nenv: [1]\nagent: {}\n")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from deeprl.cli.list import installable
 from deeprl.cli.main import parsed
+from deeprl.cli.resume import in_yaml
 from deeprl.cli.train import require_source, split
 from deeprl.errors import ConfigError
+from deeprl.running.config import folders
 from deeprl.running.config.compose import compose
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.overrides import check_words, fault_of_grammar
 from deeprl.running.config.rules import check, put
+from deeprl.running.config.stored import checked
 from tests.builders import composed, console
 
 
@@ -145,3 +150,25 @@ def test_a_slot_by_another_name(slot, shown, capsys):
 def test_help_is_a_command_too(capsys):
     assert console("help", "eval") == 0
     assert "--episodes" in capsys.readouterr().out
+
+
+def test_values_are_told_as_they_are_typed():
+    assert [in_yaml(value) for value in (None, True, False, 1, 0.5)] == ["null", "true", "false", 1, 0.5]
+
+
+def test_a_word_where_a_number_belongs_is_told_so():
+    with pytest.raises(ConfigError, match="^agent.optimizer.lr must be a number of at least 0, not 'fast'"):
+        instantiate(composed("agent=dqn", "env=toy/chain", "agent.optimizer.lr=fast")[0]["agent"]["optimizer"], "agent.optimizer")
+
+
+def test_a_file_that_is_no_configuration_of_a_run_is_told_so():
+    with pytest.raises(ConfigError, match="it is no configuration of a run: it has no "):
+        checked({"a": 1}, None)
+
+
+def test_captions_of_an_installed_wheel_name_packages(monkeypatch):
+    text = 'numbers; needs pip install -e ".[box2d]".'
+    assert installable(text) == text
+    monkeypatch.setattr("deeprl.running.config.folders.in_checkout", lambda: False)
+    assert "-e" not in installable(text).split()
+    assert folders.source(folders.CONFIGS / "agent/dqn.yaml") == "deeprl.configs: agent/dqn.yaml"

@@ -572,3 +572,22 @@ def test_the_processor_is_recorded():
     assert entry["cpu"]
     if sys.platform == "linux" and "model name" in (table := Path("/proc/cpuinfo").read_text()):
         assert f": {entry['cpu']}\n" in table
+
+
+@pytest.mark.parametrize(("name", "left"), [("261130-003937_seed0", []), ("mine", ["runs/chain/dqn"])])
+def test_a_refused_command_leaves_no_empty_folders_but_those_that_the_user_named(name, left, tmp_path):
+    run = tmp_path / "runs/chain/dqn" / name
+    run.mkdir(parents=True)
+    (tmp_path / "runs/multirun.yaml").touch()
+    (tmp_path / "note").touch()
+    discard(run)
+    assert [str(each.relative_to(tmp_path)) for each in tmp_path.glob("runs/*/*")] == left
+    assert (tmp_path / "runs").exists() == bool(left)
+
+
+def test_a_folder_above_that_holds_another_run_stays(tmp_path):
+    run, other = (tmp_path / "runs/chain" / agent / "261130-003937_seed0" for agent in ("dqn", "idqn"))
+    run.mkdir(parents=True)
+    other.mkdir(parents=True)
+    discard(run)
+    assert [path.name for path in (tmp_path / "runs/chain").iterdir()] == ["idqn"]
