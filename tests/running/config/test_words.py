@@ -38,7 +38,7 @@ def test_an_option_is_no_path(word):
         ("torso=mlp", "Did you mean agent/torso=mlp?"),
         ("agent=td3_mujoco", "It is one of experiment: experiment=td3_mujoco."),
         ("env=ant", "Did you mean mujoco/ant?"),
-        ("agent=cartpole", "agent=cartpole is not an option of agent. (`deeprl list agents`"),
+        ("agent=pendulum", "agent=pendulum is not an option of agent. (`deeprl list agents`"),
         ("agent=munchausen", "Did you mean munchausen_dqn? It is one of agent/backup: agent/backup=munchausen."),
         ("env=minatar/brekout", "Did you mean minatar/breakout?"),
         ("agent/backup.alpha=0.5", "a key has dots: agent.backup.alpha=0.5"),
