@@ -106,7 +106,7 @@ def in_range(owner: object, **bounds) -> None:
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if not number or (low is not None and value < low) or (high is not None and value > high):
             if high is None:
-                ends = "a number" if low is None else f"{'' if number else 'a number of '}at least {low}"
+                ends = "a number" if low is None else f"{'a number of ' if isinstance(value, str) else ''}at least {low}"
                 ends += " and finite" if value in (math.inf, -math.inf) and (low is None or value > low) else ""
             else:
                 ends = f"at most {high}" if low is None else f"between {low} and {high}"
