@@ -26,14 +26,15 @@ from deeprl.learning.values.utility import Utility
 from deeprl.types import Noise
 
 
-def undiscounted(owner: Utility, discount: float) -> None:
+def undiscounted(owner: MeanVariance | Entropic) -> None:
     """
     Raises:
-        ValueError: returns are discounted, and the utility of a scaled return is not the scaled utility.
+        ValueError: it is no number; or returns are discounted, and the utility of a scaled return is not the scaled utility.
     """
-    if discount != 1:
+    in_range(owner, discount=(0, 1))
+    if owner.discount != 1:
         raise ValueError(
-            f"discount must be 1 with agent/utility={type(owner).__name__}, not {discount:g}, because it orders scaled returns otherwise"
+            f"discount must be 1 with agent/utility={type(owner).__name__}, not {owner.discount:g}, because it orders others otherwise"
         )
 
 
@@ -93,6 +94,11 @@ class Best(Stocked):
     def __post_init__(self) -> None:
         super().__post_init__()
         counts(self, points=1)
+        if self.starts is not None and self.starts[0] == self.starts[1] and self.points > 1:
+            raise ValueError(
+                f"starts must be a range for points={self.points}, not {list(self.starts)}, because the first stock is chosen in it: set "
+                "env.starts to the range of -total, such as [-500,0], or agent.utility.points=1"
+            )
 
     @property
     def candidates(self) -> Tensor | None:
@@ -139,7 +145,7 @@ class MeanVariance(Best):
     def __post_init__(self) -> None:
         super().__post_init__()
         in_range(self, price=(1e-6, None))
-        undiscounted(self, self.discount)
+        undiscounted(self)
 
     def of_total(self, total: Tensor) -> Tensor:
         total = total.clamp(max=0.5 / self.price)
@@ -186,7 +192,7 @@ class Entropic(Utility):
 
     def __post_init__(self) -> None:
         in_range(self, aversion=(1e-6, None))
-        undiscounted(self, self.discount)
+        undiscounted(self)
 
     def __call__(self, returns: Returns, stock: Tensor | None) -> Tensor:
         exponent = -self.aversion * returns.atoms

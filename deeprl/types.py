@@ -38,6 +38,8 @@ class ObsPart(NamedTuple):
     """Whether critics alone see it"""
     scaled: bool = True
     """Whether running statistics normalise it; not an image, nor a one-hot vector"""
+    stock: bool = False
+    """Whether it is that of `deeprl.learning.transforms.stock`, which no name tells: users have names of their own"""
 
     @property
     def size(self) -> int:

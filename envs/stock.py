@@ -8,9 +8,10 @@ and an environment that is restored repeats its actions, which restores the stoc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from .gym import Gym
 from .vector.backend import Game
 from .vector.choice import EnvChoice
 
+LARGEST = 1e30
+"""Of a stock and of its growth, because observations are float32"""
+
 
 class StockGame(Game):
     """A game whose observations have the parts `observation` and `stock`, (c_t, c_0, γ^(−t)).
@@ -35,7 +39,7 @@ class StockGame(Game):
     Episodes tell `off_target`, |c_0 + Σ γ^t r_t|, to those who ask (log.info).
 
     Raises:
-        ValueError: observations of the game are no vectors of one part.
+        ValueError: observations of the game are no vectors of one part; or the stock of its longest episode is above `LARGEST`.
     """
 
     def __init__(self, game: Game, starts: Sequence[float], discount: float):
@@ -48,9 +52,14 @@ class StockGame(Game):
         self.game, self.starts, self.discount = game, tuple(starts), discount
         self.mask = spec.num_actions if spec.masked else 0
         own = ObsPart("observation", (spec.obs_shape[0] - self.mask,), torch.float32)
-        stock = ObsPart("stock", (3,), torch.float32, scaled=False)
+        stock = ObsPart("stock", (3,), torch.float32, scaled=False, stock=True)
         self.spec = packed_spec([own, stock], spec.num_actions, spec.action_dim, spec.masked)._replace(choices=spec.choices)
         self.actions, self.fps, self.limit, self.observation = game.actions, game.fps, game.limit, game.observation
+        if self.limit is not None and -self.limit * math.log(discount) > math.log(LARGEST):
+            raise ValueError(
+                f"discount={discount:g} makes the stock of {self.limit:,} steps overflow, which grows by 1 / discount in each: set it "
+                f"to at least {math.ceil(1e5 * LARGEST ** (-1 / self.limit)) / 1e5:g}, or shorten episodes"
+            )
         self.random = np.random.default_rng()
         self.first = self.now = 0.0
         self.growth = 1.0
@@ -71,6 +80,10 @@ class StockGame(Game):
     def step(self, action):
         obs, reward, terminated, ended = self.game.step(action)
         self.now, self.growth = (self.now + reward) / self.discount, self.growth / self.discount
+        if LARGEST < max(self.growth, abs(self.now)) < math.inf:
+            raise ValueError(
+                f"the stock is {self.now:g}, and grows by 1 / discount in each step: raise discount={self.discount:g}, or shorten episodes"
+            )
         if self.info and ended:
             self.info.newest = {**self.info.newest, "off_target": abs(self.now / self.growth)}
         return self.shown(obs), reward, terminated, ended
@@ -95,6 +108,8 @@ class WithStock(EnvChoice):
         discount: γ of the agent.
     """
 
+    of_run: ClassVar[tuple[str, ...]] = ("discount",)
+
     starts: Sequence[float] = (0.0, 0.0)
     discount: float = 1.0
 
@@ -105,7 +120,7 @@ class WithStock(EnvChoice):
         if low > high:
             raise ValueError(f"starts must be the smallest and the largest first stock, not {[low, high]}")
 
-    def build(self, evaluation: bool = False) -> Any:
+    def build(self, evaluation: bool = False) -> Game:
         return StockGame(super().build(evaluation), self.starts, self.discount)
 
 

@@ -215,10 +215,11 @@ class ValueAgent(Agent):
             remembered = {**remembered, EXPLORER: after}
         remembered = {**remembered, **begun} if begun else remembered
         acted = AgentStep(action, probability, remembered, state=state[0] if state else None)
-        if explore or acting is None or not self.preference.neutral:  # a utility is no estimate of a return
+        if explore or acting is None:
             return acted
         acting = acting.cpu()
-        return acted._replace(value=acting.gather(-1, action.unsqueeze(-1)).squeeze(-1), gap=action_gap(acting))
+        value = acting.gather(-1, action.unsqueeze(-1)).squeeze(-1) if self.preference.neutral else None  # a utility estimates no return
+        return acted._replace(value=value, gap=action_gap(acting))
 
     def greedy(self, obs: Tensor, *state: Tensor) -> Any:
         values = self.greedy_values(obs, *state)

@@ -39,6 +39,8 @@ class EnvChoice(Choice):
     vectors: ClassVar[tuple[str, ...]] = ("sync", "async")
     pictures: ClassVar[bool] = False
     """Whether its games have a `frame`"""
+    of_run: ClassVar[tuple[str, ...]] = ()
+    """Keys that must have the values of the run's keys of that name"""
     render_remedy: ClassVar[str] = "It has no pictures: leave videos out"
     """Advice in the error message where no frame can be drawn"""
 

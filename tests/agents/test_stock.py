@@ -21,7 +21,7 @@ from deeprl.packing import packed_spec
 from deeprl.types import ObsPart
 from tests.builders import random_batch, transition, update, value_agent, view
 
-SPEC = packed_spec([ObsPart("observation", (2,), torch.float32), ObsPart("stock", (3,), torch.float32, scaled=False)], 3, 0)
+SPEC = packed_spec([ObsPart("observation", (2,), torch.float32), ObsPart("stock", (3,), torch.float32, scaled=False, stock=True)], 3, 0)
 RANGE = {"starts": (-3.0, 0.0)}
 
 
@@ -76,15 +76,34 @@ def test_networks_see_the_stock_alone():
     assert seen[0, 2].item() == pytest.approx(-1.0)
     assert now.item() == pytest.approx(1 - torch.e)
     assert stock_of(SPEC) == Stock(2)
+    theirs = [part._replace(stock=False) for part in SPEC.parts]
+    assert stock_of(packed_spec(theirs, 3, 0)) is None  # a user's own part of that name and shape
+    agent, obs = value_agent(SPEC), torch.cat([with_stock(-1.0, -3.0, 4.0), with_stock(-1.0, 2.0, 1e9)])
+    values = agent.greedy_values(obs)
+    assert values[0].equal(values[1])  # by the mean, too
 
 
 def test_a_linear_utility_is_the_mean():
     batch = random_batch(SPEC, 8)
-    obs, next_obs = (torch.cat([each[:, :2], torch.zeros(8, 3)], -1) for each in (batch.obs, batch.next_obs))
-    batch = batch._replace(obs=obs, next_obs=next_obs)
     plain, linear = (value_agent(SPEC, head=Quantile(quantiles=5), **given) for given in ({}, {"utility": Linear(share=0.0)}))
     assert plain.loss(batch).loss.item() == linear.loss(batch).loss.item()
-    assert plain.greedy(obs).equal(linear.greedy(obs))
+    assert plain.greedy(batch.obs).equal(linear.greedy(batch.obs))
+
+
+def test_targets_are_of_the_action_that_the_edited_stock_prefers():
+    """Action 0 returns 1, and action 1 returns -1, with total 0 wanted. An edited c = -1 and r = 2 make c' = 1, which prefers action 1:
+    y = 2 - 1 = Q(s, 0). With c, or with the c' = -1 that was stored, it would prefer action 0: y = 3."""
+    agent = value_agent(SPEC, head=Quantile(quantiles=2), utility=Target(share=0.5, starts=(-1.0, -1.0)))
+    with torch.no_grad():
+        for network in (agent.chain.online, agent.chain.target):
+            *others, bias = network.parameters()
+            for weight in others:
+                weight.zero_()
+            bias.copy_(torch.tensor([1.0, 1.0, -1.0, -1.0, 9.0, 9.0]).view_as(bias))
+    batch = transition(reward=2.0, discount=1.0)._replace(obs=with_stock(-3.0, -3.0, 1.0), next_obs=with_stock(-1.0, -3.0, 1.0))
+    edited, as_stored = (batch._replace(noise={"stock": torch.tensor([uniform])}) for uniform in (0.0, 0.9))
+    assert agent.loss(edited).error.item() == 0.0
+    assert agent.loss(as_stored).error.item() == 2.0
 
 
 UTILITIES = [CVaR(**RANGE), MeanVariance(**RANGE), Target(**RANGE), Target(target=2.0), Entropic(), CVaRActionSelection()]
@@ -118,6 +137,7 @@ def test_evaluation_begins_with_the_best_stock_and_keeps_it():
     acted = agent.act(obs, first, {}, 0, noise, explore=False)
     begun = acted.memory
     assert acted.value is None  # a utility is no estimate of a return
+    assert acted.gap.shape == (2,)
     starts = agent.utility.candidates
     worth = torch.stack([agent.greedy_values(Stock(2).begun(obs, start.expand(2))).amax(-1) - start for start in starts])
     assert begun[START].equal(starts[worth.argmax(0)])
@@ -144,6 +164,12 @@ def test_what_does_not_go_with_a_utility_is_refused(given, message):
     [
         (lambda: CVaR(tau=0.0), "tau must be between"),
         (lambda: Target(starts=(1.0, 0.0)), "starts must be the smallest and the largest"),
+        (
+            lambda: CVaR(starts=(0.0, 0.0)),
+            r"starts must be a range for points=101.*set env.starts to the range of -total, such as \[-500,0\]",
+        ),
+        (lambda: Entropic(discount=None), "discount must be between 0 and 1, not None"),
+        (lambda: MeanVariance(discount="1"), "discount must be between 0 and 1, not '1'"),
         (lambda: Entropic(discount=0.99), "discount must be 1 with agent/utility=Entropic"),
         (lambda: MeanVariance(discount=0.99), "discount must be 1 with agent/utility=MeanVariance"),
     ],

@@ -9,6 +9,8 @@ import torch
 from deeprl.envs.coins import CoinGame
 from deeprl.envs.stock import GymStock, StockCoins, StockGame
 from deeprl.envs.vector.info import EpisodeInfo
+from deeprl.errors import ConfigError
+from deeprl.running.config.build import environment
 from deeprl.types import Spec
 from tests.conformance import a_single_one_is_the_first_of_many, resumes_exactly
 
@@ -47,6 +49,27 @@ def test_all_coins_can_be_collected():
     for action in (3, 3, 1, 1, 2, 2, 1, 3):  # all of them
         total += game.step(action)[1]
     assert total == 6
+
+
+def test_a_stock_that_overflows_is_refused():
+    with pytest.raises(ValueError, match=r"discount=0.5 makes the stock of 100 steps overflow.*at least 0.50119, or shorten"):
+        StockGame(Paid(100), (0.0, 0.0), 0.5)
+    StockGame(Paid(100), (0.0, 0.0), 0.50119)
+    game = Paid(100)
+    game.limit = None
+    stocked = StockGame(game, (0.0, 0.0), 1e-20)
+    game.limit = 100
+    stocked.reset(0)
+    stocked.step(0)
+    with pytest.raises(ValueError, match=r"the stock is .*raise discount=1e-20"):
+        stocked.step(0)
+
+
+def test_its_discount_is_that_of_the_run():
+    env = {"_target_": "deeprl.envs.stock.StockCoins", "discount": 1.0}
+    with pytest.raises(ConfigError, match=r"env.discount=1.0 must be that of the run, discount=0.9: leave env.discount out"):
+        environment({"env": env, "discount": 0.9})
+    assert environment({"env": env, "discount": 1, "log": {"info": []}})[1].parts[1].stock
 
 
 def test_images_and_parts_are_refused():

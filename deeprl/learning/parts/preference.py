@@ -32,7 +32,7 @@ class Preference:
 
     def __init__(self, utility: Utility, spec: Spec):
         self.utility, self.neutral = utility, utility.neutral
-        self.stock = None if utility.neutral else stock_of(spec)
+        self.stock = stock_of(spec)  # of the neutral utility too, because networks see c alone
         if utility.stocked and self.stock is None:
             raise ValueError(
                 f"agent/utility={type(utility).__name__} needs observations with a stock, because what is preferred depends on what was "

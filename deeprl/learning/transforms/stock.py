@@ -15,9 +15,6 @@ from torch import Tensor
 
 from deeprl.types import Batch, Spec
 
-PART = "stock"
-"""Name of the part of observations"""
-
 
 class Stock(NamedTuple):
     """Where the stock is in an observation without its mask."""
@@ -56,7 +53,7 @@ def stock_of(spec: Spec) -> Stock | None:
     """Where observations hold the stock; None: they have none."""
     at = 0
     for part in spec.parts:
-        if part.name == PART and part.shape == (3,) and spec.obs_dtype == torch.float32:
+        if part.stock and part.shape == (3,):
             return Stock(at)
         at += part.size
     return None

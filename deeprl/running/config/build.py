@@ -94,12 +94,15 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
         trains: environments for the run's evaluations are tried too.
 
     Raises:
-        ConfigError: the environment cannot be made.
+        ConfigError: the environment cannot be made, or has a key with another value than the run.
         MachineError: it cannot be made now, for want of memory, or because a disk or a server does not answer.
     """
     env = instantiate(config["env"], "env", allowed)
     if not all(hasattr(env, name) for name in ("spec", "make")):
         raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
+    for key in getattr(env, "of_run", ()):
+        if (own := getattr(env, key)) != config[key]:
+            raise ConfigError(f"env.{key}={own!r} must be that of the run, {key}={config[key]!r}: leave env.{key} out.")
     if hasattr(env, "asked"):
         env = env.asked(asked_info(config))
     try:

@@ -192,7 +192,8 @@ def part_of(stored: dict) -> ObsPart:
     Raises:
         ValueError: it has other values than a part.
     """
-    name, shape, flags = stored["name"], tuple(stored["shape"]), [stored[key] for key in ("image", "privileged", "scaled")]
+    name, shape = stored["name"], tuple(stored["shape"])
+    flags = [stored["image"], stored["privileged"], stored["scaled"], stored.get("stock", False)]  # older bundles lack the last
     if not isinstance(name, str) or any(type(size) is not int or size < 0 for size in shape) or {type(flag) for flag in flags} != {bool}:
         raise ValueError("a part of its observations has a value of another kind")
     return ObsPart(name, shape, DTYPES[stored["dtype"]], *flags)
