@@ -26,7 +26,7 @@ from deeprl.learning.values.utility import Utility
 from deeprl.types import Noise
 
 
-def undiscounted(owner: MeanVariance | Entropic) -> None:
+def undiscounted(owner: MeanVarianceUtility | ExponentialUtility) -> None:
     """
     Raises:
         ValueError: it is no number; or returns are discounted, and the utility of a scaled return is not the scaled utility.
@@ -82,7 +82,7 @@ class Stocked(Utility):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Best(Stocked):
+class StaticRisk(Stocked):
     """Base of those whose first stock is chosen where an episode of evaluation begins: the one that promises most.
 
     Args:
@@ -113,7 +113,7 @@ class Best(Stocked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CVaR(Best):
+class CVaRUtility(StaticRisk):
     """Static CVaR of the total return: the mean of its worst share. The stock carries the budget −c that is left.
 
     Args:
@@ -131,7 +131,7 @@ class CVaR(Best):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanVariance(Best):
+class MeanVarianceUtility(StaticRisk):
     """Mean less a multiple of the variance, where no total is far above the mean.
 
     Args:
@@ -153,7 +153,7 @@ class MeanVariance(Best):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target(Stocked):
+class TargetReturn(Stocked):
     """Totals near a target: −E |c + Z|.
 
     Args:
@@ -176,7 +176,7 @@ class Target(Stocked):
 
 
 @dataclass(frozen=True)
-class Entropic(Utility):
+class ExponentialUtility(Utility):
     """Exponential utility, −(1 / b) ln E e^(−b Z). What was collected does not change the choice.
 
     Args:

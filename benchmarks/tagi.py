@@ -15,36 +15,36 @@ import argparse
 import numpy as np
 
 from benchmarks.learning import RESULTS, keep, stored
-from deeprl_lab.mathematics.tagi import Gaussian, Layer, backward, derivative, forward, network, observed, uphill
+from deeprl_lab.mathematics.tagi import BayesianLayer, IndependentNormal, backward, derivative, forward, network, observed, uphill
 
 FILE = RESULTS / "tagi.json"
 SEEDS = range(10, 13)
 START, VARIANCE, STEPS = -0.25, 1e-3, 1000
 
 
-def fitted(seed: int) -> list[Layer]:
+def fitted(seed: int) -> list[BayesianLayer]:
     random = np.random.default_rng(seed)
     x = np.linspace(-2, 2, 100)[:, None]
     y = x**3 - 3 * x + 0.1 * random.standard_normal(x.shape)
     layers = network((1, 64, 64, 1), ("tanh", "relu", "identity"), random)
     for _ in range(100):
         for i in random.permutation(100):
-            units = forward(layers, Gaussian(x[i : i + 1], np.zeros((1, 1))))
+            units = forward(layers, IndependentNormal(x[i : i + 1], np.zeros((1, 1))))
             layers, _ = backward(layers, units, observed(units[-1], y[i : i + 1], 0.1))
     return layers
 
 
-def optimum(layers: list[Layer], sign: float) -> float:
+def optimum(layers: list[BayesianLayer], sign: float) -> float:
     at = np.full((1, 1), START)
     for _ in range(STEPS):
-        x = Gaussian(at, np.full((1, 1), VARIANCE))
+        x = IndependentNormal(at, np.full((1, 1), VARIANCE))
         at = uphill(x, derivative(layers, forward(layers, x)), sign).mean
     return float(at[0, 0])
 
 
 def line(seed: int) -> dict[str, float]:
     layers, x = fitted(seed), np.linspace(-1.5, 1.5, 61)[:, None]
-    found = derivative(layers, forward(layers, Gaussian(x, np.full_like(x, VARIANCE)))).g.mean
+    found = derivative(layers, forward(layers, IndependentNormal(x, np.full_like(x, VARIANCE)))).g.mean
     error = float(np.abs(found - (3 * x**2 - 3)).mean())
     return {"seed": seed, "error": error, "maximum": optimum(layers, 1.0), "minimum": optimum(layers, -1.0)}
 

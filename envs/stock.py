@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ class WithStock(EnvChoice):
         if low > high:
             raise ValueError(f"starts must be the smallest and the largest first stock, not {[low, high]}")
 
-    def build(self, evaluation: bool = False) -> Game:
+    def build(self, evaluation: bool = False) -> Any:
         return StockGame(super().build(evaluation), self.starts, self.discount)
 
 

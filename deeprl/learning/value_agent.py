@@ -190,7 +190,7 @@ class ValueAgent(Agent):
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         remembered, acting, state = memory, None, self.recalled(memory, first)
-        begun: dict[str, Any] = {}
+        begun: dict[str, Tensor] = {}
         if not explore:
             obs, begun = self.preference.begun(obs, first, memory, self.greedy_values)
 

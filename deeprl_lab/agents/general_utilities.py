@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from deeprl.extend import Rows, Spec, in_range
-from deeprl_lab.mathematics.utilities import Utility, largest, occupancy
+from deeprl_lab.mathematics.utilities import OccupancyUtility, largest, occupancy
 from deeprl_lab.planning_agent import PlanningAgent
 
 
@@ -49,7 +49,7 @@ class GeneralUtilities(PlanningAgent):
         ValueError: a value is out of range, or the world ends.
     """
 
-    def __init__(self, *, spec: Spec, seed: int, world, utility: Utility, discount: float, step: float, cap: float):
+    def __init__(self, *, spec: Spec, seed: int, world, utility: OccupancyUtility, discount: float, step: float, cap: float):
         super().__init__(spec=spec, seed=seed, world=world)
         self.utility, self.discount, self.step_size, self.cap = utility, discount, step, cap
         in_range(self, discount=(0, 1), step_size=(0, None), cap=(0, None))

@@ -137,7 +137,7 @@ class Brownian(Diffusion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrnsteinUhlenbeck(Diffusion):
+class OrnsteinUhlenbeckDiffusion(Diffusion):
     """φ = (x², 1). X_0 has the stationary law."""
 
     kappa: float = 1.0
@@ -172,7 +172,7 @@ class OrnsteinUhlenbeck(Diffusion):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(Diffusion):
+class GeometricBrownian(Diffusion):
     """φ = (x, 1). X_0 = 1."""
 
     drift: float = -0.5

@@ -29,86 +29,88 @@ FLOOR = 1e-8
 """Least variance, because rounding may leave less than none"""
 
 
-class Gaussian(NamedTuple):
+class IndependentNormal(NamedTuple):
     """Independent normal numbers."""
 
     mean: np.ndarray
     var: np.ndarray
 
-    def moved(self, mean: np.ndarray, var: np.ndarray) -> Gaussian:
-        return Gaussian(self.mean + mean, np.maximum(self.var + var, FLOOR))
+    def moved(self, mean: np.ndarray, var: np.ndarray) -> IndependentNormal:
+        return IndependentNormal(self.mean + mean, np.maximum(self.var + var, FLOOR))
 
 
-class Layer(NamedTuple):
+class BayesianLayer(NamedTuple):
     """Weights (out, in) and biases (out,)."""
 
-    weight: Gaussian
-    bias: Gaussian
+    weight: IndependentNormal
+    bias: IndependentNormal
     kind: str
     """tanh, relu or identity"""
 
 
-class Units(NamedTuple):
+class HiddenStates(NamedTuple):
     """What one layer says, (B, n)."""
 
-    z: Gaussian
-    a: Gaussian
+    z: IndependentNormal
+    a: IndependentNormal
     slope: np.ndarray
     """J"""
     kind: str
 
     @property
-    def derivative(self) -> Gaussian:
+    def derivative(self) -> IndependentNormal:
         """φ'(z)."""
         if self.kind == "tanh":
-            return Gaussian(1 - self.a.mean**2 - self.a.var, 2 * self.a.var * (self.a.var + 2 * self.a.mean**2))
-        return Gaussian(self.slope, np.zeros_like(self.slope))
+            return IndependentNormal(1 - self.a.mean**2 - self.a.var, 2 * self.a.var * (self.a.var + 2 * self.a.mean**2))
+        return IndependentNormal(self.slope, np.zeros_like(self.slope))
 
 
 Innovation = tuple[np.ndarray, np.ndarray]
 """δμ and δs (B, n) of the units of a layer"""
 
 
-def network(widths: Sequence[int], kinds: Sequence[str], random: np.random.Generator) -> list[Layer]:
+def network(widths: Sequence[int], kinds: Sequence[str], random: np.random.Generator) -> list[BayesianLayer]:
     """Layers with He's variances, 1 / fan_in, of weights and biases, and with means drawn by them."""
     layers = []
     for fan, out, kind in zip(widths[:-1], widths[1:], kinds, strict=True):
         scale = 1 / fan
-        parts = [Gaussian(random.normal(0.0, np.sqrt(scale), shape), np.full(shape, scale)) for shape in ((out, fan), (out,))]
-        layers.append(Layer(parts[0], parts[1], kind))
+        parts = [IndependentNormal(random.normal(0.0, np.sqrt(scale), shape), np.full(shape, scale)) for shape in ((out, fan), (out,))]
+        layers.append(BayesianLayer(parts[0], parts[1], kind))
     return layers
 
 
-def activated(z: Gaussian, kind: str) -> Units:
+def activated(z: IndependentNormal, kind: str) -> HiddenStates:
     mean = np.tanh(z.mean) if kind == "tanh" else np.maximum(z.mean, 0.0) if kind == "relu" else z.mean
     slope = 1 - mean**2 if kind == "tanh" else (z.mean > 0).astype(float) if kind == "relu" else np.ones_like(mean)
-    return Units(z, Gaussian(mean, slope**2 * z.var), slope, kind)
+    return HiddenStates(z, IndependentNormal(mean, slope**2 * z.var), slope, kind)
 
 
-def forward(layers: Sequence[Layer], x: Gaussian) -> list[Units]:
+def forward(layers: Sequence[BayesianLayer], x: IndependentNormal) -> list[HiddenStates]:
     """Units of all layers for inputs (B, n), the inputs first."""
     found = [activated(x, "identity")]
     for weight, bias, kind in layers:
         a = found[-1].a
         mean = a.mean @ weight.mean.T + bias.mean
         var = (a.var + a.mean**2) @ weight.var.T + a.var @ (weight.mean**2).T + bias.var
-        found.append(activated(Gaussian(mean, var), kind))
+        found.append(activated(IndependentNormal(mean, var), kind))
     return found
 
 
-def observed(units: Units, y: np.ndarray, var: np.ndarray | float) -> Innovation:
+def observed(units: HiddenStates, y: np.ndarray, var: np.ndarray | float) -> Innovation:
     """Innovations of a layer of the kind identity, of observations (B, n) with this variance."""
     return (y - units.z.mean) / (units.z.var + var), -1 / (units.z.var + var)
 
 
-def backward(layers: Sequence[Layer], units: Sequence[Units], innovation: Innovation) -> tuple[list[Layer], Innovation]:
+def backward(
+    layers: Sequence[BayesianLayer], units: Sequence[HiddenStates], innovation: Innovation
+) -> tuple[list[BayesianLayer], Innovation]:
     """The layers after an observation, and the innovations of the inputs."""
     mean, var = innovation
     found = []
     for layer, below in zip(reversed(layers), reversed(units[:-1])):
         (weight, bias), a = layer[:2], below.a.mean
         moved = weight.moved(weight.var * (mean.T @ a), weight.var**2 * (var.T @ a**2))
-        found.append(Layer(moved, bias.moved(bias.var * mean.sum(0), bias.var**2 * var.sum(0)), layer.kind))
+        found.append(BayesianLayer(moved, bias.moved(bias.var * mean.sum(0), bias.var**2 * var.sum(0)), layer.kind))
         mean, var = below.slope * (mean @ weight.mean), below.slope**2 * (var @ weight.mean**2)
     return found[::-1], (mean, var)
 
@@ -116,25 +118,25 @@ def backward(layers: Sequence[Layer], units: Sequence[Units], innovation: Innova
 class Derivative(NamedTuple):
     """Of the one output with respect to each input, (B, n)."""
 
-    g: Gaussian
+    g: IndependentNormal
     covariance: np.ndarray
     """With that input"""
 
 
-def derivative(layers: Sequence[Layer], units: Sequence[Units]) -> Derivative:
+def derivative(layers: Sequence[BayesianLayer], units: Sequence[HiddenStates]) -> Derivative:
     """Moments of the derivative of a network with one output, and at least one hidden layer."""
     last = layers[-1].weight  # (1, o)
     d = units[-2].derivative
-    product = product_of(Gaussian(last.mean[0], last.var[0]), d)  # (B, o)
+    product = product_of(IndependentNormal(last.mean[0], last.var[0]), d)  # (B, o)
     g, terms = product, product.mean[..., None]  # terms (B, o, o') of which g.mean is the sum
     above = np.ones((len(d.mean), 1))  # mean of g' (B, o')
     covariance = np.zeros_like(g.mean)
     for at in range(len(layers) - 2, -1, -1):
-        i, o, w = units[at], units[at + 1], Gaussian(layers[at].weight.mean.T, layers[at].weight.var.T)  # (i, o)
+        i, o, w = units[at], units[at + 1], IndependentNormal(layers[at].weight.mean.T, layers[at].weight.var.T)  # (i, o)
         upper = layers[at + 1].weight.mean.T * above[:, None, :]  # μ_w' g' (B, o, o')
         one, two, mixed, square = upper.sum(-1), (upper**2).sum(-1), (upper * terms).sum(-1), (terms**2).sum(-1)  # (B, o)
         d = i.derivative
-        p = product_of(w, Gaussian(d.mean[..., None], d.var[..., None]))  # w φ'_i (B, i, o)
+        p = product_of(w, IndependentNormal(d.mean[..., None], d.var[..., None]))  # w φ'_i (B, i, o)
         c = with_slope_above(i, o, w, d)
         single = p.mean * g.mean[:, None] + c * one[:, None]
         var = p.var * g.var[:, None] + g.var[:, None] * p.mean**2 + p.var * square[:, None]
@@ -143,16 +145,16 @@ def derivative(layers: Sequence[Layer], units: Sequence[Units]) -> Derivative:
         above_tanh = -2 * (o.a.mean * o.slope * (o.kind == "tanh") * one)[:, None] * spread * p.mean
         own = -2 * (i.a.mean * (i.kind == "tanh"))[..., None] * spread * g.mean[:, None]
         covariance = (above_tanh + own).sum(-1)
-        above, terms, g = g.mean, single, Gaussian(single.sum(-1), var)
+        above, terms, g = g.mean, single, IndependentNormal(single.sum(-1), var)
     return Derivative(g, covariance)
 
 
-def product_of(one: Gaussian, other: Gaussian) -> Gaussian:
+def product_of(one: IndependentNormal, other: IndependentNormal) -> IndependentNormal:
     """Of independent numbers."""
-    return Gaussian(one.mean * other.mean, one.var * other.var + one.var * other.mean**2 + other.var * one.mean**2)
+    return IndependentNormal(one.mean * other.mean, one.var * other.var + one.var * other.mean**2 + other.var * one.mean**2)
 
 
-def with_slope_above(i: Units, o: Units, w: Gaussian, d: Gaussian) -> np.ndarray:
+def with_slope_above(i: HiddenStates, o: HiddenStates, w: IndependentNormal, d: IndependentNormal) -> np.ndarray:
     """cov(w φ'_i, φ'_o), (B, i, o)."""
     if o.kind != "tanh":
         return np.zeros((len(i.a.mean), *w.mean.shape))
@@ -163,13 +165,13 @@ def with_slope_above(i: Units, o: Units, w: Gaussian, d: Gaussian) -> np.ndarray
     return by_weight + (2 * c**2 + 4 * c * i.a.mean[..., None] * o.a.mean[:, None]) * w.mean
 
 
-def inferred(x: Gaussian, found: Derivative) -> Gaussian:
+def inferred(x: IndependentNormal, found: Derivative) -> IndependentNormal:
     """The input after the observation that the derivative is 0: a stationary point, of whatever kind."""
     gain = found.covariance / np.maximum(found.g.var, FLOOR)
     return x.moved(-gain * found.g.mean, -gain * found.covariance)
 
 
-def uphill(x: Gaussian, found: Derivative, sign: float = 1.0) -> Gaussian:
+def uphill(x: IndependentNormal, found: Derivative, sign: float = 1.0) -> IndependentNormal:
     """The same size of step, always in the direction in which the output grows (sign = −1: falls), as the authors take it."""
     gain = found.covariance / np.maximum(found.g.var, FLOOR)
     return x.moved(sign * np.abs(gain * found.g.mean) * np.sign(found.g.mean), -gain * found.covariance)

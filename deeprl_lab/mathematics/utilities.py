@@ -11,7 +11,7 @@ from deeprl_lab.mathematics.mdp import FiniteMDP
 
 
 @dataclass(frozen=True)
-class Utility(Choice):
+class OccupancyUtility(Choice):
     """Base of the utilities, which are concave. `scale` is Σ λ, (1 − γ^H) / (1 − γ)."""
 
     def value(self, occupancy: np.ndarray, reward: np.ndarray, scale: float) -> float:
@@ -24,7 +24,7 @@ class Utility(Choice):
 
 
 @dataclass(frozen=True)
-class LinearUtility(Utility):
+class LinearUtility(OccupancyUtility):
     """⟨r, λ⟩: the discounted return."""
 
     def value(self, occupancy: np.ndarray, reward: np.ndarray, scale: float) -> float:
@@ -35,7 +35,7 @@ class LinearUtility(Utility):
 
 
 @dataclass(frozen=True)
-class Entropy(Utility):
+class Entropy(OccupancyUtility):
     """− Σ_s μ ln μ, with μ = Σ_a λ / Σ λ.
 
     Args:
@@ -57,7 +57,7 @@ class Entropy(Utility):
 
 
 @dataclass(frozen=True)
-class PairEntropy(Utility):
+class PairEntropy(OccupancyUtility):
     """− Σ λ ln λ, of pairs and unscaled; with one state the entropy of a bandit's policy."""
 
     floor: float = 1e-3
@@ -91,7 +91,7 @@ def best_response(mdp: FiniteMDP, reward: np.ndarray, discount: float, steps: in
     return found
 
 
-def largest(mdp: FiniteMDP, utility: Utility, discount: float, steps: int, rounds: int = 400) -> tuple[float, float]:
+def largest(mdp: FiniteMDP, utility: OccupancyUtility, discount: float, steps: int, rounds: int = 400) -> tuple[float, float]:
     """max F(λ) over all policies, also those that depend on the time, and by how much it may be larger: Frank and Wolfe's method with
     steps by bisection."""
     reward, scale = mdp.expected_reward(), sum(discount**t for t in range(steps))

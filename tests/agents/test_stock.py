@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deeprl.agents.munchausen import Munchausen
-from deeprl.agents.stock import CVaR, CVaRActionSelection, Entropic, MeanVariance, Stocked, Target
+from deeprl.agents.stock import CVaRActionSelection, CVaRUtility, ExponentialUtility, MeanVarianceUtility, Stocked, TargetReturn
 from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile
 from deeprl.learning.parts.preference import START
@@ -43,7 +43,7 @@ def preferring(quantiles: list, utility, stock: float) -> Preferred:
 
 
 def test_cvar_of_four_returns():
-    law, cvar = Returns(torch.tensor([0.0, 1.0, 2.0, 3.0])[None]), CVaR(tau=0.5, starts=(-3.0, 0.0), points=7)
+    law, cvar = Returns(torch.tensor([0.0, 1.0, 2.0, 3.0])[None]), CVaRUtility(tau=0.5, starts=(-3.0, 0.0), points=7)
     promised = torch.stack([cvar(law, -budget) + budget for budget in torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0])]).flatten()
     assert promised.tolist() == [0.0, 0.25, 0.5, 0.5, 0.5, 0.0]
     worth = torch.stack([cvar(law, start).flatten() for start in cvar.candidates])
@@ -54,7 +54,7 @@ def test_the_choice_depends_on_what_was_collected():
     """0 or 2 were collected and 1 is wanted, c_0 = -1: then +1 or -1."""
     for stock, action in ((-1.0, 0), (1.0, 1)):
         target = view(next=None)
-        target.next = preferring([[1.0, 1.0], [-1.0, -1.0]], Target(), stock)
+        target.next = preferring([[1.0, 1.0], [-1.0, -1.0]], TargetReturn(), stock)
         y = Max()(None, target, transition(reward=0.0, discount=1.0))
         assert target.next.mean().argmax(-1).item() == action
         assert y.mean().item() == (1.0, -1.0)[action]  # the target itself is the return
@@ -93,7 +93,7 @@ def test_a_linear_utility_is_the_mean():
 def test_targets_are_of_the_action_that_the_edited_stock_prefers():
     """Action 0 returns 1, and action 1 returns -1, with total 0 wanted. An edited c = -1 and r = 2 make c' = 1, which prefers action 1:
     y = 2 - 1 = Q(s, 0). With c, or with the c' = -1 that was stored, it would prefer action 0: y = 3."""
-    agent = value_agent(SPEC, head=Quantile(quantiles=2), utility=Target(share=0.5, starts=(-1.0, -1.0)))
+    agent = value_agent(SPEC, head=Quantile(quantiles=2), utility=TargetReturn(share=0.5, starts=(-1.0, -1.0)))
     with torch.no_grad():
         for network in (agent.chain.online, agent.chain.target):
             *others, bias = network.parameters()
@@ -106,7 +106,14 @@ def test_targets_are_of_the_action_that_the_edited_stock_prefers():
     assert agent.loss(as_stored).error.item() == 2.0
 
 
-UTILITIES = [CVaR(**RANGE), MeanVariance(**RANGE), Target(**RANGE), Target(target=2.0), Entropic(), CVaRActionSelection()]
+UTILITIES = [
+    CVaRUtility(**RANGE),
+    MeanVarianceUtility(**RANGE),
+    TargetReturn(**RANGE),
+    TargetReturn(target=2.0),
+    ExponentialUtility(),
+    CVaRActionSelection(),
+]
 
 
 @pytest.mark.parametrize("utility", UTILITIES, ids=lambda each: type(each).__name__)
@@ -122,15 +129,15 @@ def test_every_utility_goes_with_every_distribution(head, utility):
 
 
 def test_updates_see_other_first_stocks():
-    utility = Target(share=0.5, **RANGE)
+    utility = TargetReturn(share=0.5, **RANGE)
     start, where = utility.edited({"stock": torch.tensor([0.0, 0.25, 0.75])})
     assert where.tolist() == [True, True, False]
     assert start[:2].tolist() == [-3.0, -1.5]
-    assert Target(share=0.0, **RANGE).noise((4,), torch.Generator()) == {}
+    assert TargetReturn(share=0.0, **RANGE).noise((4,), torch.Generator()) == {}
 
 
 def test_evaluation_begins_with_the_best_stock_and_keeps_it():
-    agent = value_agent(SPEC, head=Quantile(quantiles=5), utility=CVaR(points=4, **RANGE))
+    agent = value_agent(SPEC, head=Quantile(quantiles=5), utility=CVaRUtility(points=4, **RANGE))
     obs = with_stock(-1.0, -1.0, 1.0).repeat(2, 1)
     first, noise = torch.tensor([True, True]), agent.act_noise((1, 2), torch.Generator().manual_seed(0))
     noise = torch.utils._pytree.tree_map(lambda x: x[0], noise)
@@ -149,9 +156,9 @@ def test_evaluation_begins_with_the_best_stock_and_keeps_it():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"utility": CVaR(), "spec": SPEC._replace(parts=())}, "agent/utility=CVaR needs observations with a stock"),
-        ({"utility": Target(), "backup": Munchausen()}, "agent/backup=max or double, not Munchausen"),
-        ({"utility": Target(), "rewards": partial(Clip, bound=1.0)}, "agent/rewards=raw, not Clip"),
+        ({"utility": CVaRUtility(), "spec": SPEC._replace(parts=())}, "agent/utility=CVaRUtility needs observations with a stock"),
+        ({"utility": TargetReturn(), "backup": Munchausen()}, "agent/backup=max or double, not Munchausen"),
+        ({"utility": TargetReturn(), "rewards": partial(Clip, bound=1.0)}, "agent/rewards=raw, not Clip"),
     ],
 )
 def test_what_does_not_go_with_a_utility_is_refused(given, message):
@@ -162,16 +169,16 @@ def test_what_does_not_go_with_a_utility_is_refused(given, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CVaR(tau=0.0), "tau must be between"),
-        (lambda: Target(starts=(1.0, 0.0)), "starts must be the smallest and the largest"),
+        (lambda: CVaRUtility(tau=0.0), "tau must be between"),
+        (lambda: TargetReturn(starts=(1.0, 0.0)), "starts must be the smallest and the largest"),
         (
-            lambda: CVaR(starts=(0.0, 0.0)),
+            lambda: CVaRUtility(starts=(0.0, 0.0)),
             r"starts must be a range for points=101.*set env.starts to the range of -total, such as \[-500,0\]",
         ),
-        (lambda: Entropic(discount=None), "discount must be between 0 and 1, not None"),
-        (lambda: MeanVariance(discount="1"), "discount must be between 0 and 1, not '1'"),
-        (lambda: Entropic(discount=0.99), "discount must be 1 with agent/utility=Entropic"),
-        (lambda: MeanVariance(discount=0.99), "discount must be 1 with agent/utility=MeanVariance"),
+        (lambda: ExponentialUtility(discount=None), "discount must be between 0 and 1, not None"),
+        (lambda: MeanVarianceUtility(discount="1"), "discount must be between 0 and 1, not '1'"),
+        (lambda: ExponentialUtility(discount=0.99), "discount must be 1 with agent/utility=ExponentialUtility"),
+        (lambda: MeanVarianceUtility(discount=0.99), "discount must be 1 with agent/utility=MeanVarianceUtility"),
     ],
 )
 def test_values_out_of_range_are_refused(make, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeprl_lab.envs.diffusions import Brownian, Linear, OrnsteinUhlenbeck, Sine
+from deeprl_lab.envs.diffusions import Brownian, GeometricBrownian, OrnsteinUhlenbeckDiffusion, Sine
 from deeprl_lab.mathematics.martingale import MartingaleLoss, Orthogonality, SquaredError, solved
 from tests.conformance import a_single_one_is_the_first_of_many, resumes_exactly
 
@@ -35,7 +35,7 @@ def brownian(criterion, step: float) -> np.ndarray:
 
 
 def stationary(criterion, step: float) -> np.ndarray:
-    world = OrnsteinUhlenbeck(step=step, horizon=100 * step)
+    world = OrnsteinUhlenbeckDiffusion(step=step, horizon=100 * step)
     return expected(criterion, world, [world.spread])
 
 
@@ -51,7 +51,7 @@ def test_the_squared_error_finds_three_fifths():
 
 
 def test_the_value_of_an_ornstein_uhlenbeck_process_is_reached_linearly_in_the_mesh():
-    assert OrnsteinUhlenbeck().truth == pytest.approx([1 / 3, 1 / 12])
+    assert OrnsteinUhlenbeckDiffusion().truth == pytest.approx([1 / 3, 1 / 12])
     steps = (0.2, 0.1, 0.05, 0.02)
     errors = [np.abs(stationary(Orthogonality(), step) - [1 / 3, 1 / 12]).max() for step in steps]
     assert np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(1.0, abs=0.05)
@@ -74,7 +74,7 @@ def test_traces_sum_over_whole_paths(criterion):
     assert solved(left, right) == pytest.approx([1.0, 1.0], abs=0.06)
 
 
-@pytest.mark.parametrize("world", [OrnsteinUhlenbeck(), Linear(), Sine()], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("world", [OrnsteinUhlenbeckDiffusion(), GeometricBrownian(), Sine()], ids=lambda each: type(each).__name__)
 def test_the_truth_solves_the_equation_of_the_generator(world):
     """β V = r + drift · V' + ½ diffusion² · V'', by a short step: e^(−βΔ) E V(X_Δ) − V(X) = −r Δ to first order."""
     short = type(world)(step=1e-4, horizon=1.0)
@@ -95,7 +95,7 @@ def test_a_diffusion_is_an_environment():
     [
         (lambda: Brownian(step=0.3), "horizon must be a multiple of step"),
         (lambda: Brownian(rate=1.0), "rate must be 0"),
-        (lambda: Linear(drift=1.0), "rate must be above drift"),
+        (lambda: GeometricBrownian(drift=1.0), "rate must be above drift"),
         (lambda: Orthogonality(lam=2.0), "lam must be between"),
     ],
 )

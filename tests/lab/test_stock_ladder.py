@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.stock import CVaR, CVaRActionSelection, Entropic, MeanVariance
+from deeprl.agents.stock import CVaRActionSelection, CVaRUtility, ExponentialUtility, MeanVarianceUtility
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.utility import Utility
 from deeprl_lab.envs.stock import StockLadder
@@ -18,9 +18,9 @@ GIVEN = {"starts": (-3.0, 0.0), "points": 301}
 @pytest.mark.parametrize(
     ("utility", "measure"),
     [
-        (CVaR(tau=0.3, **GIVEN), risk.CVaR(0.3)),
-        (MeanVariance(price=0.2, **GIVEN), risk.MeanVariance(0.2)),
-        (Entropic(aversion=1.5), risk.Entropic(1.5)),
+        (CVaRUtility(tau=0.3, **GIVEN), risk.CVaR(0.3)),
+        (MeanVarianceUtility(price=0.2, **GIVEN), risk.MeanVariance(0.2)),
+        (ExponentialUtility(aversion=1.5), risk.Entropic(1.5)),
         (CVaRActionSelection(tau=0.3), risk.CVaR(0.3)),
         (Utility(), risk.Mean()),
     ],
@@ -33,7 +33,9 @@ def test_one_step_is_worth_what_the_measure_says(utility, measure):
         worth = utility(law, None).flatten()
     else:  # its own best budget for each action
         worth = torch.stack([utility(law, start[None]).flatten() - start for start in utility.candidates]).amax(0)
-    assert worth.numpy() == pytest.approx(measure.worth(probs, atoms), abs=2e-2 * isinstance(utility, (CVaR, MeanVariance)) + 1e-6)
+    assert worth.numpy() == pytest.approx(
+        measure.worth(probs, atoms), abs=2e-2 * isinstance(utility, (CVaRUtility, MeanVarianceUtility)) + 1e-6
+    )
 
 
 def law_of(utility, first: float, horizon: int = 3, safe: float = 0.4) -> tuple[float, dict[float, float]]:
@@ -67,7 +69,7 @@ def cvar_of(law: dict[float, float], tau: float) -> float:
 
 @pytest.mark.parametrize(("tau", "static", "of_the_mean"), [(0.75, 1.504, 1.445333), (0.5, 1.2624, 1.168)])
 def test_the_stock_reaches_the_static_cvar_of_the_ladder(tau, static, of_the_mean):
-    utility = CVaR(tau=tau, starts=(-3.0, 0.0), points=31)
+    utility = CVaRUtility(tau=tau, starts=(-3.0, 0.0), points=31)
     found = [law_of(utility, start)[0] for start in utility.candidates.double().round(decimals=6).tolist()]
     chosen = utility.candidates[utility.start(torch.tensor(found).unsqueeze(-1))].item()
     assert chosen == pytest.approx(-2.4 if tau == 0.75 else -1.8)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeprl_lab.mathematics.tagi import Gaussian, Layer, backward, derivative, forward, inferred, network, observed, uphill
+from deeprl_lab.mathematics.tagi import BayesianLayer, IndependentNormal, backward, derivative, forward, inferred, network, observed, uphill
 
 
-def normal(mean, var) -> Gaussian:
-    return Gaussian(np.array(mean, float), np.array(var, float))
+def normal(mean, var) -> IndependentNormal:
+    return IndependentNormal(np.array(mean, float), np.array(var, float))
 
 
 def test_one_layer_and_its_update():
-    layer = Layer(normal([[0.5, -0.2]], [[0.04, 0.09]]), normal([0.1], [0.02]), "identity")
+    layer = BayesianLayer(normal([[0.5, -0.2]], [[0.04, 0.09]]), normal([0.1], [0.02]), "identity")
     units = forward([layer], normal([[1.0, 2.0]], [[0.01, 0.0]]))
     assert units[-1].z.mean.item() == pytest.approx(0.2)
     assert units[-1].z.var.item() == pytest.approx(0.4229)
@@ -25,7 +25,7 @@ def test_one_layer_and_its_update():
 
 def test_a_linear_layer_is_the_diagonal_of_exact_regression():
     prior, x, noise = np.array([0.5, 2.0, 1.0]), np.array([1.5, -1.0, 1.0]), 0.3  # the last is the bias
-    layer = Layer(normal([[0.2, 0.1]], [prior[:2]]), normal([0.0], [prior[2]]), "identity")
+    layer = BayesianLayer(normal([[0.2, 0.1]], [prior[:2]]), normal([0.0], [prior[2]]), "identity")
     units = forward([layer], normal([x[:2]], [[0.0, 0.0]]))
     (after,), _ = backward([layer], units, observed(units[-1], np.array([[2.0]]), noise))
     gain = prior * x / (x @ (prior * x) + noise)
@@ -38,8 +38,8 @@ def test_a_linear_layer_is_the_diagonal_of_exact_regression():
 
 def test_the_derivative_and_the_input_that_it_infers():
     layers = [
-        Layer(normal([[0.8]], [[0.01]]), normal([0.1], [0.01]), "tanh"),
-        Layer(normal([[1.5]], [[0.04]]), normal([0.0], [0.0]), "identity"),
+        BayesianLayer(normal([[0.8]], [[0.01]]), normal([0.1], [0.01]), "tanh"),
+        BayesianLayer(normal([[1.5]], [[0.04]]), normal([0.0], [0.0]), "identity"),
     ]
     x = normal([[0.2]], [[0.05]])
     units = forward(layers, x)
@@ -55,13 +55,15 @@ def test_the_derivative_and_the_input_that_it_infers():
 
 def test_certain_weights_have_the_usual_derivative():
     random, kinds = np.random.default_rng(0), ("tanh", "tanh", "relu", "identity")
-    layers = [Layer(w._replace(var=0 * w.var), b._replace(var=0 * b.var), kind) for w, b, kind in network((2, 5, 4, 3, 1), kinds, random)]
+    layers = [
+        BayesianLayer(w._replace(var=0 * w.var), b._replace(var=0 * b.var), kind) for w, b, kind in network((2, 5, 4, 3, 1), kinds, random)
+    ]
 
     def value(x: np.ndarray) -> float:
-        return forward(layers, Gaussian(x, 0 * x))[-1].z.mean.item()
+        return forward(layers, IndependentNormal(x, 0 * x))[-1].z.mean.item()
 
     x, h = np.array([[0.3, -0.4]]), 1e-6
-    found = derivative(layers, forward(layers, Gaussian(x, 0 * x)))
+    found = derivative(layers, forward(layers, IndependentNormal(x, 0 * x)))
     numeric = [(value(x + h * e) - value(x - h * e)) / (2 * h) for e in np.eye(2)]
     assert found.g.mean[0] == pytest.approx(numeric, abs=1e-8)
     assert found.g.var[0] == pytest.approx([0.0, 0.0])
@@ -82,14 +84,14 @@ def cubic():
     layers = network((1, 64, 64, 1), ("tanh", "relu", "identity"), random)
     for _ in range(60):
         for part in random.permutation(100).reshape(25, 4):
-            units = forward(layers, Gaussian(x[part], np.zeros((4, 1))))
+            units = forward(layers, IndependentNormal(x[part], np.zeros((4, 1))))
             layers, _ = backward(layers, units, observed(units[-1], y[part], 0.1))
     return layers
 
 
 def test_a_derivative_is_learned_from_values(cubic):
     x = np.linspace(-1.5, 1.5, 61)[:, None]
-    found = derivative(cubic, forward(cubic, Gaussian(x, np.full_like(x, 1e-3))))
+    found = derivative(cubic, forward(cubic, IndependentNormal(x, np.full_like(x, 1e-3))))
     assert np.abs(found.g.mean - (3 * x**2 - 3)).mean() < 0.5
 
 

@@ -19,7 +19,6 @@ is E entries that lie together, and every slice here is in units of E.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,11 +27,11 @@ from deeprl.choice import Part, in_range
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.optim.flat import flatten_
 from deeprl.learning.parts.acting import Acting
-from deeprl.learning.values.returns import expected
+from deeprl.learning.values.returns import Values, expected
 from deeprl.learning.values.view import View
 from deeprl.types import Batch, NetworkNoise, Noise, ViewNoise
 
-Worth = Callable[[Any], Tensor]
+Worth = Callable[[Values], Tensor]
 """`Values` -> what actions are worth, (K, *B, A)"""
 MakeNetwork = Callable[..., ValueNetwork]
 """`make(place, stack, torsos, index)`: a network of `stack` heads over `torsos` torsos, where head k reads torso `index[k]`."""
