@@ -7,7 +7,7 @@ c is the stock: what was collected so far, see `deeprl.learning.transforms.stock
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -21,6 +21,8 @@ class Distributions(Values, Protocol):
 
     def returns(self) -> Returns:
         """Of all actions, atoms (K, *B, A, N): those by which a policy chooses, see `Values.mean`."""
+
+    def entries(self, entries: slice) -> Distributions: ...
 
 
 class Utility(Choice):
@@ -61,7 +63,7 @@ class Preferred:
         stock: (*B,), or None.
     """
 
-    def __init__(self, values: Any, utility: Utility, stock: Tensor | None):
+    def __init__(self, values: Distributions, utility: Utility, stock: Tensor | None):
         self.values, self.utility, self.stock, self.features = values, utility, stock, values.features
 
     def mean(self) -> Tensor:
