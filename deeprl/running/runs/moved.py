@@ -14,8 +14,12 @@ MOVED = {
     **{f"deeprl.{room}": f"deeprl.learning.{room}" for room in LEARNING},
     **{f"deeprl.{room}": f"deeprl.running.{room}" for room in ("training", "runs")},
     "deeprl.remote": "deeprl.running.collect",
+    "deeprl.agents.stock.CVaR": "deeprl.agents.stock.CVaRUtility",
+    "deeprl.agents.stock.Entropic": "deeprl.agents.stock.ExponentialUtility",
+    "deeprl.agents.stock.MeanVariance": "deeprl.agents.stock.MeanVarianceUtility",
+    "deeprl.agents.stock.Target": "deeprl.agents.stock.TargetReturn",
 }
-"""Old package or module: the new one"""
+"""Old package, module or class: the new one"""
 ENTRY_POINTS = "deeprl.moved"
 """Group of entry points by which a distribution says that its own modules moved: the name is the old path, the value the new one. It
 renames only: whether a class may be called is asked of the new name."""
@@ -145,6 +149,6 @@ def automatic(config: JsonObject) -> JsonObject:
 def _path(target: object, table: dict[str, str]) -> Any:
     if not isinstance(target, str):
         return target
-    places = [place for place in table if target.startswith(f"{place}.")]
+    places = [place for place in table if f"{target}.".startswith(f"{place}.")]
     place = max(places, key=len, default="")
     return table[place] + target[len(place) :] if places else target

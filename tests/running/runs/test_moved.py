@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import EntryPoint
+from pkgutil import resolve_name
 
 import pytest
 
@@ -32,7 +32,15 @@ def test_a_hash_is_that_of_the_commit_before_the_move():
 
 @pytest.mark.parametrize("new", moved.moved().values())
 def test_moved_paths_are_there(new):
-    import_module(new)
+    resolve_name(new)
+
+
+def test_a_class_with_another_name_keeps_its_hash():
+    old, new = ({"_target_": f"deeprl.agents.stock.{name}"} for name in ("CVaR", "CVaRUtility"))
+    other = {"_target_": "deeprl.agents.stock.CVaRActionSelection"}
+    assert translated(old) == new
+    assert former(new) == old
+    assert translated(other) == former(other) == other
 
 
 def test_an_extension_says_where_its_modules_went(monkeypatch):
