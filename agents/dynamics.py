@@ -1,41 +1,19 @@
-"""Ensembles of networks that predict a step of the environment (Chua and others, 2018), trained as in MBPO (Janner and others, 2019).
-
-    (r, s' − s) | s, a  ~  N(μ, diag e^ℓ),      μ, ℓ = network((s, a) − mean over their deviation)
-    ℓ ← high − softplus(high − ℓ);   ℓ ← low + softplus(ℓ − low)                    high, low: learned, from 0.5 and −10
-    outputs are in units of the targets' deviations: μ ← mean + deviation μ,  ℓ ← ℓ + 2 ln deviation
-    L = Σ_members mean [ (μ − y)² e^−ℓ + ℓ ] + 0.01 Σ high − 0.01 Σ low + Σ_layers decay_l ½ ‖W_l‖²
-
-Each member has its own bootstrap sample. Training ends when no member's error on held-out transitions has fallen by 1 % for some epochs.
-Each keeps the weights of its best epoch, and those with the least error there are the elite, which alone predict. The loss is in the
-environment's units. So are the outputs of the authors' networks, where a reward that varies much starts at the upper bound of its
-variance, at which its mean hardly learns.
-"""
+"""What a model that learns is, what it learns from, and what it minimises. `deeprl.agents.model_ensemble` has the one that there is."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from deeprl.choice import Choice, counts, in_range
-from deeprl.learning.networks.blocks import Block, initialise
-from deeprl.learning.networks.layers import Init
-from deeprl.learning.networks.mlp import MLP
-from deeprl.learning.networks.torsos import widths
-from deeprl.learning.optim.adam import Adam
+from deeprl.choice import Choice
 from deeprl.types import State
 
 CHUNK = 8192
 """Rows that are predicted at once, so that the layers of all members take little memory"""
-
-
-JUDGED = 1000
-"""Held-out transitions of the numbers for the log, at most, because gradients of values cost several passes"""
 
 
 class ModelLoss(Choice):
@@ -131,7 +109,11 @@ class Model(Protocol):
 
     def state(self) -> State: ...
 
-    def load(self, state: State) -> None: ...
+    def load(self, state: State) -> None:
+        """
+        Raises:
+            ValueError: `state` is that of another model, or none can have it.
+        """
 
 
 class ModelChoice(Choice):
@@ -147,207 +129,11 @@ class ModelChoice(Choice):
         """
         raise NotImplementedError
 
+    def memory(self, rows: int, obs: int, action: int, values: int) -> int:
+        """Bytes that a training with `rows` transitions takes beside them.
 
-@dataclass(frozen=True)
-class Ensemble(ModelChoice):
-    """
-    Args:
-        loss: what members minimise.
-        members, elites: networks, and how many of them predict.
-        hidden: widths of the hidden layers, of SiLU.
-        weight_decay: ½ times its factor of the squared weights, layer by layer; one number is for all.
-        batch_size: transitions of an update of each member.
-        holdout: share of the transitions that are held out, at most `holdout_most` of them.
-        patience: epochs without a gain of 1 % after which training ends.
-        epochs: most of one training; None: any number.
-        low, high: of log-variances at the start.
-    """
-
-    loss: ModelLoss = field(default_factory=Likelihood)
-    members: int = 7
-    elites: int = 5
-    hidden: tuple[int, ...] = (200, 200, 200, 200)
-    lr: float = 1e-3
-    weight_decay: float | Sequence[float] = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
-    batch_size: int = 256
-    holdout: float = 0.2
-    holdout_most: int = 5000
-    patience: int = 5
-    epochs: int | None = None
-    low: float = -10.0
-    high: float = 0.5
-
-    def __post_init__(self):
-        counts(self, members=1, elites=1, batch_size=1, holdout_most=1, patience=1, **({} if self.epochs is None else {"epochs": 1}))
-        widths(self, "hidden")
-        in_range(self, lr=(0, None), holdout=(0, 0.9), low=(None, self.high), high=(None, None))
-        if self.elites > self.members:
-            raise ValueError(f"elites must be at most members={self.members}, not {self.elites}")
-        if not isinstance(self.loss, ModelLoss):
-            raise ValueError(f"loss must be that of a model, such as deeprl.agents.dynamics.Likelihood, not {self.loss!r}")
-        decay, layers = self.weight_decay, len(self.hidden) + 1
-        each = tuple(decay) if isinstance(decay, (list, tuple)) else (decay,) * layers
-        if len(each) != layers or not all(isinstance(x, (int, float)) and 0 <= x < math.inf for x in each):
-            raise ValueError(f"weight_decay must be a number of at least 0, or {layers} of them, one for each layer, not {decay!r}")
-        object.__setattr__(self, "weight_decay", each)
-
-    def build(self, obs: int, action: int, learns_ends: bool, seed: int) -> Dynamics:
-        return Dynamics(self, obs, action, learns_ends, seed)
-
-
-class Bounds(Block):
-    """Soft bounds of log-variances, of each member and number."""
-
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, n: int, size: int, low: float, high: float):
-        super().__init__()
-        self.add("low", (n, 1, size), Init("constant", value=low))
-        self.add("high", (n, 1, size), Init("constant", value=high))
-
-    def forward(self, log_variance: Tensor) -> Tensor:
-        below = self.high - F.softplus(self.high - log_variance)
-        return self.low + F.softplus(below - self.low)
-
-    def cost(self) -> Tensor:
-        return 0.01 * (self.high.sum() - self.low.sum())
-
-
-class Dynamics(nn.Module):
-    """The networks of an `Ensemble`, their optimizer, and what they know of their inputs.
-
-    Attributes:
-        mean, deviation: (S + D,) of the inputs that members were trained with.
-        target_mean, target_deviation: (1 + S,) of the targets.
-        elite: (elites,) int64, members in the order of their held-out error.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-    target_mean: Tensor
-    target_deviation: Tensor
-    elite: Tensor
-
-    def __init__(self, choice: Ensemble, obs: int, action: int, learns_ends: bool, seed: int):
-        super().__init__()
-        self.choice, self.size, self.learns_ends = choice, 1 + obs, learns_ends
-        outputs = self.size * (1 + choice.loss.gaussian) + learns_ends
-        self.network = MLP(choice.members, (obs + action, *choice.hidden, outputs), activate_last=False, activation="silu")
-        self.bounds = Bounds(choice.members, self.size, choice.low, choice.high) if choice.loss.gaussian else None
-        self.register_buffer("mean", torch.zeros(obs + action))
-        self.register_buffer("deviation", torch.ones(obs + action))
-        self.register_buffer("target_mean", torch.zeros(self.size))
-        self.register_buffer("target_deviation", torch.ones(self.size))
-        self.register_buffer("elite", torch.arange(choice.elites))
-        initialise(self, seed, "model")
-        self.weights = list(self.parameters())
-        self.optimizer = Adam(lr=choice.lr).build(self.weights)
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, S + D) or (n, B, S + D) -> μ and ℓ of (r, s' − s), (n, B, 1 + S), and logits of a termination, (n, B), or zeros."""
-        found = self.network((inputs - self.mean) / self.deviation)
-        mean, rest = found[..., : self.size], found[..., self.size :]
-        ends = rest[..., -1] if self.learns_ends else torch.zeros_like(mean[..., 0])
-        log_variance = torch.zeros_like(mean)
-        if self.bounds is not None:
-            log_variance = self.bounds(rest[..., : self.size]) + 2 * self.target_deviation.log()
-        return self.target_mean + self.target_deviation * mean, log_variance, ends
-
-    def measure(self, data: Data) -> None:
-        """Take the moments of these transitions. What never changes is not divided by its deviation."""
-        for name, column in (("", data.inputs), ("target_", data.targets)):
-            deviation = column.std(0, correction=0)
-            getattr(self, f"{name}mean").copy_(column.mean(0))
-            getattr(self, f"{name}deviation").copy_(torch.where(deviation < 1e-12, 1.0, deviation))
-
-    # ---- learning
-
-    def loss(self, batch: Data, step: int) -> Tensor:
-        """Loss of all members, each with a batch of its own (n, B, …)."""
-        mean, log_variance, ends = self(batch.inputs)
-        total = self.choice.loss(mean, log_variance, batch.targets, batch.slopes, step).mean(-1).sum()
-        if self.learns_ends:
-            total = total + F.binary_cross_entropy_with_logits(ends, batch.terminated, reduction="none").mean(-1).sum()
-        if self.bounds is not None:
-            total = total + self.bounds.cost()
-        decay: Sequence[float] = self.choice.weight_decay  # type: ignore[assignment]  # after __post_init__
-        return total + sum(0.5 * each * self.network.weight(i).square().sum() for i, each in enumerate(decay) if each)
-
-    def update(self, batch: Data, step: int) -> None:
-        for weight in self.weights:
-            weight.requires_grad_(True)
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(self.loss(batch, step), self.weights)
-        for weight in self.weights:
-            weight.requires_grad_(False)
-        self.optimizer.step(gradients, 0)
-
-    def score(self, data: Data) -> Tensor:
-        """(n,) error of each member."""
-        return self.choice.loss.score(self.chunked(data.inputs)[0], data.targets, data.slopes).mean(-1)
-
-    def chunked(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        with torch.no_grad():
-            return tuple(torch.cat(parts, 1) for parts in zip(*(self(some) for some in inputs.split(CHUNK))))
-
-    def fit(self, data: Data, slopes: Slopes | None, generator: torch.Generator, step: int) -> dict[str, float]:
-        data = data.sloped(slopes if self.choice.loss.weighted else None)
-        choice, device, number = self.choice, data.inputs.device, len(data.inputs)
-        held = min(max(int(choice.holdout * number), 1), choice.holdout_most)
-        order = torch.randperm(number, generator=generator).to(device)
-        kept, train = data.at(order[:held]), data.at(order[held:] if number > held else order)
-        self.measure(train)
-        size = choice.members, len(train.inputs)
-        mine = torch.randint(size[1], size, generator=generator)  # each member's bootstrap sample
-        best, snapshot = torch.full((choice.members,), math.inf, device=device), [weight.clone() for weight in self.weights]
-        waited = epoch = 0
-        while waited < choice.patience and epoch != choice.epochs:
-            shuffled = mine.gather(1, torch.rand(size, generator=generator).argsort(1)).to(device)
-            for index in shuffled.split(choice.batch_size, 1):
-                self.update(train.at(index), step)
-            score, epoch = self.score(kept), epoch + 1
-            better = score < 0.99 * best
-            waited = 0 if bool(better.any()) else waited + 1
-            best = torch.where(better, score, best)
-            for saved, weight in zip(snapshot, self.weights):
-                saved[better] = weight[better]
-        for saved, weight in zip(snapshot, self.weights):
-            weight.copy_(saved)
-        self.elite.copy_(best.argsort()[: choice.elites])
-        return {
-            "model/epochs": float(epoch),
-            "model/holdout_error": best[self.elite].mean().item(),
-            **self.judged(kept.at(torch.arange(min(held, JUDGED))).sloped(slopes)),
-        }
-
-    def judged(self, data: Data) -> dict[str, float]:
-        """Numbers of held-out transitions, means over the elite: the squared error; of Gaussian members the share of targets within one
-        standard deviation, 0.68 where they are calibrated; and the squared error of a value to first order, (∇V(s')·(ŝ' − s'))²."""
-        mean, log_variance, _ = (part[self.elite] for part in self.chunked(data.inputs))
-        error = mean - data.targets
-        found = {"model/squared_error": error.square().mean().item()}
-        if self.bounds is not None:
-            found["model/calibration"] = (error.square() <= log_variance.exp()).float().mean().item()
-        if data.slopes.shape[1]:
-            found["model/value_error"] = (error[..., None, 1:] * data.slopes).sum(-1).square().mean().item()
-        return found
-
-    # ---- predicting
-
-    @torch.no_grad()
-    def predict(self, obs: Tensor, action: Tensor, generator: torch.Generator) -> Prediction:
-        """By another member of the elite for each row, whose Gaussian is drawn from if it has one."""
-        device, number = obs.device, len(obs)
-        member = self.elite[torch.randint(len(self.elite), (number,), generator=generator).to(device)]
-        mean, log_variance, ends = (part[member, torch.arange(number, device=device)] for part in self.chunked(torch.cat([obs, action], 1)))
-        if self.bounds is not None:
-            mean = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator).to(device)
-        return Prediction(mean[:, 0], obs + mean[:, 1:], ends > 0)
-
-    def state(self) -> State:
-        return {"module": self.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load(self, state: State) -> None:
-        self.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        Args:
+            obs, action: S and D.
+            values: J, of which gradients are known.
+        """
+        return 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deeprl.agents.dynamics import CHUNK, ModelLoss
 from deeprl.choice import counts
@@ -21,24 +21,35 @@ from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.networks.critics import ensemble_returns, pair
 
 
+def networks_of(agent: ActorCritic) -> list[nn.Module]:
+    """Those whose values count: one, where there is no other as target."""
+    return list(dict.fromkeys((agent.chain.online, agent.chain.target)))
+
+
+def value_count(agent: ActorCritic) -> int:
+    """J, at most."""
+    return len(networks_of(agent)) * (agent.chain.anchors + agent.chain.length) * agent.ensemble
+
+
 def state_values(agent: ActorCritic, obs: Tensor) -> Tensor:
     """V_j(s), (J, B), of all critics and target critics: J = 4 for SAC."""
     seen = agent.seen(obs)
     x = pair(seen, agent.actor(seen).detach())
-    networks = dict.fromkeys((agent.chain.online, agent.chain.target))  # one, where there is no other
-    return torch.cat([ensemble_returns(network(x), agent.ensemble).mean().flatten(0, 1) for network in networks])
+    return torch.cat([ensemble_returns(network(x), agent.ensemble).mean().flatten(0, 1) for network in networks_of(agent)])
 
 
 def value_slopes(agent: ActorCritic, obs: Tensor) -> Tensor:
     """∇V_j(s), (B, J, S), without a graph."""
-    found = []
-    for some in obs.split(CHUNK):
+    found = obs.new_empty(0)
+    for start in range(0, len(obs), CHUNK):
         with torch.enable_grad():
-            at = some.detach().clone().requires_grad_(True)
+            at = obs[start : start + CHUNK].detach().clone().requires_grad_(True)
             values = state_values(agent, at)
             each = [torch.autograd.grad(value.sum(), at, retain_graph=True)[0] for value in values]
-        found.append(torch.stack(each, 1))
-    return torch.cat(found)
+        if not start:
+            found = obs.new_empty(len(obs), len(each), obs.shape[1])  # written in place: as parts they would stand twice
+        torch.stack(each, 1, out=found[start : start + CHUNK])
+    return found
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ import torch
 from benchmarks.curves import read
 from benchmarks.evidence import welch
 from benchmarks.learning import RESULTS, keep, stored, train
-from deeprl.agents.dynamics import Data, Ensemble
+from deeprl.agents.dynamics import Data
+from deeprl.agents.model_ensemble import ModelEnsemble
 from deeprl.running.runs.folder import read_lines
 
 FILE = RESULTS / "models.json"
@@ -101,7 +102,7 @@ def table(name: str) -> str:
 
 def cost(members: int, hidden: tuple[int, ...], obs: int, action: int, updates: int = 100) -> str:
     """A row of the table: processor time of an update of all members, with batches of 256, and what its products take at the least."""
-    model = Ensemble(members=members, elites=members, hidden=hidden, weight_decay=0.0).build(obs, action, False, 0)
+    model = ModelEnsemble(members=members, elites=members, hidden=hidden, weight_decay=0.0).build(obs, action, False, 0)
     shape = members, 256
     inputs, targets = torch.randn(*shape, obs + action), torch.randn(*shape, 1 + obs)
     batch = Data(inputs, targets, torch.zeros(shape), targets[..., 1:], torch.zeros(*shape, 0, obs))

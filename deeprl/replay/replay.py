@@ -123,11 +123,15 @@ class Replay(Source):
             )
         return rows_and_memory(self.capacity, self.bytes) + ("" if self.mirror is None else ", with a copy on the device")
 
-    def _refuse_if_too_large(self) -> None:
-        needed, available = self.bytes, available_memory()
+    def _refuse_if_too_large(self, fixed: int = 0) -> None:
+        """
+        Args:
+            fixed: bytes that are the same at each capacity.
+        """
+        needed, available = self.bytes + self.working, available_memory()
         if available is not None and needed > available:
-            each = needed / self.capacity
-            possible = max(int((available - (64 << 20)) / each), 0)
+            each = (needed - fixed) / self.capacity
+            possible = max(int((available - fixed - (64 << 20)) / each), 0)
             raise ValueError(
                 f"capacity={self.capacity} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available: "
                 f"replay.capacity={possible} would fit"

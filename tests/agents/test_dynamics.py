@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from deeprl.agents.dynamics import Bounds, Data, Dynamics, Ensemble, Likelihood, Squared
+from deeprl.agents.dynamics import Data, Likelihood, Squared
+from deeprl.agents.model_ensemble import Bounds, Dynamics, ModelEnsemble
 from deeprl.learning.networks.blocks import initialise
 
 NOISE = torch.tensor([0.5, 0.1, 0.3])
@@ -26,7 +27,7 @@ def linear_world(number: int, seed: int = 0, ends=None) -> Data:
 
 def trained(data: Data, ends: bool = False, **given) -> tuple[Dynamics, dict[str, float]]:
     small = {"members": 3, "elites": 2, "hidden": (16,), "weight_decay": 0.0, "lr": 5e-3, "batch_size": 64, "epochs": 30}
-    choice = Ensemble(**small | given)
+    choice = ModelEnsemble(**small | given)
     model = choice.build(2, 1, ends, seed=0)
     return model, model.fit(data, None, torch.Generator().manual_seed(1), 0)
 
@@ -93,7 +94,7 @@ def test_predictions_take_another_member_for_each_row_and_its_noise(gaussian):
 
 def test_each_member_keeps_its_best_epoch_and_the_elite_are_the_best():
     data, scores = linear_world(200), iter(torch.tensor([[3.0, 1.0, 2.0], [4.0, 0.5, 2.0], [5.0, 0.6, 1.0]]))
-    model = Ensemble(members=3, elites=2, hidden=(4,), weight_decay=0, epochs=3).build(2, 1, False, 0)
+    model = ModelEnsemble(members=3, elites=2, hidden=(4,), weight_decay=0, epochs=3).build(2, 1, False, 0)
     seen = []
 
     def score(kept: Data) -> torch.Tensor:
@@ -108,7 +109,7 @@ def test_each_member_keeps_its_best_epoch_and_the_elite_are_the_best():
 
 
 def test_training_ends_when_no_member_has_gained_for_some_epochs():
-    model = Ensemble(members=1, elites=1, hidden=(4,), weight_decay=0, patience=2).build(2, 1, False, 0)
+    model = ModelEnsemble(members=1, elites=1, hidden=(4,), weight_decay=0, patience=2).build(2, 1, False, 0)
     scores = iter(torch.tensor([[1.0], [0.995], [0.98], [0.979], [0.978]]))  # less than 1 %, more, less, less
     model.score = lambda kept: next(scores)
     assert model.fit(linear_world(50), None, torch.Generator().manual_seed(1), 0)["model/epochs"] == 5.0
@@ -123,7 +124,9 @@ def test_terminations_are_learned_where_the_rule_is_not_known():
 def test_the_decay_is_that_of_each_layer():
     data = linear_world(8)
     batch = Data(*(column.expand(1, *column.shape) for column in data))
-    plain, decayed = (Ensemble(members=1, elites=1, hidden=(4,), weight_decay=decay).build(2, 1, False, 0) for decay in (0, (0.1, 0.2)))
+    plain, decayed = (
+        ModelEnsemble(members=1, elites=1, hidden=(4,), weight_decay=decay).build(2, 1, False, 0) for decay in (0, (0.1, 0.2))
+    )
     squares = [decayed.network.weight(i).square().sum().item() for i in range(2)]
     assert (decayed.loss(batch, 0) - plain.loss(batch, 0)).item() == pytest.approx(0.05 * squares[0] + 0.1 * squares[1], rel=1e-4)
 
@@ -137,12 +140,40 @@ def test_loaded_it_goes_on_as_it_would_have(gaussian):
     assert all(torch.equal(left, right) for left, right in zip(one.state_dict().values(), other.state_dict().values()))
 
 
+NAN = torch.tensor(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"module": None}, "the stored model has None"),
+        ({"module": {"mean": 3}}, "the stored model has mean, this one"),
+        ({"mean": "three"}, "mean 'three', this one"),
+        ({"mean": torch.zeros(5)}, r"mean \(5,\) torch.float32, this one \(3,\)"),
+        ({"target_mean": NAN.expand(3)}, "a number in target_mean that is not finite"),
+        ({"deviation": torch.zeros(3)}, "deviations or squares of gradients"),
+        ({"elite": torch.tensor([0, 3])}, r"the elite \[0, 3\], not 2 of its 3 members"),
+        ({"elite": torch.tensor([1, 1])}, r"the elite \[1, 1\]"),
+        ({"optimizer": []}, "the stored optimizer of the model has"),
+    ],
+)
+def test_a_state_that_none_can_have_is_refused(change, message):
+    model = ModelEnsemble(members=3, elites=2, hidden=(2,), weight_decay=0).build(2, 1, False, 0)
+    state = model.state()
+    whole = {name: value for name, value in change.items() if name in state}
+    inner = {name: value for name, value in change.items() if name not in state}
+    with pytest.raises(ValueError, match=message):
+        model.load({**state, "module": {**state["module"], **inner}, **whole})
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"elites": 8}, "elites must be at most members=7, not 8"),
         ({"weight_decay": (1e-4, 1e-4)}, "weight_decay must be a number of at least 0, or 5 of them"),
         ({"weight_decay": -1.0}, "weight_decay must be"),
+        ({"weight_decay": True}, "weight_decay must be"),
+        ({"high": "a"}, "high must be a number, not 'a'"),
         ({"holdout": 1.0}, "holdout must be between 0 and 0.9"),
         ({"loss": 3}, "loss must be that of a model"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1"),
@@ -150,4 +181,4 @@ def test_loaded_it_goes_on_as_it_would_have(gaussian):
 )
 def test_what_is_out_of_range_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        Ensemble(**given)
+        ModelEnsemble(**given)

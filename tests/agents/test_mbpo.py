@@ -8,9 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from deeprl.agents.dynamics import Ensemble, ModelChoice, Prediction
-from deeprl.agents.mbpo import ModelReplay
+from deeprl.agents.dynamics import Data, Likelihood, ModelChoice, Prediction
+from deeprl.agents.mbpo import Imagination, ModelReplay
+from deeprl.agents.model_ensemble import ModelEnsemble
 from deeprl.agents.vagram import ValueGradient
 from deeprl.envs.tensor_classic import PendulumWorld
 from deeprl.envs.terminations import never
@@ -62,7 +65,11 @@ AGENT = SimpleNamespace(act=acting, act_noise=lambda size, g: {"normal": torch.r
 
 def make(cls=ModelReplay, **given):
     own = {"model": TrueSimulator(), "agent": AGENT, "terminates": never, "rollouts": 64, "period": 10} if cls is ModelReplay else {}
-    replay = cls(**{"capacity": 500, "batch_size": 32, "spec": SPEC, "num": 1, "discount": 0.9, **own, **given})
+    found = {"capacity": 500, "batch_size": 32, "spec": SPEC, "num": 1, "discount": 0.9, **own, **given}
+    if cls is ModelReplay:
+        keys = found.keys() & Imagination.fields().keys()
+        found["imagination"] = Imagination(**{name: found.pop(name) for name in keys})
+    replay = cls(**found)
     replay.connect(5, "index", lambda rows: None, lambda batch: {})
     return replay
 
@@ -179,6 +186,86 @@ def test_a_constant_horizon_is_not_rounded_down():
     assert len(replay.imagined) == 3 * 64
 
 
+def test_a_number_is_a_constant_horizon():
+    horizon = Imagination(horizon=3, rollouts=10)
+    assert [horizon.steps(step) for step in (0, 1, 10**6)] == [3, 3, 3]
+    assert horizon.most == 30
+
+
+def test_a_training_that_is_said_to_be_ahead_does_not_put_off_the_next():
+    replay = make()
+    fill(replay)
+    replay.trained = [10**9]
+    batches(replay)
+    assert replay.trained == [31, 31]
+
+
+class Living(TorchDispatchMode):
+    """The most bytes of tensors that were alive together, each storage once, of those that are made in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.most = dict[int, tuple[StorageWeakRef, int]](), 0
+
+    def __torch_dispatch__(self, call, types, args=(), kwargs=None):
+        made = call(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (list, tuple)) else (made,):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in self.given:
+                storage = tensor.untyped_storage()
+                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.alive = {key: each for key, each in self.alive.items() if not each[0].expired()}
+        self.most = max(self.most, sum(size for _, size in self.alive.values()))
+        return made
+
+    def __call__(self, *given):
+        self.given = {tensor.untyped_storage().data_ptr() for tensor in given if tensor is not None}
+        return self
+
+
+@pytest.mark.parametrize(("loss", "values"), [(Likelihood(), 0), (ValueGradient(), 4)])
+def test_the_memory_of_a_training_is_that_of_its_tensors(loss, values):
+    choice = ModelEnsemble(loss=loss, members=2, elites=1, hidden=(2,), weight_decay=0, epochs=1, batch_size=20, holdout=0.05)
+    rows, size = 1000, 60
+    inputs, after = torch.randn(rows, size + 1), torch.randn(rows, size)
+    data = Data(inputs, torch.randn(rows, size + 1), torch.zeros(rows), after, torch.zeros(rows, 0, size))
+    model = choice.build(size, 1, False, 0)
+    with Living()(*data, *model.state_dict().values()) as living:
+        model.fit(data, lambda obs: torch.ones(len(obs), 4, size), torch.Generator(), 0)
+    assert 0.8 < living.most / choice.memory(rows, size, 1, values) < 1.2
+
+
+def test_the_memory_of_a_replay_has_what_a_training_copies():
+    """Rows, their targets and the model's own tensors, beside the rollouts. Only the rollouts were counted: a sixth."""
+    spec = Spec((60,), torch.float32, 0, 1)
+    choice = ModelEnsemble(members=2, elites=1, hidden=(2,), weight_decay=0, epochs=1, batch_size=20, holdout=0.05)
+    agent = SimpleNamespace(act=lambda obs, *rest, **others: acting(obs[:, :3], *rest, **others), act_noise=AGENT.act_noise)
+    replay = make(spec=spec, model=choice, agent=agent, rollouts=10)
+    obs, flags, one = np.ones((1, 60), np.float32), np.zeros(1, bool), np.ones(1, np.float32)
+    for i in range(600):
+        replay.append(Rows(i * obs, one[:, None], one, (i + 1) * obs, flags, flags, one))
+    with Living()(*replay.ring.tensors(), *replay.model.state_dict().values()) as living:
+        replay.train(600)
+    assert 0.8 < living.most / replay.working < 1.2
+    assert "more while the model trains" in replay.room()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"rollouts": 500_000},
+            r"rollouts=500000 of up to 1 steps \(replay.horizon\), kept for 4 trainings .*: replay.rollouts=\d+ would fit",
+        ),
+        ({"capacity": 700_000}, r"capacity=700000 needs .*: replay.capacity=\d+ would fit"),
+    ],
+)
+def test_too_much_memory_is_answered_with_what_takes_it(monkeypatch, given, message):
+    for module in ("deeprl.replay.replay", "deeprl.agents.mbpo"):
+        monkeypatch.setattr(f"{module}.available_memory", lambda: 70 << 20)
+    with pytest.raises(ValueError, match=message):
+        make(**given)
+
+
 def test_a_rollout_with_a_number_that_is_not_finite_ends():
     replay = make(real=0.0, horizon=Linear(2, 2, 1))
     fill(replay)
@@ -197,7 +284,7 @@ def test_a_rollout_with_a_number_that_is_not_finite_ends():
 
 def test_loaded_it_goes_on_as_it_would_have():
     """With a learned model: its weights, its optimizer, the imagined transitions, the period, the random numbers."""
-    small = Ensemble(members=2, elites=2, hidden=(4,), weight_decay=0.0, epochs=2)
+    small = ModelEnsemble(members=2, elites=2, hidden=(4,), weight_decay=0.0, epochs=2)
     before, after = (make(model=small, rollouts=16) for _ in range(2))
     fill(before)
     batches(before, 2)
@@ -221,6 +308,14 @@ def test_loaded_it_goes_on_as_it_would_have():
         ({"imagined": torch.zeros(5, 3)}, "imagined transitions of shape"),
         ({"trained": [-1]}, "counts of its model"),
         ({"sizes": [64, -1, 1]}, "counts of its model"),
+        ({"trained": [9, 3]}, "counts of its model"),
+        ({"trained": [True]}, "counts of its model"),
+        ({"trained": None}, "trained=None of its model, which must be of the type list"),
+        ({"trainings": "one"}, "trainings='one' of its model"),
+        ({"imagined": None}, "imagined=None of its model"),
+        ({"shown": {"reward": 1.0}}, "'reward'=1.0 among numbers"),
+        ({"shown": {"model/epochs": float("nan")}}, "'model/epochs'=nan among numbers"),
+        ({"more": 3}, "as its model, not imagined, sizes"),
     ],
 )
 def test_a_state_that_none_can_have_is_refused(change, message):
@@ -240,9 +335,11 @@ def test_a_state_that_none_can_have_is_refused(change, message):
         ({"device": "cuda"}, "device=cuda does not go with imagined"),
         ({"spec": Spec((3,), torch.float32, 2, 0)}, "continuous actions without masks: choose another replay"),
         ({"spec": Spec((3, 8, 8), torch.uint8, 0, 1)}, "plain vectors, not images or several parts: choose another replay"),
-        ({"model": Ensemble(loss=ValueGradient())}, "gradients of critics, which this agent does not have: choose replay=model"),
+        ({"model": ModelEnsemble(loss=ValueGradient())}, "gradients of critics, which this agent does not have: choose replay=model"),
         ({"horizon": Linear(0, 3, 1)}, "horizon.start and horizon.end must be at least 1"),
-        ({"horizon": 3}, "horizon must be a line, not 3"),
+        ({"horizon": "long"}, "horizon must be a number of at least 1, or have the keys start, end, begin and duration, not 'long'"),
+        ({"horizon": 0}, "horizon must be a number of at least 1"),
+        ({"horizon": True}, "horizon must be a number of at least 1"),
         ({"model": 3}, "model must be one that learns, not 3"),
         ({"real": 1.5}, "real must be between 0 and 1"),
         ({"termination": "never"}, "termination must be one of auto, learned"),
@@ -277,7 +374,7 @@ def imagined_on(device: str) -> tuple[torch.Tensor, ...]:
     """What is imagined, the batch that is learned from, and the model's weights, with VaGraM's loss and SAC."""
     with torch.device(device):
         agent = sac()
-    small = Ensemble(members=2, elites=1, hidden=(6,), weight_decay=0.0, epochs=2, loss=ValueGradient())
+    small = ModelEnsemble(members=2, elites=1, hidden=(6,), weight_decay=0.0, epochs=2, loss=ValueGradient())
     replay = make(
         spec=CONTINUOUS, agent=agent, model=small, terminates=None, horizon=Linear(2, 2, 1), rollouts=12, batch_device=device
     )  # fmt: skip

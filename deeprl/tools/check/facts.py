@@ -110,7 +110,7 @@ def memory(trainer: Trainer, config: Config, available: int | None, device_avail
     return Memory(
         weights=size(agent.state_dict().values()),
         optimizer=size(tensor for objective in agent.objectives.values() for tensor in objective.optimizer.tensors()),
-        replay=source.bytes,
+        replay=source.bytes + source.working,
         process=peak_memory(),
         workers=sum(known) if known else None,
         device=torch.cuda.max_memory_allocated(config["device"]) if cuda else None,

@@ -82,7 +82,8 @@ def replay_bytes(config: Config, spec: Spec, agent: Agent, memory: Deferred) -> 
     from deeprl.running.config.sources import build_source
 
     place = {"device": "cpu"} if "device" in memory.kwargs else {}
-    return build_source({**config, "device": "cpu"}, spec, agent, memory, **place).bytes
+    source = build_source({**config, "device": "cpu"}, spec, agent, memory, **place)
+    return source.bytes + source.working
 
 
 def side_by_side(plan: SweepPlan, wanted: int | None, usual: int) -> int:
