@@ -73,7 +73,7 @@ class Imagination(Group):
         elif not isinstance(k, Linear):
             raise ValueError(f"horizon must be a number of at least 1, or have the keys start, end, begin and duration, not {k!r}")
         elif min(k.start, k.end) < 1:
-            raise ValueError(f"horizon.start and horizon.end must be at least 1, not {k.start} and {k.end}")
+            raise ValueError(f"horizon must be at least 1 from its start to its end, not {k.start} and {k.end}")
 
     def steps(self, step: int) -> int:
         """k at an environment step."""

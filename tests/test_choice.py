@@ -11,6 +11,8 @@ from typing import ClassVar
 import pytest
 
 from deeprl.choice import Choice, Group, grouped, in_range, keys_of
+from deeprl.errors import ConfigError
+from deeprl.running.config.instantiate import construct
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,9 @@ class Net(Group):
     torso: str
     width: int = 3
 
+    def __post_init__(self):
+        in_range(self, width=(1, None))
+
 
 class Owner(Choice):
     argument_groups: ClassVar = {"net": Net}
@@ -51,3 +56,9 @@ def test_fields_of_a_group_are_keys_of_its_owner():
         "seed": Parameter.empty,
     }
     assert grouped(Owner, {"seed": 1, "actor_torso": "mlp"}) == {"seed": 1, "net": Net("mlp")}
+
+
+def test_what_a_group_refuses_is_named_with_the_key_of_its_owner():
+    """It was a traceback."""
+    with pytest.raises(ConfigError, match=r"^agent\.net\.width must be at least 1, not 0\.$"):
+        construct(Owner, (), {"seed": 1, "actor_torso": "mlp", "width": 0}, "agent.net")

@@ -336,7 +336,7 @@ def test_a_state_that_none_can_have_is_refused(change, message):
         ({"spec": Spec((3,), torch.float32, 2, 0)}, "continuous actions without masks: choose another replay"),
         ({"spec": Spec((3, 8, 8), torch.uint8, 0, 1)}, "plain vectors, not images or several parts: choose another replay"),
         ({"model": ModelEnsemble(loss=ValueGradient())}, "gradients of critics, which this agent does not have: choose replay=model"),
-        ({"horizon": Linear(0, 3, 1)}, "horizon.start and horizon.end must be at least 1"),
+        ({"horizon": Linear(0, 3, 1)}, "horizon must be at least 1 from its start to its end, not 0 and 3"),
         ({"horizon": "long"}, "horizon must be a number of at least 1, or have the keys start, end, begin and duration, not 'long'"),
         ({"horizon": 0}, "horizon must be a number of at least 1"),
         ({"horizon": True}, "horizon must be a number of at least 1"),

@@ -71,19 +71,26 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
         signature(cls).bind(*args, **given)
     except TypeError as error:  # a class that belongs to another slot
         raise ConfigError(f"{labelled(path, cls)}: {error}. Give it, or take another option of this slot.") from error
+    except ValueError as error:  # of a group
+        raise refusal(cls, path, error) from error
     try:
         return cls(*args, **given)
     except ConfigError:
         raise
     except ValueError as error:
-        text = str(error).rstrip(".")
-        field = text.split()[0] if text else ""
-        raise ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{labelled(path, cls)}: {text}.") from error
+        raise refusal(cls, path, error) from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
         ours = cls.__module__.split(".")[0] == "deeprl"
         raise ConfigError(f"{labelled(path, cls)}: {f'{error}.' if ours else located(error)}") from error
     except NameError as error:
         raise ConfigError(f"{labelled(path, cls)}: {located(error)}") from error
+
+
+def refusal(cls: type, path: str, error: ValueError) -> ConfigError:
+    """What a check says of a value, with the key."""
+    text = str(error).rstrip(".")
+    field = text.split()[0] if text else ""
+    return ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{labelled(path, cls)}: {text}.")
 
 
 def accepted(cls: type) -> dict[str, Any]:
