@@ -67,8 +67,8 @@ class Imagination(Group):
         in_range(self, real=(0, 1))
         counts(self, period=1, rollouts=1, retain=1)
         one_of(self, termination=("auto", "learned"))
-        k: Any = self.horizon
-        if type(k) in (int, float) and 1 <= k < math.inf:
+        k: object = self.horizon
+        if isinstance(k, (int, float)) and type(k) is not bool and 1 <= k < math.inf:
             object.__setattr__(self, "horizon", Linear(k, k, 1))
         elif not isinstance(k, Linear):
             raise ValueError(f"horizon must be a number of at least 1, or have the keys start, end, begin and duration, not {k!r}")
@@ -311,7 +311,7 @@ KEPT = {"imagined": Tensor, "sizes": list, "trained": list, "trainings": int, "s
 """What a checkpoint has of a model"""
 
 
-def require_possible(found: Any, window: int, retain: int) -> None:
+def require_possible(found: object, window: int, retain: int) -> None:
     """
     Args:
         found: what a checkpoint has of a model.

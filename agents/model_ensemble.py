@@ -261,7 +261,7 @@ class Dynamics(nn.Module):
         self.optimizer.load_state_dict(optimizer)
 
 
-def require_alike(found: Any, own: dict[str, Tensor], what: str) -> None:
+def require_alike(found: object, own: dict[str, Tensor], what: str) -> None:
     """
     Raises:
         ValueError: these stored tensors are not those of `own` in name, shape, type, or not finite.

@@ -33,12 +33,12 @@ class Distractors(gymnasium.Wrapper):
         )
         self.map, self.values = np.random.default_rng(0).normal(size=(count, count)), np.zeros(count)
 
-    def reset(self, **given: Any) -> tuple[np.ndarray, dict]:
-        obs, info = self.env.reset(**given)
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        obs, info = self.env.reset(seed=seed, options=options)
         self.values = self.unwrapped.np_random.normal(size=len(self.values)).clip(-EDGE, EDGE)
         return self.extended(obs), info
 
-    def step(self, action: Any) -> tuple:
+    def step(self, action: object) -> tuple:
         obs, *rest = self.env.step(action)
         moved = self.map @ self.values
         fresh = np.abs(moved).max() > EDGE

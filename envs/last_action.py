@@ -28,16 +28,16 @@ class LastAction(gymnasium.Wrapper):
         reward = spaces.Box(-np.inf, np.inf, (1,))
         self.observation_space = spaces.Dict({"action": action, "observation": env.observation_space, "reward": reward})
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(**kwargs)
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict[str, object], dict]:
+        observation, info = self.env.reset(seed=seed, options=options)
         return self.shown(observation, self.zeros, 0.0), info
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple:
         observation, reward, *rest = self.env.step(action)
         taken: Any = spaces.flatten(self.env.action_space, action)
-        return self.shown(observation, taken.astype(np.float32), float(reward)), reward, *rest  # type: ignore[return-value]
+        return self.shown(observation, taken.astype(np.float32), float(reward)), reward, *rest
 
-    def shown(self, observation: Any, action: np.ndarray, reward: float) -> dict[str, Any]:
+    def shown(self, observation: object, action: np.ndarray, reward: float) -> dict[str, object]:
         return {"action": action, "observation": observation, "reward": np.array([reward], np.float32)}
 
 

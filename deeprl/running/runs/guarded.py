@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.logger import Logger
@@ -28,7 +27,7 @@ class Guarded(Logger):
 
     def __init__(self, name: str, make: Callable[[], Logger], most: int = MOST, patience: float = PATIENCE):
         self.name, self.patience = name, patience
-        self._waiting: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(most)
+        self._waiting: queue.Queue[tuple[str, tuple[object, ...]]] = queue.Queue(most)
         self._failed = False
         self._lost = 0
         self._thread = threading.Thread(target=self._work, args=(make,), name=f"logger {name}", daemon=True)
@@ -46,7 +45,7 @@ class Guarded(Logger):
             self._failed = True
             say(f"the logger {self.name} has failed, and the run goes on without it: {described(error)}")
 
-    def _give(self, method: str, *given: Any) -> None:
+    def _give(self, method: str, *given: object) -> None:
         if self._failed:
             return
         try:

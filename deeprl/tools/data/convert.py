@@ -33,7 +33,7 @@ def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
     return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Box(actions.low, actions.high, dtype=np.float32)
 
 
-def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, **about: Any) -> int:
+def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, **about: object) -> int:
     """Write a data set into Minari's folder of data sets. Returns the number of episodes.
 
     Args:
