@@ -21,6 +21,6 @@ def test_a_run_that_lacks_a_slot_names_its_commit(commit, tmp_path, capsys):
     for words in (("eval", run), ("resume", run, "steps=70")):
         assert console(*words) == exits.WRONG
         said = capsys.readouterr().err
-        assert "collect=None is out of range" in said
+        assert "is no configuration of a run: it has no collect" in said
         assert f"is a run of another commit of deeprl, {commit}, " in said
         assert f"git checkout {commit}" in said
