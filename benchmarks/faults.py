@@ -166,7 +166,7 @@ def measure(cell: Cell, folder: Path, kills: int, dice: random.Random) -> dict:
         longest = {"resuming": 3.0, "evaluation": 0.2}.get(kind, 1.2 * seconds / kills)
         together = dice.random() < 0.5 or cell.launch in ("ranks", "ray")
         done = kill(process, first, starts(first) if number else 0, dice.uniform(0, longest), kind, together)
-        while done is None and not result["kills"]:  # a run that ended before its first kill shows nothing
+        while done is None and not result["kills"] and process.wait() == 0:  # a run that ended before its first kill shows nothing
             shutil.rmtree(killed)
             process = begun(cell, killed, overrides, output)
             done = kill(process, first, 0, dice.uniform(0, longest), kind, together)

@@ -104,14 +104,12 @@ def failure(error: BaseException, path: Path) -> str:
 
 def trusted(path: Path) -> str:
     """Words with which `deeprl resume` accepts what the run names and where it connects; none, if its configuration cannot be read."""
-    from deeprl.running.config.connections import connections
-    from deeprl.running.config.trust import words_of_trust
+    from deeprl.running.config.connections import words_of_resume
     from deeprl.running.runs.folder import RunFolder
 
     try:
-        config = RunFolder(path).read_config()
-        return words_of_trust(config) + "".join(f" {shlex.quote(word)}" for word in connections(config))
-    except (ConfigError, RunFolderError, OSError):
+        return words_of_resume(RunFolder(path).read_config())
+    except (ConfigError, RunFolderError, OSError, LookupError, TypeError, AttributeError):  # what failed must be told in any case
         return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import shlex
 from pathlib import Path
@@ -77,7 +78,7 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
 
 def in_yaml(value: object) -> object:
     """A value as a command line has it."""
-    return {None: "null", True: "true", False: "false"}.get(value, value) if value is None or isinstance(value, bool) else value
+    return json.dumps(value) if value is None or isinstance(value, bool) else value
 
 
 def nothing_to_train(path: Path, status: dict, stored: Config, config: Config, overrides: list[str]) -> str:

@@ -111,6 +111,13 @@ def test_the_command_that_goes_on_accepts_what_the_run_names(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(f"deeprl resume {tmp_path} --allow-package mixed\n")
 
 
+def test_a_failure_is_told_beside_a_configuration_that_says_nothing(tmp_path, capsys):
+    (tmp_path / "checkpoints" / "step_000000000100").mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("a: 1")
+    assert guarded(raising(RuntimeError("a bug")), tmp_path) == FAILED
+    assert capsys.readouterr().err.endswith(f"deeprl resume {tmp_path}\n")
+
+
 def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):
     (tmp_path / "checkpoints" / "step_000000000100").mkdir(parents=True)
     assert guarded(raising(KeyboardInterrupt()), tmp_path) == FAILED

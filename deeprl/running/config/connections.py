@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.rules import get
+from deeprl.running.config.trust import words_of_trust
 from deeprl.running.runs.config_file import Config, flatten
 
 RAY = "a Ray cluster, which may send it any code"
@@ -30,6 +31,11 @@ def connections(config: Config) -> dict[str, str]:
                 if key != "_target_" and isinstance(value, str | list):  # a server, a project, a file
                     found[f"logger.also.{name}.{key}={value}"] = LOGGER
     return found
+
+
+def words_of_resume(config: Config) -> str:
+    """Words with which `deeprl resume` accepts what a run names, and where it connects."""
+    return words_of_trust(config) + "".join(f" {shlex.quote(word)}" for word in connections(config))
 
 
 def require_allowed(config: Config, allowed: Collection[str]) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.collect.choice import Here, chosen
 from deeprl.running.collect.cluster import cluster_for
+from deeprl.running.config.connections import words_of_resume
 from deeprl.running.config.instantiate import Allowed
 from deeprl.running.config.rules import get
-from deeprl.running.config.trust import words_of_trust
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config, written
 from deeprl.running.runs.folder import RunFolder
@@ -92,7 +92,7 @@ def train(
             progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False, notice=contention.notice)
             minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
             try:
-                with Watchdog(path, minutes, partial(trainer.write_status, "failed"), trusted=words_of_trust(config)) as watchdog:
+                with Watchdog(path, minutes, partial(trainer.write_status, "failed"), trusted=words_of_resume(config)) as watchdog:
                     outcome = trainer.run(loggers, progress, signals, watchdog, listeners)
             finally:
                 progress.close()
