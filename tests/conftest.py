@@ -27,6 +27,7 @@ os.fsync = os.fstat  # no power cut ends a test; a wrong handle is still an erro
 # compiled kernels of one instruction set abort or give NaN on another, and inductor's own folder is the same for all
 kernels = f"torchinductor_{os.getuid()}_{os.environ.get('ATEN_CPU_CAPABILITY', 'own')}"
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir()) / kernels))
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")  # inductor believes the processor, and compiles no programs that ask whether it lies
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -193,5 +193,5 @@ def png(figure: Figure) -> bytes:
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True, dpi=(DPI, DPI))
+    image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", dpi=(DPI, DPI))
     return file.getvalue()

@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -320,22 +321,28 @@ def test_a_run_that_another_process_holds_is_refused(tmp_path, here, capsys):
 # ---- processes
 
 
-def begun(folder: Path, *words: str) -> multiprocessing.Process:
-    """A sweep as a process, in a process group of its own as from a shell, once its first job has trained a few steps."""
-    told = folder.with_suffix(".out")
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory) -> Iterator[list[tuple[Path, multiprocessing.Process]]]:
+    """Two sweeps, each as a process in a process group of its own as from a shell, once their first jobs have trained a few steps.
+    Begun together, because most of it is waiting for their jobs to start."""
 
-    def sweep() -> None:
+    def sweep(folder: Path) -> None:
         os.setpgid(0, 0)
-        with open(told, "w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            code = console("sweep", *LONG, *words, "--jobs", "1", "--dir", folder)
+        with open(folder.with_suffix(".out"), "w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            code = console("sweep", *LONG, "seed=1,2", "--jobs", "1", "--dir", folder)
         os._exit(code)
 
-    process = multiprocessing.get_context("fork").Process(target=sweep)  # which imports nothing again
-    process.start()
-    while process.is_alive() and not lines(folder / "seed=1", "metrics.jsonl"):
-        time.sleep(0.05)
-    assert process.is_alive(), told.read_text()
-    return process
+    folders = [tmp_path_factory.mktemp("begun") / "sweep" for _ in range(2)]
+    sweeps = [multiprocessing.get_context("fork").Process(target=sweep, args=(folder,)) for folder in folders]  # which import nothing again
+    for process in sweeps:
+        process.start()
+    for folder, process in zip(folders, sweeps, strict=True):
+        while process.is_alive() and not lines(folder / "seed=1", "metrics.jsonl"):
+            time.sleep(0.05)
+        assert process.is_alive(), folder.with_suffix(".out").read_text()
+    yield [*zip(folders, sweeps, strict=True)]
+    for process in sweeps:  # of a test that was not chosen, or failed
+        process.kill()
 
 
 def assert_saved(run: Path) -> None:
@@ -345,10 +352,9 @@ def assert_saved(run: Path) -> None:
     assert (run / "checkpoints" / "last").exists()
 
 
-def test_one_interrupt_of_the_terminal_stops_every_job_saved(tmp_path):
+def test_one_interrupt_of_the_terminal_stops_every_job_saved(begun):
     """The sweep and its jobs get it together, and a job that got a second one would lose its steps."""
-    folder = tmp_path / "sweep"
-    process = begun(folder, "seed=1,2")
+    folder, process = begun[0]
     os.killpg(process.pid, signal.SIGINT)
     process.join()
     assert process.exitcode == exits.STOPPED
@@ -372,9 +378,8 @@ def test_a_job_under_nohup_goes_on_when_its_terminal_closes():
             signal.signal(number, handler)
 
 
-def test_the_jobs_of_a_killed_sweep_stop_saved(tmp_path):
-    folder = tmp_path / "sweep"
-    process = begun(folder, "seed=1,2")
+def test_the_jobs_of_a_killed_sweep_stop_saved(begun):
+    folder, process = begun[1]
     process.kill()
     process.join()
     while holder(folder / "seed=1"):  # the lock is gone with its process
