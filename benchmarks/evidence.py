@@ -44,6 +44,7 @@ NAMES = {
     "xqc_choice": (("xqc_choice", (300, 301)),),
     "headline": (("headline", range(3)), ("headline_xqc", range(5))),
     "sac_hopper": (("sac_hopper", range(400, 406)),),
+    "cheetah_run": (("cheetah_run", range(2)),),
     "remember": (("remember_ppo", range(3)), ("remember_values", range(3)), ("remember_longer", range(3, 6))),
     "remember_pendulum": (("remember_pendulum_ppo", range(3)), ("remember_pendulum_values", range(3))),
     "remember_others": (("repeat", range(2)), ("memory_s7", range(2))),  # beside the lines that benchmarks.peer_learning adds to the file

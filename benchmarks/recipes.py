@@ -262,6 +262,10 @@ SETS = {
         "steps=200000 evaluation.every=20000",
         ("dqn", "iqn", "bounded", "bounded_25", "rbis_dqn", "retrace_dqn", *SEQUENCES, "munchausen_iqn", "iiqn"),
     ),
+    # a published step is one of control, of which an action lasts for two; the published SAC makes an update for each of them
+    "cheetah_run": (
+        ("dmc/cheetah_run",), "env.repeat=2 steps=100000 evaluation.every=10000 checkpoint.every=10000", ("sac_two_updates",),
+    ),
     "pong": (("atari/pong",), "steps=1000000", ("pong_dqn",)),
     # the same beginning, because nothing in experiment=pong depends on the budget; shorter, because five heads cost time
     "pong_chain": (("atari/pong",), "steps=600000", ("pong_idqn",)),
