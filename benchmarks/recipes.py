@@ -275,6 +275,13 @@ SETS = {
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
     "rollouts_minatar_short": (("minatar/breakout", "minatar/asterix"), "steps=500000 evaluation.every=25000", ("pqn",)),
+    "minatar_pqn": (
+        tuple(f"tensor/minatar_{game}" for game in ("breakout", "asterix", "space_invaders", "freeway", "seaquest")),
+        "steps=5000000 evaluation.every=250000 evaluation.episodes=50 evaluation.num=50 checkpoint.every=250000",
+        ("pqn",),
+    ),
+    # the other games are in "minatar_main"
+    "minatar_dqn": (("minatar/freeway", "minatar/seaquest"), "steps=500000 evaluation.every=25000 checkpoint.every=25000", ("dqn",)),
     "rollouts_atari": (
         ("atari/pong",), "steps=2000000 evaluation.every=200000 agent/torso=nature agent.torso.padding=valid", ("pqn",),
     ),

@@ -44,6 +44,15 @@ def rules(game: str) -> Any:
     return run_path(str(Path(package.origin).with_name("environments") / f"{game}.py"))["Env"]
 
 
+def picture(obs: np.ndarray) -> np.ndarray:
+    """(channels, 10, 10) -> (160, 160, 3) uint8, RGB: a colour for each channel."""
+    channels, height, width = obs.shape
+    image = np.zeros((height, width, 3), np.uint8)
+    for channel in reversed(range(channels)):  # the first channel is the player's and is drawn last, on top
+        image[obs[channel] != 0] = [round(255 * part) for part in colorsys.hsv_to_rgb(channel / channels, 0.75, 1.0)]
+    return image.repeat(CELL, 0).repeat(CELL, 1)
+
+
 class MinAtarGame(Game):
     fps = 15.0
     limit: int
@@ -77,12 +86,7 @@ class MinAtarGame(Game):
         return self._observe(), float(reward), terminal, terminal or self.elapsed >= self.limit
 
     def frame(self):
-        state = self.game.state()
-        channels = state.shape[-1]
-        image = np.zeros((*state.shape[:2], 3), np.uint8)
-        for channel in reversed(range(channels)):  # the first channel is the player's and is drawn last, on top
-            image[state[..., channel] != 0] = [round(255 * part) for part in colorsys.hsv_to_rgb(channel / channels, 0.75, 1.0)]
-        return image.repeat(CELL, 0).repeat(CELL, 1)
+        return picture(self._observe())
 
     def _observe(self) -> np.ndarray:
         return self.game.state().transpose(2, 0, 1).astype(np.uint8)

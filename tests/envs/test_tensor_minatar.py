@@ -1,4 +1,4 @@
-"""Breakout on tensors beside the package's."""
+"""MinAtar's games on tensors beside the package's."""
 
 from importlib.util import find_spec
 
@@ -6,40 +6,65 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.envs.minatar import rules
-from deeprl.envs.tensor_minatar import Breakout, TensorMinAtar
+from benchmarks.minatar_worlds import ENDLESS, beyond, episodes
+from deeprl.envs.minatar import GAMES, MinAtar, picture, rules
+from deeprl.envs.tensor_minatar.breakout import Breakout
+from deeprl.envs.tensor_minatar.choice import TensorMinAtar
+from deeprl.envs.tensor_minatar.seaquest import ENEMIES, Seaquest
 from tests.conformance import actions_for, same
 
+needs_minatar = pytest.mark.skipif(find_spec("minatar") is None, reason="needs minatar")
 
-@pytest.mark.skipif(find_spec("minatar") is None, reason="needs minatar")
-def test_episodes_are_the_packages_state_by_state():
-    """80 games for 900 steps, a quarter of them played well and cleared a wall."""
-    num, rng = 80, np.random.default_rng(0)
-    world = Breakout(10_000, 0.0, minimal=False)
-    state = world.begin(torch.arange(num)[:, None] % 2 / 2)
-    games = [rules("breakout")() for _ in range(num)]
-    for i, game in enumerate(games):
-        game.random = np.random.RandomState(0)
-        while game.ball_x != 9 * (i % 2):
-            game.reset()
-    for i in range(0, num, 4):  # those who play well begin with few bricks
-        state["bricks"][i] &= torch.from_numpy(rng.random((10, 10)) < 0.1)
-        games[i].brick_map[:] = state["bricks"][i].numpy()
-    running, refilled = np.ones(num, bool), 0
-    for _ in range(900):
+
+@needs_minatar
+@pytest.mark.parametrize("game", [game for game in GAMES if game != "freeway"])
+def test_episodes_are_the_packages_state_by_state(game):
+    """With its starts, its last observations and actions that stick, from the same draws; `benchmarks.minatar_worlds` has a thousand."""
+    found = episodes(game, 6, copies=3)
+    assert found["episodes"] == 6
+    assert found["different"] == 0
+
+
+@needs_minatar
+@pytest.mark.parametrize("game", ENDLESS)
+def test_games_are_the_packages_where_they_are_hard(game):
+    found = beyond(game, 1200, copies=6)
+    assert found["different"] == 0
+    assert found["reward"] > 0
+
+
+@needs_minatar
+def test_walls_are_renewed_as_the_packages_are():
+    """A game that is played well, from a wall of few bricks."""
+    world, rng = Breakout(10_000, 0.0), np.random.default_rng(0)
+    state = world.begin(torch.zeros(1, 1))
+    game = rules("breakout")()
+    while game.ball_x:
+        game.reset()
+    state["bricks"] &= torch.from_numpy(rng.random((10, 10)) < 0.1)
+    game.brick_map[:] = state["bricks"][0].numpy()
+    renewed = 0
+    for _ in range(200):
         ahead = state["x"] + torch.where((state["direction"] == 0) | (state["direction"] == 3), -1, 1)
-        good = torch.where(ahead > state["paddle"], 3, torch.where(ahead < state["paddle"], 1, 0)).numpy()
-        action = np.where((np.arange(num) % 4 == 0) & (rng.random(num) < 0.995), good, rng.integers(0, 6, num))
-        left = state["bricks"].flatten(1).sum(1)
-        state, reward, terminal = world.advance(state, torch.from_numpy(action), torch.ones(num, 1))
-        seen = world.observe(state).numpy()
-        for i in np.flatnonzero(running):
-            expected, ended = games[i].act(int(action[i]))
-            assert (float(reward[i]), bool(terminal[i])) == (expected, ended)
-            assert np.array_equal(seen[i], games[i].state().transpose(2, 0, 1))
-        refilled += int((state["bricks"].flatten(1).sum(1) > left).numpy()[running].sum())
-        running &= ~terminal.numpy()
-    assert refilled > 5
+        action = torch.where(ahead > state["paddle"], 3, torch.where(ahead < state["paddle"], 1, 0))
+        left = state["bricks"].sum()
+        state, reward, terminal = world.advance(state, action, torch.ones(1, 1))
+        renewed += state["bricks"].sum() > left
+        assert (float(reward), bool(terminal)) == game.act(int(action))
+        assert np.array_equal(world.observe(state)[0].numpy(), game.state().transpose(2, 0, 1))
+    assert renewed
+
+
+def test_enemies_have_room():
+    """One in each step, the most there can be, without a place taken twice."""
+    world = Seaquest(10_000, 0.0)
+    state = world.begin(torch.zeros(1, 0))
+    state |= {"spawn_in": torch.tensor([0]), "spawn_every": torch.tensor([1]), "move_every": torch.tensor([2])}
+    most = 0
+    for _ in range(70):
+        state, *_ = world.advance(state, torch.tensor([0]), torch.tensor([[1.0, 0, 1, 0.9, 0, 0]]))
+        most = max(most, int(state["enemy_there"].sum()))
+    assert most == ENEMIES - 1  # the thirtieth leaves in the step in which another comes
 
 
 def test_actions_stick_with_their_probability():
@@ -52,17 +77,29 @@ def test_actions_stick_with_their_probability():
     assert after["paddle"].tolist() == [2, 2, 4, 4]
 
 
-def test_a_run_goes_on_from_its_state_bit_for_bit():
-    choice = TensorMinAtar(game="breakout")
+@pytest.mark.parametrize("game", GAMES)
+def test_a_run_goes_on_from_its_state_bit_for_bit(game):
+    choice = TensorMinAtar(game=game, max_episode_steps=60)
     before, after = (choice.make(3, num=6) for _ in range(2))
     before.reset()
-    actions = actions_for(before, 200)
+    actions = actions_for(before, 130)
     ended = 0
-    for action in actions[:90]:
+    for action in actions[:70]:
         last = before.step(action)
         ended += last.ended.sum()
     assert ended > 0
     assert np.array_equal(after.load_state_dict(before.state_dict()), last.obs)
-    for action in actions[90:]:
+    for action in actions[70:]:
         assert same(before.step(action)[:5], after.step(action)[:5])
-    assert before.backend.game(2).frame().shape == (160, 160, 3)
+    shown = before.backend.game(2).frame()
+    assert np.array_equal(shown, picture(before.obs[2]))
+    assert shown.shape == (160, 160, 3)
+
+
+@needs_minatar
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("minimal", [False, True])
+def test_actions_and_observations_are_those_of_the_packages_option(game, minimal):
+    ours, theirs = (kind(game=game, minimal_action_set=minimal).build() for kind in (TensorMinAtar, MinAtar))
+    assert ours.spec == theirs.spec
+    assert ours.world.moves.tolist() == theirs.set

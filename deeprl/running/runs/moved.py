@@ -14,6 +14,7 @@ MOVED = {
     **{f"deeprl.{room}": f"deeprl.learning.{room}" for room in LEARNING},
     **{f"deeprl.{room}": f"deeprl.running.{room}" for room in ("training", "runs")},
     "deeprl.remote": "deeprl.running.collect",
+    "deeprl.envs.tensor_minatar.TensorMinAtar": "deeprl.envs.tensor_minatar.choice.TensorMinAtar",
     "deeprl.agents.stock.CVaR": "deeprl.agents.stock.CVaRUtility",
     "deeprl.agents.stock.Entropic": "deeprl.agents.stock.ExponentialUtility",
     "deeprl.agents.stock.MeanVariance": "deeprl.agents.stock.MeanVarianceUtility",
