@@ -1,6 +1,6 @@
 """MinAtar's games as tensor worlds beside the package's, which is given the same draws: state, reward and end of every step.
 
-    python -m benchmarks.minatar_worlds [--games seaquest] [--episodes 1000] [--steps 20000] [--save]
+    python -m benchmarks.minatar_worlds [--games seaquest] [--episodes 1000] [--steps 100000] [--save]
 
 Whole episodes of random actions, with the ends, the starts and the true last observations that the vector layer makes of them. And games
 that go on behind their ends, with actions that each copy prefers, because random ones are over before the games become hard.
@@ -23,6 +23,8 @@ from deeprl.envs.tensor_minatar.choice import TensorMinAtar
 RESULTS = Path(__file__).resolve().parent / "results" / "minatar_worlds.json"
 ENDLESS = tuple(game for game in GAMES if game != "breakout")
 """Games that the package can go on playing behind their ends; the ball of Breakout leaves the board"""
+LIKED = {"freeway": (1, 1, 9, 1, 1, 1)}
+"""How much copies like each action, in halves, other than one: the road of Freeway is crossed by going up"""
 
 
 class Given:
@@ -97,7 +99,7 @@ def episodes(game: str, count: int, copies: int = 50, ramping: bool = True, seed
     return {"episodes": min(begun, max(count, copies)), "steps": steps, "different": different}
 
 
-def beyond(game: str, steps: int, copies: int = 50, ramping: bool = True, seed: int = 0) -> dict[str, int]:
+def beyond(game: str, steps: int, copies: int = 20, ramping: bool = True, seed: int = 0) -> dict[str, int]:
     """Games that go on behind their ends, for `steps` together: how many, and those in which something differed. Reward says how far they
     came."""
     world = TensorMinAtar(game=game, difficulty_ramping=ramping).world()
@@ -111,10 +113,10 @@ def beyond(game: str, steps: int, copies: int = 50, ramping: bool = True, seed: 
     state = world.begin(draws)
     for each, own in zip(games, draws):
         each.reset(own)
-    liked, total, different, ticks = rng.dirichlet(np.full(6, 0.5), copies), 0.0, 0, steps // copies
+    liked, total, different, ticks = np.empty(0), 0.0, 0, steps // copies
     for tick in range(ticks):
         if tick % 50 == 0:
-            liked = rng.dirichlet(np.full(6, 0.5), copies)
+            liked = rng.dirichlet(np.array(LIKED.get(game, (1,) * 6)) / 2, copies)
         action, noise = (liked.cumsum(1) > rng.random((copies, 1))).argmax(1), uniform(world.noise)
         state, reward, terminal = world.advance(state, torch.from_numpy(action), noise)
         seen = world.observe(state).numpy()
@@ -123,14 +125,15 @@ def beyond(game: str, steps: int, copies: int = 50, ramping: bool = True, seed: 
             different += not (np.array_equal(obs, seen[i]) and (theirs, ended) == (float(reward[i]), bool(terminal[i])))
             each.game.terminal = False
         total += float(reward.sum())
-    return {"steps": ticks * copies, "reward": int(total), "different": different}
+    levels = {name: int(state[name].min()) for name in ("spawn_every", "move_every", "march") if name in state}
+    return {"steps": ticks * copies, "reward": int(total), "different": different, **levels}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="+", choices=GAMES, default=GAMES)
     parser.add_argument("--episodes", type=int, default=1000, help="of each game")
-    parser.add_argument("--steps", type=int, default=20_000, help="behind the ends, with difficulty and without")
+    parser.add_argument("--steps", type=int, default=100_000, help="behind the ends, with difficulty and without")
     parser.add_argument("--save", action="store_true", help=f"in {RESULTS.name}")
     options = parser.parse_args()
     found = []

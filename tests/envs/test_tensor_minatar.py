@@ -35,23 +35,28 @@ def test_games_are_the_packages_where_they_are_hard(game):
 
 @needs_minatar
 def test_walls_are_renewed_as_the_packages_are():
-    """A game that is played well, from a wall of few bricks."""
-    world, rng = Breakout(10_000, 0.0), np.random.default_rng(0)
-    state = world.begin(torch.zeros(1, 1))
-    game = rules("breakout")()
-    while game.ball_x:
-        game.reset()
-    state["bricks"] &= torch.from_numpy(rng.random((10, 10)) < 0.1)
-    game.brick_map[:] = state["bricks"][0].numpy()
-    renewed = 0
-    for _ in range(200):
+    """Games that are played well, from walls of few bricks."""
+    num, world, rng = 12, Breakout(10_000, 0.0), np.random.default_rng(0)
+    state = world.begin(torch.zeros(num, 1))
+    state["bricks"] &= torch.from_numpy(rng.random((num, 10, 10)) < 0.1)
+    games = [rules("breakout")() for _ in range(num)]
+    for game, bricks in zip(games, state["bricks"]):
+        while game.ball_x:
+            game.reset()
+        game.brick_map[:] = bricks.numpy()
+    running, renewed = np.ones(num, bool), 0
+    for _ in range(150):
         ahead = state["x"] + torch.where((state["direction"] == 0) | (state["direction"] == 3), -1, 1)
-        action = torch.where(ahead > state["paddle"], 3, torch.where(ahead < state["paddle"], 1, 0))
-        left = state["bricks"].sum()
-        state, reward, terminal = world.advance(state, action, torch.ones(1, 1))
-        renewed += state["bricks"].sum() > left
-        assert (float(reward), bool(terminal)) == game.act(int(action))
-        assert np.array_equal(world.observe(state)[0].numpy(), game.state().transpose(2, 0, 1))
+        good = torch.where(ahead > state["paddle"], 3, torch.where(ahead < state["paddle"], 1, 0)).numpy()
+        action = np.where(rng.random(num) < 0.98, good, rng.integers(0, 6, num))
+        left = state["bricks"].flatten(1).sum(1)
+        state, reward, terminal = world.advance(state, torch.from_numpy(action), torch.ones(num, 1))
+        seen = world.observe(state).numpy()
+        for i in np.flatnonzero(running):
+            assert (float(reward[i]), bool(terminal[i])) == games[i].act(int(action[i]))
+            assert np.array_equal(seen[i], games[i].state().transpose(2, 0, 1))
+        renewed += int((state["bricks"].flatten(1).sum(1) > left).numpy()[running].sum())
+        running &= ~terminal.numpy()
     assert renewed
 
 
