@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -141,6 +142,7 @@ class MeanVarianceUtility(StaticRisk):
 
     price: float = 0.5
     discount: float = 1.0
+    of_run: ClassVar[tuple[str, ...]] = ("discount",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,6 +191,7 @@ class ExponentialUtility(Utility):
 
     aversion: float = 1.0
     discount: float = 1.0
+    of_run: ClassVar[tuple[str, ...]] = ("discount",)
 
     def __post_init__(self) -> None:
         in_range(self, aversion=(1e-6, None))

@@ -16,10 +16,23 @@ OF_TRANSITIONS = ("replay.learning_starts", "replay.ratio", "runtime.lag", "repl
 """Keys that a run on rollouts has not, or refuses"""
 
 ALL = kinds()
-KINDS = {name: kind for name, kind in ALL.items() if kind != "any"}
-"""Preset -> "discrete" or "continuous"."""
 ANY = tuple(name for name, kind in ALL.items() if kind == "any")
 """Presets for both kinds of actions, which have no chain; tests/agents/test_ppo.py is theirs."""
+
+
+@cache
+def parts(preset: str) -> dict[str, str]:
+    """Slot, as "torso" or "torso@actor_torso" -> option, as the recipe and those from which it starts say."""
+    files = [content("agent", name) for name in reversed(lineage(preset))]
+    entries = [entry for file in files for entry in file.get("defaults", []) if isinstance(entry, dict)]
+    found = {slot.removeprefix("override "): option for entry in entries for slot, option in entry.items()}
+    return {slot: option for slot, option in found.items() if not slot.startswith("/")}
+
+
+ALONE = tuple(name for name, kind in ALL.items() if kind != "any" and "chain" not in parts(name))
+"""Presets for one kind of actions without a chain, whose parts few others share; each has a test of its own"""
+KINDS = {name: kind for name, kind in ALL.items() if kind != "any" and name not in ALONE}
+"""Preset -> "discrete" or "continuous"."""
 
 
 def needs(slot: str, option: str) -> frozenset[str]:
@@ -32,15 +45,6 @@ def stated(slot: str, option: str, name: str) -> frozenset[str]:
     """`needs` or `offers` of a class; nothing where they follow from settings, as those of heads."""
     found = getattr(option_class(slot, option), name, None)
     return found if isinstance(found, frozenset) else frozenset()
-
-
-@cache
-def parts(preset: str) -> dict[str, str]:
-    """Slot, as "torso" or "torso@actor_torso" -> option, as the recipe and those from which it starts say."""
-    files = [content("agent", name) for name in reversed(lineage(preset))]
-    entries = [entry for file in files for entry in file.get("defaults", []) if isinstance(entry, dict)]
-    found = {slot.removeprefix("override "): option for entry in entries for slot, option in entry.items()}
-    return {slot: option for slot, option in found.items() if not slot.startswith("/")}
 
 
 def mechanisms(preset: str) -> frozenset[str]:

@@ -64,6 +64,7 @@ class Trajectories(Source):
         counts(self, episodes=1, horizon=1, num=1)
         self.spec, self.discount, self.rewards, self.extras, self.device = spec, discount, rewards, needs, torch.device(batch_device)
         in_range(self, discount=(0, 1))
+        self.discount = float(discount)  # of 1, without a point, a mask would make whole numbers
         self.lengths = self.plan()
         if num > len(self.lengths):
             key = self.paced_by[0].removeprefix("replay.")

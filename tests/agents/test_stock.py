@@ -9,6 +9,7 @@ import torch
 
 from deeprl.agents.munchausen import Munchausen
 from deeprl.agents.stock import CVaRActionSelection, CVaRUtility, ExponentialUtility, MeanVarianceUtility, Stocked, TargetReturn
+from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile
 from deeprl.learning.parts.preference import START
@@ -18,6 +19,7 @@ from deeprl.learning.values.distributions import QuantileValues
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.utility import Preferred
 from deeprl.packing import packed_spec
+from deeprl.running.config.build import require_of_run
 from deeprl.types import ObsPart
 from tests.builders import random_batch, transition, update, value_agent, view
 
@@ -184,3 +186,10 @@ def test_what_does_not_go_with_a_utility_is_refused(given, message):
 def test_values_out_of_range_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("utility", [ExponentialUtility(), MeanVarianceUtility()])
+def test_its_discount_is_that_of_the_run(utility):
+    require_of_run(utility, "agent.utility", {"discount": 1})
+    with pytest.raises(ConfigError, match=r"agent.utility.discount=1.0 must be that of the run, discount=0.9: leave agent.utility.disc"):
+        require_of_run(utility, "agent.utility", {"discount": 0.9})

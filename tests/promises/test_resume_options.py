@@ -74,6 +74,11 @@ EPISODES = (
     "replay.horizon=9", "agent/normalize=running", *(word for word in SMALL if not word.startswith("replay")),
 )  # fmt: skip
 """Two environments in mid-episode, one of which waits; a policy that collects beside the one that is learned"""
+TAILS = (
+    "agent=sqirl", "env=classic/cartpole", "agent.depth=2", "agent.torso.hidden=[8]", "replay.episodes=3", "replay.horizon=9",
+    "replay.epochs=4", "replay.batch_size=8", "replay.capacity=30", *(word for word in SMALL if not word.startswith("replay")),
+)  # fmt: skip
+"""Frozen policies, a memory behind whole episodes, and the time of each"""
 
 
 def rows(table: list) -> list:
@@ -110,5 +115,6 @@ def test_states_of_a_core(words, tmp_path, monkeypatch):
     interrupted(words, tmp_path, monkeypatch)
 
 
-def test_whole_episodes_and_a_policy_that_collects(tmp_path, monkeypatch):
-    interrupted(EPISODES, tmp_path, monkeypatch)
+@pytest.mark.parametrize("words", [EPISODES, TAILS], ids=["a policy that collects", "frozen policies"])
+def test_whole_episodes(words, tmp_path, monkeypatch):
+    interrupted(words, tmp_path, monkeypatch)

@@ -100,9 +100,7 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
     env = instantiate(config["env"], "env", allowed)
     if not all(hasattr(env, name) for name in ("spec", "make")):
         raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
-    for key in getattr(env, "of_run", ()):
-        if (own := getattr(env, key)) != config[key]:
-            raise ConfigError(f"env.{key}={own!r} must be that of the run, {key}={config[key]!r}: leave env.{key} out.")
+    require_of_run(env, "env", config)
     if hasattr(env, "asked"):
         env = env.asked(asked_info(config))
     try:
@@ -119,6 +117,19 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
         raise kind(f"env: {env.name} cannot be made, because it raised {origin(error)}: {error}") from error
 
 
+def require_of_run(part: object, place: str, config: Config) -> None:
+    """
+    Args:
+        place: of the part in the configuration.
+
+    Raises:
+        ConfigError: a key that the part lists in `of_run` has another value than the run's.
+    """
+    for key in getattr(part, "of_run", ()):
+        if (own := getattr(part, key)) != config[key]:
+            raise ConfigError(f"{place}.{key}={own!r} must be that of the run, {key}={config[key]!r}: leave {place}.{key} out.")
+
+
 def build_agent(config: Config, spec: Spec, allowed: Allowed = PACKAGES, saved: int | None = None) -> Agent:
     """Build the agent, without environments and replay, because `eval` and `load` do not need them.
 
@@ -130,6 +141,7 @@ def build_agent(config: Config, spec: Spec, allowed: Allowed = PACKAGES, saved: 
     """
     part = instantiate({**config["agent"], "_partial_": True}, "agent", allowed)
     limit = contextlib.nullcontext() if saved is None else Allowance(4 * saved + (1 << 20))  # initial values are drawn beside the weights
+    require_of_run(part.kwargs.get("utility"), "agent.utility", config)
     try:
         check_parts(part)
     except ConfigError as error:

@@ -105,7 +105,7 @@ def former(config: JsonObject) -> JsonObject:
         replay = {key: value for key, value in replay.items() if key not in ("learning_starts", "ratio")}
     elif "env" not in config:  # a part of a configuration
         return {**config, "replay": replay}
-    elif "epochs" in replay:  # the updates for each step were recorded
+    elif "minibatches" in replay:  # of a rollout, whose updates for each step were recorded
         paces = 0, replay["epochs"] * replay["minibatches"] / (replay["length"] * config["env"]["num"])
     else:  # agents that plan had the keys too
         paces = 0, 1.0

@@ -23,7 +23,7 @@ from deeprl.running.config.rules import put
 from deeprl.running.config.stateless import require_stateless
 from deeprl.types import Spec
 from tests.builders import entry, made_up, settled, spec_of, update
-from tests.presets import ANY, KINDS, REPRESENTATIVES, criterion, presets
+from tests.presets import ALONE, ANY, KINDS, REPRESENTATIVES, criterion, presets
 
 DISCRETE_ENVS = ["classic/cartpole", "minatar/breakout", "atari/pong", "toy/chain"]
 CONTINUOUS_ENVS = ["classic/pendulum", "mujoco/hopper"]
@@ -63,7 +63,7 @@ def survives(config: dict, spec: Spec) -> None:
 
 def test_the_menu_of_agents_is_the_one_tested_here():
     """What is read from the files is what composition makes of them."""
-    assert {name for name in options("agent") if not name.startswith("lab/")} == {*KINDS, *ANY}
+    assert {name for name in options("agent") if not name.startswith("lab/")} == {*KINDS, *ANY, *ALONE}
     assert all(agent_actions(settled(f"agent={name}", "env=classic/cartpole")["agent"]) == "any" for name in ANY)
     for name, kind in KINDS.items():
         assert agent_actions(settled(f"agent={name}", f"env={ENVS[kind][0]}")["agent"]) == kind

@@ -1,0 +1,348 @@
+"""SQIRL, shallow Q-iteration (Laidlaw, Zhu, Russell, Dragan, "The Effective Horizon Explains Deep RL Performance in Stochastic
+Environments", ICLR 2024; read in the authors' code).
+
+    iteration i   episodes act by the frozen π_t at their steps t < i, and uniformly at random from t = i on, which is kept
+    Q¹(s, a)      <- G_t = Σ_{l ≥ t} γ^{l−t} r_l: the return of random play
+    Q^{j+1}(s, a) <- r + γ (1 − end) max_b Q^j(s', b)                       j < k; the same network, without a gradient
+    loss          mean over the heads of mean square error / its running mean
+    π_i           argmax_a Q^k(s, a), frozen: the policy of step i, and of later ones until they have their own
+
+A policy depends on the time, so the time is the agent's state, as that of a core is: evaluation, resuming and export carry it. An end is an
+end, whatever its cause, because the horizon belongs to the task.
+
+The authors repeat the iteration until ten of them had no random step; here one that has none is repeated, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from deeprl.choice import Part, counts, in_range
+from deeprl.learning.agent import CORE, Agent, Infer, numbered
+from deeprl.learning.backups.policies import action_gap
+from deeprl.learning.networks.actors import OutputNetwork
+from deeprl.learning.networks.blocks import has_statistics, initialise
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.objective import Objective
+from deeprl.learning.optim.flat import Flat, Optimizer
+from deeprl.learning.parts.exploration import certain, drawn
+from deeprl.learning.transforms.apart import normalizer
+from deeprl.learning.transforms.channels import check_single
+from deeprl.learning.transforms.masks import divided, divided_batch, without_mask
+from deeprl.learning.values.masked import masked
+from deeprl.replay.ring import require_actions
+from deeprl.replay.source import Settings, rows_and_memory
+from deeprl.replay.trajectories import Trajectories
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, State, Term
+
+
+def returns_to_go(reward: Tensor, discount: Tensor) -> Tensor:
+    """G (T, *B): rewards from each step to the end of its episode.
+
+    Args:
+        reward, discount: (T, *B); the discount is 0 at an end.
+    """
+    found, after = torch.empty_like(reward), torch.zeros_like(reward[0])
+    for t in reversed(range(len(reward))):
+        found[t] = after = reward[t] + discount[t] * after
+    return found
+
+
+def continuing(batch: Batch) -> Tensor:
+    """The discount, 0 at every end."""
+    return torch.where(batch.ended, 0.0, batch.discount)
+
+
+class DepthValues(OutputNetwork):
+    """Q¹ … Q^k of one network, (*B, *obs) -> (*B, k, A)."""
+
+    def __init__(self, spec: Spec, torso: TorsoChoice, depth: int):
+        super().__init__(spec, torso, depth * spec.num_actions, None, unit=False)
+        self.depth = depth
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.outputs(obs).unflatten(-1, (self.depth, -1))
+
+
+class SQIRL(Agent):
+    """Agent for discrete actions.
+
+    Args:
+        spec, seed: spaces of the environment; seed of the initial weights.
+        torso, optimizer: of the network.
+        rewards, normalize: as in `ValueAgent`, without running statistics.
+        depth: k, heads, the last of which acts.
+        horizon: H, policies that are kept at most; that of the source.
+        smoothing: of the running mean of a head's loss.
+
+    Raises:
+        ValueError: a value is out of range, or a part has running statistics, which would change frozen policies.
+    """
+
+    actions = "discrete"
+    main = "value"
+    needs = frozenset({"random_tails"})
+    need_words = {"random_tails": "random play behind frozen policies"}  # noqa: RUF012
+    state_size = 1
+    """The time t of the episode"""
+    rewards: Part
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        torso: TorsoChoice,
+        optimizer: Optimizer,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        depth: int = 1,
+        horizon: int = 100,
+        smoothing: float = 0.99,
+    ):
+        super().__init__()
+        self.spec, self.depth, self.horizon, self.smoothing, inner = spec, depth, horizon, smoothing, without_mask(spec)
+        counts(self, depth=1, horizon=1)
+        in_range(self, smoothing=(0, 1))
+        self.rewards, self.normalize, torso = rewards(), normalizer(normalize, spec), torso.resolve(inner)
+        check_single(self.rewards)
+        self.network = DepthValues(inner, torso, depth)
+        moving = [part for part in (self.rewards, self.normalize) if type(part).observe is not Part.observe]
+        if moving or has_statistics(self.network.torso):
+            name = type(moving[0] if moving else torso).__name__
+            raise ValueError(f"{name} has running statistics, which would change frozen policies: choose another option")
+        initialise(self.network, seed, "value")
+        weight_normalise(self.network, torso.weight_norm)
+        self.objectives = {"value": Objective.of(self.loss, [self.network], optimizer)}
+        flat = self.flat
+        self.register_buffer("scale", torch.zeros(depth))
+        self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("policies", flat.new_zeros(horizon, len(flat)))
+        self.policies[0] = flat
+
+    frozen: Tensor
+    """() i, the number of frozen policies"""
+    policies: Tensor
+    """(H, P) weights of the policies"""
+    scale: Tensor
+    """(k,) running means of the heads' losses; 0: none yet"""
+
+    @property
+    def flat(self) -> Tensor:
+        """The network's weights, (P,)."""
+        optimizer = self.objectives["value"].optimizer
+        assert isinstance(optimizer, Flat)
+        return optimizer.flat
+
+    @torch.no_grad()
+    def freeze_(self) -> None:
+        """Keep the present greedy policy as that of step i."""
+        self.policies[self.frozen] = self.flat
+        self.frozen += 1
+
+    # Acting
+
+    def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
+        if not self.spec.masked:
+            return self.normalize(obs), None
+        obs, valid = divided(obs, self.spec.num_actions)
+        return self.normalize(obs), valid
+
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
+        """Q^k (M, A) of the policy of each time (M, 1), and the times after this step."""
+        (time,) = state
+        obs, valid = self.seen(obs)
+        number = time[:, 0].long().minimum(self.frozen - 1).clamp(min=0)
+        named = list(self.network.named_parameters())
+        parts = self.policies[number].split([parameter.numel() for _, parameter in named], -1)
+        weights = {name: part.unflatten(-1, parameter.shape) for (name, parameter), part in zip(named, parts)}
+        values = vmap(lambda own, row: functional_call(self.network, own, (row[None],))[0, -1])(weights, obs)
+        return (values if valid is None else masked(values, valid)), time + 1
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
+        (time,) = self.recalled(memory, first)
+        random = time[:, 0] >= self.frozen if explore else torch.zeros(len(obs), dtype=torch.bool)
+        value = gap = None
+        if explore and bool(random.all()):
+            action = self.at_random(obs, noise["uniform"])
+        else:
+            values, _ = (infer or self.infer)(obs, noise["network"], time)
+            best = values.argmax(-1)
+            if explore:
+                action = torch.where(random.cpu(), self.at_random(obs, noise["uniform"]), best.cpu())
+            else:
+                action, value, gap = best.cpu(), values.amax(-1).cpu(), action_gap(values).cpu()
+        return AgentStep(action, certain(len(obs)), {CORE: time + 1}, value, gap, time)
+
+    def at_random(self, obs: Tensor, uniform: Tensor) -> Tensor:
+        """Valid actions (M,), from numbers (M,) in [0, 1)."""
+        if not self.spec.masked:
+            return (uniform * self.spec.num_actions).long()
+        return drawn(uniform, divided(obs.cpu(), self.spec.num_actions)[1])
+
+    def greedy(self, obs: Tensor, *state: Tensor) -> Any:
+        values, after = self.greedy_values(obs, *state)
+        return values.argmax(-1), after
+
+    def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
+        return self.infer(obs, NetworkNoise({}, {}), *state)
+
+    def noise(self, size: tuple[int, ...], generator) -> Noise:
+        return {}
+
+    def act_noise(self, size: tuple[int, ...], generator) -> Noise:
+        return {"network": NetworkNoise({}, {}), "uniform": torch.rand(size, generator=generator, dtype=torch.float64)}
+
+    # Learning
+
+    def prepare(self, rollout: Batch) -> dict[str, Tensor]:
+        """G (T, N) of whole episodes."""
+        return {"returns": returns_to_go(rollout.reward, continuing(rollout))}
+
+    def loss(self, batch: Batch) -> Term:
+        """The error is that of the last head."""
+        batch = divided_batch(batch, self.spec.num_actions) if self.spec.masked else batch
+        extra = batch.extra if "returns" in batch.extra else self.prepare(batch)  # consecutive steps have no others than their own
+        found = self.network(self.normalize(batch.obs))  # (*B, k, A)
+        places = batch.action[..., None, None].expand(*found.shape[:-1], 1)
+        found = found.gather(-1, places).squeeze(-1)  # (*B, k)
+        with torch.no_grad():
+            target = extra["returns"].unsqueeze(-1)
+            if self.depth > 1:
+                after = self.network(self.normalize(batch.next_obs))[..., :-1, :]
+                after = masked(after, batch.extra["next_valid"].unsqueeze(-2)) if self.spec.masked else after
+                later = batch.reward.unsqueeze(-1) + continuing(batch).unsqueeze(-1) * after.amax(-1)
+                target = torch.cat([target, later], -1)
+        squares = (found - target).square().flatten(0, -2).mean(0)  # (k,)
+        with torch.no_grad():
+            scale = torch.where(self.scale > 0, torch.lerp(squares, self.scale, self.smoothing), squares).clamp(min=1e-8)
+        metrics = {"train/loss": squares.mean(), "train/values": found[..., -1], **numbered("train/head_loss", squares)}
+        return Term((squares / scale).mean(), metrics, {"scale": scale}, (found - target)[..., -1].abs())
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        return {"rollout/frozen_policies": float(self.frozen)}
+
+
+KEPT = ("obs", "action", "reward", "discount", "next_obs", "ended", "returns")
+"""Fields of a batch that are kept, and the returns"""
+
+
+class RandomTails(Trajectories):
+    """Episodes in iterations, of which the steps of random play are kept: a memory, and behind each iteration ⌈steps · epochs / B⌉ updates
+    from all that it holds, steps of frozen policies counted too.
+
+    Args:
+        episodes, horizon: N of an iteration, and the steps after which one ends.
+        epochs: of an iteration's steps.
+        batch_size: B.
+        capacity: steps that are kept; new ones take the place of the oldest.
+        agent: whose policies are frozen.
+        terminates: not used.
+        others: as in `Trajectories`.
+
+    Raises:
+        ValueError: a value is out of range, or the agent is another one.
+    """
+
+    offers = SQIRL.needs
+    imagines = True  # gets the agent
+
+    def __init__(
+        self,
+        *,
+        episodes: int = 20,
+        horizon: int = 100,
+        epochs: int = 10,
+        batch_size: int = 128,
+        capacity: int = 100_000,
+        agent: Agent | None = None,
+        terminates: object = None,
+        **others,
+    ):
+        super().__init__(episodes=episodes, horizon=horizon, **others)
+        if not isinstance(agent, SQIRL):
+            raise ValueError("agent must be sqirl, whose policies are frozen: choose another replay")
+        self.agent, self.epochs, self.batch_size, self.capacity = agent, epochs, batch_size, capacity
+        counts(self, epochs=1, batch_size=1, capacity=1)
+        flags, numbers = ("ended",), ("reward", "discount", "returns")
+        row, device = tuple(self.spec.obs_shape), self.device
+        self.kept = {
+            **{name: torch.zeros((capacity, *row), dtype=self.spec.obs_dtype, device=device) for name in ("obs", "next_obs")},
+            **{name: torch.zeros(capacity, device=device) for name in numbers},
+            **{name: torch.zeros(capacity, dtype=torch.bool, device=device) for name in flags},
+            "action": torch.zeros(capacity, dtype=torch.int64, device=device),
+        }
+        self.bytes += sum(tensor.nbytes for tensor in self.kept.values())
+        self.number = 0
+        """Steps kept so far, those included that were overwritten"""
+
+    @classmethod
+    def planned(cls, settings: Settings, steps: int, num: int) -> int:
+        """Of episodes that last to the horizon, behind which some step is random."""
+        longest, rows = cls.longest(settings, num), settings["episodes"] * settings["horizon"]
+        many = -(-rows * settings["epochs"] // settings["batch_size"])
+        return steps // longest * many or super().planned(settings, steps, num)
+
+    def room(self) -> str:
+        return rows_and_memory(self.capacity, self.bytes)
+
+    def __len__(self) -> int:
+        return min(self.number, self.capacity)
+
+    # Learning
+
+    def updates(self, before: int, after: int) -> Iterator[Batch]:
+        for episodes in super().updates(before, after):
+            if not self.keep(episodes):
+                continue
+            for _ in range(-(-int(episodes.valid.sum()) * self.epochs // self.batch_size)):
+                yield self.sampled()
+            self.agent.freeze_()
+
+    def keep(self, episodes: Batch) -> int:
+        """Keep the steps of random play. Returns how many there are."""
+        time = torch.arange(len(episodes.valid), device=self.device).unsqueeze(-1)
+        random = episodes.valid & (time >= self.agent.frozen)
+        fresh = {name: (episodes.extra if name == "returns" else episodes._asdict())[name][random] for name in KEPT}
+        count = len(fresh["reward"])
+        rows = torch.arange(self.number, self.number + count, device=self.device)[-self.capacity :]
+        for name, column in fresh.items():
+            self.kept[name][rows % self.capacity] = column[-self.capacity :]
+        self.number += count
+        return count
+
+    def sampled(self) -> Batch:
+        index = (self.uniforms.next()["u"] * len(self)).long()
+        rows = {name: column[index.to(self.device)] for name, column in self.kept.items()}
+        ones = torch.ones_like(rows["reward"])
+        returns = rows.pop("returns")
+        return Batch(**rows, steps=ones.long(), valid=ones > 0, weight=ones, index=index, noise={}, extra={"returns": returns})
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return (self.batch_size,)
+
+    # Checkpoints
+
+    def state_dict(self) -> State:
+        rows = {name: column[: len(self)].cpu().clone() for name, column in self.kept.items()}
+        return {**super().state_dict(), "kept": rows, "number": self.number}
+
+    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
+        super().load(state, segments)
+        number, rows = int(state["number"]), {name: torch.as_tensor(state["kept"][name]) for name in KEPT}
+        count = min(number, self.capacity)
+        for name, column in self.kept.items():
+            found = rows[name]
+            if number < 0 or found.shape != (count, *column.shape[1:]) or found.dtype != column.dtype:
+                raise ValueError(f"the stored steps have {name} of shape {tuple(found.shape)}, not {(count, *column.shape[1:])}")
+            column[:count] = found.to(self.device)
+        require_actions(rows["action"], self.spec.num_actions)
+        self.number = number
