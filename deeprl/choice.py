@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
@@ -50,6 +50,15 @@ class Group:
     @classmethod
     def fields(cls, eval_str: bool = False) -> Mapping[str, inspect.Parameter]:
         return signature(cls, eval_str=eval_str).parameters
+
+
+Observe = TypeVar("Observe", bound=Callable[..., None])
+
+
+def of_tensors(observe: Observe) -> Observe:
+    """Mark of a `Part.observe` whose rows may be tensors on the agent's device, and that reads no number of them then."""
+    observe.of_tensors = True  # type: ignore[attr-defined]
+    return observe
 
 
 class Part(nn.Module, Choice):

@@ -9,7 +9,8 @@ from deeprl.envs.stock import WithStock
 from deeprl.envs.vector.backend import Game
 from deeprl.envs.vector.choice import EnvChoice
 from deeprl.envs.vector.spaces import Actions
-from deeprl.envs.vector.tensors import TensorChoice, TensorWorld
+from deeprl.envs.vector.tensors import TensorChoice
+from deeprl.envs.vector.worlds import TensorWorld
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent, Infer
 from deeprl.learning.backups.bellman import Max

@@ -19,7 +19,8 @@ from torch import Tensor
 from deeprl.types import Spec
 
 from .vector.spaces import actions_of
-from .vector.tensors import State, TensorChoice, TensorWorld
+from .vector.tensors import TensorChoice
+from .vector.worlds import State, TensorWorld
 
 
 class ClassicWorld(TensorWorld):

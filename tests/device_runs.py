@@ -20,6 +20,7 @@ from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.session import api, session
 from deeprl.running.training import trainer
 from deeprl.running.training.collector import Collector
+from deeprl.running.training.device_collector import DeviceCollector
 from deeprl.running.training.guard import Guard
 from deeprl.running.training.learner import Learner
 from deeprl.running.training.trainer import Trainer
@@ -58,6 +59,8 @@ def updated(agent: Agent, device: str) -> dict[str, torch.Tensor]:
 
 PHASES = {
     "tick": (Collector, "tick"),
+    "tick on the device": (DeviceCollector, "tick"),
+    "preparation of a rollout": (Rollout, "prepared"),
     "draw": (Replay, "draw"),
     "draw of a rollout": (Rollout, "gathered"),
     "learn": (Trainer, "learn"),

@@ -48,6 +48,13 @@ STATISTICS = {
 STATISTICS_OF_PARTS = {"tick transforms/observations.py to device": 2, "check training/crash.py to device": 3}
 """Those that are applied, and the flags of those that stay on the host"""
 OFFSETS = {"draw replay/sequences.py to device": 1}  # once in a run
+SHORT_ROLLOUTS = ("agent.torso.hidden=[8]", "replay.length=8", "replay.epochs=2", "replay.minibatches=2")
+STAYS = {
+    "tick system/staging.py to device, no wait": 0,
+    "tick parts/exploration.py to host": 0,
+    "metrics training/device_collector.py read": 1,  # episodes
+}
+"""Nothing goes to the host in a tick, in an update, or between them"""
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "dqn": (("agent=dqn", *CARTPOLE, *SINGLE), ROWS),
     "images": (("agent=dqn", *MINATAR, *SINGLE, "replay.ratio=2"), ROWS),
@@ -126,6 +133,14 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
             "tick policy_agent.py to host": 1,  # actions, which are samples of the policy
             "tick parts/exploration.py to host": 0,
         },
+    ),
+    "a tensor world": (
+        ("agent=ppo", "env=tensor/pendulum", "env.max_episode_steps=7", *SHORT_ROLLOUTS, "agent/normalize=running", "agent/rewards=scaled"),
+        STAYS | {"tick on the device policy_agent.py to device": 1},  # acting noise of 512 ticks
+    ),
+    "a tensor world and values": (
+        ("agent=pqn", "env=tensor/cartpole", *SHORT_ROLLOUTS, "agent.explore.schedule.duration=48"),
+        STAYS | {"tick on the device training/device_collector.py to device": 2},  # the same
     ),
     "boltzmann": (
         ("agent=dqn", *CARTPOLE[:2], "replay.batch_size=8", "agent.explore.temperature.duration=48", "agent/explore=boltzmann", *SINGLE),

@@ -155,6 +155,37 @@ def rollouts(name: str, what: str, slice: int, base: str, overrides: str, *other
     case(name, what, "steps", slice, base, *modes, *others, threads=(1,))
 
 
+def rejax(num: int, minibatches: int, warm_up: int) -> Callable[[int], Contestant]:
+    command = ("benchmarks.speed.jax_rejax", str(num), "32", str(minibatches), str(warm_up))
+    return lambda threads: Contestant("REJAX", command, peer=True)
+
+
+def worlds(name: str, what: str, slice: int, overrides: str, *others: Callable[[int], Contestant]) -> None:
+    """Whole runs on tensor worlds beside what no loop can do without. A slice is several rollouts with their updates."""
+    words = f"{overrides} evaluation.every=null steps=100000000"
+    modes = [ours(f"deeprl, {mode}", "loop", 2 * slice, f"{words} accelerate={mode}") for mode in MODES[1:]]
+    least = lambda threads: Contestant(  # noqa: E731
+        "products, world", ("benchmarks.speed.floor", "rollouts", str(slice), *words.split(), f"runtime.threads={threads}")
+    )
+    case(name, what, "steps", slice, "products, world", *modes, least, *others, threads=(2,))
+
+
+worlds(
+    "ppo_cartpole_8", "PPO on Gymnasium's CartPole, 8 x 128 ticks, 4 passes of 4 updates", 1024 * 20,
+    "agent=ppo env=classic/cartpole env.num=8", peer("sbx", 1024 * 40, "ppo_cartpole_8"),
+)  # fmt: skip
+for num, minibatches in ((64, 4), (1024, 16)):
+    rollout = num * 32
+    worlds(
+        f"ppo_tensor_{num}", f"PPO on CartPole, {num} x 32 ticks, 4 passes of {minibatches} updates", rollout * (320 // num + 8),
+        f"agent=ppo env=tensor/cartpole env.num={num} replay.minibatches={minibatches}", rejax(num, minibatches, rollout * 4),
+    )  # fmt: skip
+worlds(
+    "pqn_tensor_breakout", "PQN on MinAtar's Breakout, 128 x 32 ticks, 2 passes of 32 updates", 4096 * 4,
+    "agent=pqn env=tensor/minatar_breakout",
+)  # fmt: skip
+
+
 rollouts(
     "ppo_cartpole", "PPO on CartPole, 4 x 128 ticks, 4 passes of 4 updates", 512 * 20, "SBX",
     "agent=ppo env=classic/cartpole evaluation.every=null", peer("sb3", 512 * 20, "ppo_cartpole"), peer("sbx", 512 * 20, "ppo_cartpole"),

@@ -1,9 +1,12 @@
 """A contestant that only multiplies: the products and convolutions of one update of an agent, and nothing else.
 
-    python -m benchmarks.speed.floor update|loop WARM_UP [overrides]
+    python -m benchmarks.speed.floor update|loop|rollouts WARM_UP [overrides]
 
 With `loop` a unit is an environment step: the environment takes a random action, and as many updates' products follow as the run makes
 updates a step. No loop with these products and this environment can be faster; nobody acts, stores, samples, or steps an optimizer.
+
+With `rollouts` it is that of an agent that learns from rollouts: the products of acting at every step, those of the values of a whole
+rollout once, and those of its updates. A tensor world steps compiled.
 
 They are read off a plain update of that very agent, forward and backward, and done again with the same shapes, strides and float32
 product into memory at hand. A stack is done as one batched product, or one by one, whichever is faster.
@@ -22,6 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.speed.gate import Gate
 from benchmarks.speed.ours import assembled, batches
+from deeprl.running.accelerate.compiled import CompiledFunction
+from deeprl.running.training.device_collector import DeviceCollector, write_
 from deeprl.running.training.trainer import Trainer
 
 aten = torch.ops.aten
@@ -74,8 +79,56 @@ def fastest(choices: list[Callable[[], object]], rounds: int = 30) -> Callable[[
     return choices[best.index(min(best))]
 
 
+def recorded(call: Callable[[], object]) -> list[Callable[[], object]]:
+    with Record() as record:
+        call()
+    return [fastest(choices) for choices in record.work]
+
+
+def rollouts(warm_up: int, overrides: list[str]) -> None:
+    trainer = assembled([*overrides, "accelerate=fast"], 0)
+    source, collector, num = trainer.source, trainer.collector, trainer.envs.num
+    random, gate = np.random.default_rng(0), Gate(warm_up)
+    acting = recorded(lambda: collector.tick(0))
+    for tick in range(1, source.length):
+        collector.tick(tick * num)
+    drawn: list = []
+    with trainer.guard.matmul_precision:
+        preparing = recorded(lambda: drawn.append(next(source.updates(0, num))))
+        drawn[0] = drawn[0]._replace(noise=trainer.update_noise.next())
+        updating = recorded(lambda: trainer.guard.learner.update(drawn[0]))
+        step = stepped(trainer, random)
+        while True:
+            for _ in range(source.length):
+                step()
+                for product in acting:
+                    product()
+                gate.passed(num)
+            for product in itertools.chain(preparing, updating * (source.epochs * source.minibatches)):
+                product()
+
+
+def stepped(trainer: Trainer, random: np.random.Generator) -> Callable[[], object]:
+    """A step of all environments."""
+    if not isinstance(trainer.collector, DeviceCollector):
+        trainer.envs.reset()
+        return lambda: alone(trainer, random)
+    collector, action = trainer.collector, trainer.source.stored["action"][0]
+    state = collector.state
+
+    def step(state, action):
+        envs, happened = collector.envs.step(state["envs"], action)
+        write_(state, {"envs": envs, "obs": happened.obs})
+        return {}
+
+    compiled = CompiledFunction(trainer.agent, step, state, action)
+    return lambda: compiled(state, action)
+
+
 def main() -> None:
     kind, warm_up, overrides = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    if kind == "rollouts":
+        rollouts(warm_up, overrides)
     trainer = assembled([*overrides, "accelerate=fast"], 2000)
     period = getattr(trainer.agent, "actor_period", 1)
     lists, random = [], np.random.default_rng(0)

@@ -28,6 +28,7 @@ from deeprl.running.session import session
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.complete import complete
 from deeprl.running.training.collector import Collector
+from deeprl.running.training.device_collector import DeviceCollector
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.progress import Progress
 
@@ -85,13 +86,13 @@ def silent(warm_up: int, overrides: list[str]) -> None:
 
 def loop(warm_up: int, overrides: list[str]) -> None:
     gate = Gate(warm_up)
-    tick = Collector.tick
+    for kind in (Collector, DeviceCollector):
 
-    def counted(self: Collector, step: int) -> None:
-        gate.passed(self.envs.num)  # before the step: whatever followed the last one belongs to its slice
-        tick(self, step)
+        def counted(self, step: int, tick=kind.tick) -> None:
+            gate.passed(self.envs.num)  # before the step: whatever followed the last one belongs to its slice
+            tick(self, step)
 
-    Collector.tick = counted  # type: ignore[method-assign]
+        kind.tick = counted  # type: ignore[method-assign]
     config, user, _ = compose(overrides)
     folder = Path(tempfile.mkdtemp()) / "run"
     folder.mkdir()

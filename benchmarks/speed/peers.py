@@ -2,8 +2,8 @@
 
 python -m benchmarks.speed.peers sb3|sbx|sb3-contrib|sb3+flush TASK WARM_UP [bare]
 
-TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole, ppo_cheetah or, of sb3-contrib, one of
-those in `benchmarks.speed.contrib`.
+TASK is td3, td3_pendulum, sac, tqc, tqc_two, atari, minatar, minatar_mlp, cartpole, ppo_cartpole, ppo_cartpole_8, ppo_cheetah or, of
+sb3-contrib, one of those in `benchmarks.speed.contrib`.
 
 `bare` makes neither evaluations nor checkpoints.
 
@@ -153,8 +153,11 @@ def proximal(library: str, task: str, seed: int):
     else:
         from stable_baselines3 import PPO
     common: dict = {"seed": seed, "policy_kwargs": {"net_arch": [64, 64], "activation_fn": tanh(library)}}
+    if task == "ppo_cartpole_8":
+        sizes: dict = {"n_steps": 128, "batch_size": 256, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.2}
+        return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=8, seed=seed), **sizes, **common)
     if task == "ppo_cartpole":
-        sizes: dict = {"n_steps": 128, "batch_size": 128, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.2}
+        sizes = {"n_steps": 128, "batch_size": 128, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.2}
         return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=4, seed=seed), **sizes, **common)
     sizes = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4}
     return PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", n_envs=1, seed=seed), **sizes, **common)

@@ -57,6 +57,10 @@ class Agent(nn.Module, Choice):
     """S, numbers of the core's state for one environment; 0: the agent has no core"""
     drawn_size = 0
     """Q, numbers that acting draws at the start of an episode and returns as `AgentStep.state`; 0: none"""
+    acts_on_device = False
+    """Whether `device_act` gives the actions of `act`, which then remembers nothing from step to step"""
+    prepares_alike = True
+    """Whether `prepare` is a pure function of its rollout, parameters and buffers"""
     products: torch.dtype = torch.float32
     """Type in which convolutions and hidden layers multiply in a loss; `deeprl.running.accelerate.modes.set_products` sets it"""
 
@@ -121,6 +125,19 @@ class Agent(nn.Module, Choice):
         """
         raise NotImplementedError
 
+    def device_act(self, obs: Tensor, noise: Noise, rate: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What `act` does while data is collected, as a function of tensors on the agent's device: actions for (M, *obs), and their
+        probabilities (M,), if a part reads them.
+
+        Args:
+            rate: () float64 `exploration_rate`.
+        """
+        raise NotImplementedError
+
+    def exploration_rate(self, step: int) -> float:
+        """What acting takes from a schedule."""
+        return 0.0
+
     def greedy(self, obs: Tensor, *state: Tensor) -> Any:
         """Actions of the policy that the agent has learned, for (M, *obs): (M,) int64, or (M, D) in [-1, 1]. A pure function of parameters,
         buffers and observations. `act` in evaluation takes the same actions, except for what `simplified` lists. With a core it takes the
@@ -159,6 +176,11 @@ class Agent(nn.Module, Choice):
         """Accumulate statistics of collected data."""
         for observe in self.observers:
             observe(rows)
+
+    @property
+    def observes_tensors(self) -> bool:
+        """Whether `observe` takes rows that are tensors, see `deeprl.choice.of_tensors`."""
+        return all(getattr(observe, "of_tensors", False) for observe in self.observers)
 
     def due(self, update: int) -> tuple[str, ...]:
         """Names of objectives, and "target" for target networks that follow updates, due at an update, counted from 1. They depend on no

@@ -90,6 +90,17 @@ class PolicyAgent(Agent):
         probability = self.policy.log_prob(outputs, action).exp().clamp(SMALLEST, 1 / SMALLEST)
         return torch.cat([probability[:, None], action.view(len(action), -1).float()], -1)  # one tensor, which crosses to the host once
 
+    @property
+    def acts_on_device(self) -> bool:  # type: ignore[override]
+        return type(self).act is PolicyAgent.act and not self.state_size and not self.spec.masked
+
+    def device_act(self, obs: Tensor, noise: Noise, rate: Tensor) -> tuple[Tensor, Tensor | None]:
+        action = self.infer(obs, noise["network"])
+        if "behavior_probability" not in self.needs:
+            return action, None
+        probability, action = action.split([1, action.shape[1] - 1], -1)
+        return action[:, 0].long() if self.spec.num_actions else action, probability[:, 0]
+
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         state, after, value, probability = self.recalled(memory, first), [], None, certain(obs.shape[0])
         if explore:

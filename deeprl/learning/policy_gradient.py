@@ -238,6 +238,10 @@ class PolicyGradient(PolicyAgent):
         features = self.policy.torso(obs.flatten(0, len(lead) - 1))  # (1, B, F)
         return self.policy.last(features)[0].unflatten(0, lead), self.value(features)[0].squeeze(-1).unflatten(0, lead)
 
+    @property
+    def prepares_alike(self) -> bool:  # type: ignore[override]
+        return type(self.baseline) is Baseline and not self.intrinsic.gives
+
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks before the updates."""
         if self.intrinsic.gives:

@@ -25,7 +25,7 @@ from deeprl.learning.networks.value_network import Networks, quiet
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.choices import ValueChoices
-from deeprl.learning.parts.exploration import Tick, ValueExploration
+from deeprl.learning.parts.exploration import EpsilonGreedy, Tick, ValueExploration
 from deeprl.learning.parts.preference import Preference
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
@@ -187,6 +187,23 @@ class ValueAgent(Agent):
         features, after = network.advance(obs, *state)
         values = self.chain.of_iterations(worth(network.values(features, obs.shape[:1], noise)))
         return values if valid is None else masked(values, valid), after
+
+    @property
+    def acts_on_device(self) -> bool:  # type: ignore[override]
+        remembers = self.state_size or self.drawn_size or self.chain.rule.remembers
+        plain = type(self).act is ValueAgent.act and type(self.explore) is EpsilonGreedy and not self.spec.masked
+        return plain and self.preference.neutral and not remembers
+
+    def device_act(self, obs: Tensor, noise: Noise, rate: Tensor) -> tuple[Tensor, Tensor | None]:
+        values, _ = self.chain.rule.choose(self.infer(obs, noise["network"]), noise, obs.new_zeros(len(obs), dtype=torch.bool), {})
+        best = values.argmax(-1)
+        action = torch.where(noise["explore"] < rate, noise["action"], best)
+        if not self.exact:
+            return action, None
+        return action, (1.0 - rate).float() * (action == best).float() + (rate / self.spec.num_actions).float()
+
+    def exploration_rate(self, step: int) -> float:
+        return self.explore.schedule(step) if isinstance(self.explore, EpsilonGreedy) else 0.0
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         remembered, acting, state = memory, None, self.recalled(memory, first)

@@ -35,7 +35,23 @@ class Drawn(NamedTuple):
     """As in `Batch`"""
 
 
-Sample = Drawn | Batch
+class Minibatch(NamedTuple):
+    """Transitions of a rollout that lies on the device: what an update contains the copy of."""
+
+    rollout: Batch
+    """All of them, (L · M, ...), the same tensors at every draw"""
+    index: Tensor  # type: ignore[assignment]  # as in Batch
+    """(B,)"""
+    noise: dict[str, Tensor]
+    """As in `Batch`"""
+
+    @property
+    def lasting(self) -> dict[str, Tensor]:
+        columns = {name: value for name, value in self.rollout._asdict().items() if isinstance(value, Tensor)}
+        return {**columns, **self.rollout.extra}
+
+
+Sample = Drawn | Minibatch | Batch
 """What an update is made from: rows as the replay drew them, or a batch"""
 
 

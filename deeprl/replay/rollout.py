@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import counts, in_range
+from deeprl.replay.gather import Drawn, Minibatch
 from deeprl.replay.ring import require_actions
 from deeprl.replay.source import Settings, Source, rows_and_memory
 from deeprl.types import Batch, Rows, Spec, State
@@ -30,6 +31,7 @@ class Rollout(Source):
         minibatches: N, updates of a pass.
         spec, num, discount, rewards, needs, batch_device: as in `Replay`.
         state_size: S, numbers of the core's state of an environment; 0 without a core.
+        on_device: rows lie where batches go. Who collects writes them into `row` there, in place of `append`.
 
     Raises:
         ValueError: a value is out of range, or L · M is no multiple of N; with a core, if M is none.
@@ -51,6 +53,7 @@ class Rollout(Source):
         needs: frozenset[str] = frozenset(),
         batch_device: str | torch.device = "cpu",
         state_size: int = 0,
+        on_device: bool = False,
     ):
         self.length, self.epochs, self.minibatches, self.num = length, epochs, minibatches, num
         counts(self, length=1, epochs=1, minibatches=1, num=1)
@@ -72,17 +75,22 @@ class Rollout(Source):
         self.batch_size = self.shuffled // minibatches
         self.start = torch.zeros(num, state_size)
         """State of the core before the first tick"""
-        shape, axes = tuple(spec.obs_shape), (length, num)
-        self.stored = {
-            "obs": torch.zeros((*axes, *shape), dtype=spec.obs_dtype),
-            "next_obs": torch.zeros((*axes, *shape), dtype=spec.obs_dtype),
-            "action": torch.zeros((*axes, spec.action_dim)) if spec.action_dim else torch.zeros(axes, dtype=torch.int64),
-            "reward": torch.zeros(axes),
-            "terminated": torch.zeros(axes, dtype=torch.bool),
-            "ended": torch.zeros(axes, dtype=torch.bool),
-            "probability": torch.zeros(axes),
-        }
-        self.arrays = {name: tensor.numpy() for name, tensor in self.stored.items()}
+        shape, axes, self.on_device = tuple(spec.obs_shape), (length, num), on_device
+        with torch.device(self.device if on_device else "cpu"):
+            self.stored = {
+                "obs": torch.zeros((*axes, *shape), dtype=spec.obs_dtype),
+                "next_obs": torch.zeros((*axes, *shape), dtype=spec.obs_dtype),
+                "action": torch.zeros((*axes, spec.action_dim)) if spec.action_dim else torch.zeros(axes, dtype=torch.int64),
+                "reward": torch.zeros(axes),
+                "terminated": torch.zeros(axes, dtype=torch.bool),
+                "ended": torch.zeros(axes, dtype=torch.bool),
+                "probability": torch.zeros(axes),
+            }
+        self.arrays = {} if on_device else {name: tensor.numpy() for name, tensor in self.stored.items()}
+        self.ticks = [{name: tensor[tick] for name, tensor in self.stored.items()} for tick in range(length)]
+        """Rows (M, ...) of each tick, as views"""
+        self.learned: Batch | None = None
+        """The rollout of the present updates, on the device: its tensors stay, because a recorded update has their addresses"""
         self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in self.stored.values())
         self.filled = 0
         """Ticks collected"""
@@ -113,13 +121,22 @@ class Rollout(Source):
             array[self.filled] = getattr(rows, name)
         self.filled += 1
 
+    @property
+    def row(self) -> dict[str, Tensor]:
+        """Where the next tick goes, (M, ...) each."""
+        return self.ticks[self.filled]
+
+    def written(self) -> None:
+        """`row` is."""
+        self.filled += 1
+
     def truncate_episode(self, environment: int) -> None:
         if self.filled:
-            self.arrays["ended"][self.filled - 1, environment] = True
+            self.stored["ended"][self.filled - 1, environment] = True
 
     # Learning
 
-    def updates(self, before: int, after: int) -> Iterator[Batch]:
+    def updates(self, before: int, after: int) -> Iterator[Batch | Minibatch]:
         """E · N batches at the end of a rollout, fewer if the agent ends them, which is dropped behind the last one. Each pass has all
         of it, in an order of its own."""
         if self.filled < self.length:
@@ -128,11 +145,17 @@ class Rollout(Source):
         for epoch in range(self.epochs):
             if not self.wants_pass(epoch):
                 break
-            for index in self._shuffled() if self.shuffled <= LISTED else self._sorted():
-                yield self.gathered(rollout, index)
-        for tick in range(self.length):
-            self.observe(Rows(**{name: array[tick] for name, array in self.arrays.items()}))
+            for index in self._sorted() if self.on_device or self.shuffled > LISTED else self._shuffled():
+                yield Minibatch(rollout, index, {}) if self.on_device else self.gathered(rollout, index)
+        for rows in self.ticks:
+            self.observe(Rows(**(rows if self.on_device else {name: row.numpy() for name, row in rows.items()})))
         self.previous, self.filled = self.length, 0
+
+    def batch(self, drawn: Batch | Minibatch) -> Batch:
+        return self.gathered(drawn.rollout, drawn.index)._replace(noise=drawn.noise) if isinstance(drawn, Minibatch) else drawn
+
+    def intact(self, drawn: Drawn | Minibatch | Batch) -> bool:
+        return not isinstance(drawn, Minibatch) or (drawn.rollout is self.learned and self.filled in (0, self.length))
 
     def _shuffled(self) -> Iterator[Tensor]:
         """The batches (B,) of a pass, by the shuffle of Fisher and Yates, a part at a time."""
@@ -146,7 +169,8 @@ class Rollout(Source):
     def _sorted(self) -> Iterator[Tensor]:
         """The same by sorting random numbers, which takes a seventh of the time for 32,768."""
         numbers = [self.uniforms.next()["u"] for _ in range(0, self.shuffled, self.batch_size)]
-        yield from torch.cat(numbers).argsort().split(self.batch_size)
+        drawn = torch.cat(numbers)
+        yield from (drawn.to(self.device) if self.on_device else drawn).argsort().split(self.batch_size)
 
     def prepared(self) -> Batch:
         """The rollout as a batch with the axis (L · M), of an agent with a core (L, M), and with the columns that the agent prepares."""
@@ -159,7 +183,20 @@ class Rollout(Source):
         flat = {name: getattr(whole, name).flatten(0, 1) for name in Batch._fields if name not in ("reward", "noise", "extra")}
         extra = {name: column.flatten(0, 1) for name, column in whole.extra.items()}
         reward = whole.reward.flatten(-2)  # channels come first
-        return Batch(**flat, reward=reward, noise={}, extra={**extra, **columns})
+        found = Batch(**flat, reward=reward, noise={}, extra={**extra, **columns})
+        return self._lasting(found) if self.on_device else found
+
+    def _lasting(self, found: Batch) -> Batch:
+        """The same numbers in the tensors of the first rollout."""
+        if self.learned is None:
+            self.learned = found
+        else:
+            known, fresh = Minibatch(self.learned, found.index, {}).lasting, Minibatch(found, found.index, {}).lasting
+            for name, tensor in fresh.items():
+                if known[name].data_ptr() != tensor.data_ptr():  # rows are not copied before
+                    known[name].copy_(tensor)
+            self.learned = self.learned._replace()  # another record, for `intact`
+        return self.learned
 
     def whole(self) -> Batch:
         """The rollout as a batch with the axes (L, M)."""

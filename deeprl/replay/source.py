@@ -87,6 +87,8 @@ class Source(Choice):
     imagines: ClassVar[bool] = False
     """Whether it is built with the agent, as `agent`, and the environment's rule of terminations, as `terminates`, too, because it makes
     transitions of its own"""
+    on_device = False
+    """Whether rows lie on the device of the batches, and are written there"""
     offline_steps = 0
     provenance: Mapping[str, Any] = MappingProxyType({})
     num = 1

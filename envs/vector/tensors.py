@@ -1,13 +1,11 @@
 """Worlds of which all copies step as one operation on tensors.
 
 A `TensorWorld` says what happens; the class `TensorEnvironments` ends and begins episodes. All state is in tensors, so that a run goes on
-from its checkpoint bit for bit without repeating an episode. Random numbers are a function of the run's seed, the environment, its episode
-and its step, so that a copy does not depend on how many there are.
+from its checkpoint bit for bit without repeating an episode.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,65 +15,15 @@ from torch import Tensor
 
 from deeprl.choice import in_range
 from deeprl.system.terminal import say
-from deeprl.types import Spec
 
 from .backend import LARGEST, Game
 from .choice import EnvChoice
 from .environments import EnvironmentFailed, Environments, VectorStep
 from .info import NOTHING
-from .spaces import Actions
+from .on_device import DeviceEnvironments, on_device
+from .worlds import State, TensorWorld, mix, numbers, uniforms
 
-GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
-"""Constants of SplitMix64 (Steele, Lea and Flood, 2014), as signed numbers: torch has no unsigned products"""
-State = dict[str, Tensor]
-"""Tensors (M, …) by name"""
-
-
-def mix(key: Tensor) -> Tensor:
-    """SplitMix64 of int64 keys: the output of the generator whose state was `key` before the call."""
-    key = key + GOLDEN
-    key = (key ^ (key >> 30 & (1 << 34) - 1)) * FIRST
-    key = (key ^ (key >> 27 & (1 << 37) - 1)) * SECOND
-    return key ^ (key >> 31 & (1 << 33) - 1)
-
-
-def uniforms(keys: Tensor, count: int) -> Tensor:
-    """(n,) keys -> (n, count) float64 in [0, 1), of 53 bits."""
-    places = torch.arange(count, device=keys.device) * GOLDEN
-    return (mix(keys.unsqueeze(-1) + places) >> 11 & (1 << 53) - 1).double() * 2.0**-53
-
-
-class TensorWorld(ABC):
-    """M copies of one environment as pure functions of tensors. TensorBackend do not meet: row i of each result depends on rows i alone.
-
-    Attributes:
-        draws: uniform numbers that the start of an episode takes.
-        noise: uniform numbers that a step takes.
-        limit: steps after which an episode is truncated.
-    """
-
-    spec: Spec
-    actions: Actions
-    draws: int = 0
-    noise: int = 0
-    limit: int | None = None
-
-    @abstractmethod
-    def begin(self, draws: Tensor) -> State:
-        """States (n, …) at the start of episodes, of uniform numbers (n, draws) float64."""
-
-    @abstractmethod
-    def advance(self, state: State, action: Tensor, noise: Tensor) -> tuple[State, Tensor, Tensor]:
-        """A step: new states, rewards (M,) and (M,) bool whether they are terminal. `action` is in the environment's own form; `noise`
-        (M, noise) float64 uniform."""
-
-    @abstractmethod
-    def observe(self, state: State) -> Tensor:
-        """(M, *obs) of `spec.obs_dtype`."""
-
-    def frame(self, state: State) -> np.ndarray:
-        """(H, W, 3) uint8, RGB: the picture of the only copy."""
-        raise NotImplementedError("it draws no frames")
+__all__ = ["State", "TensorChoice", "TensorEnvironments", "TensorWorld"]
 
 
 class TensorEnvironments(Environments):
@@ -106,8 +54,8 @@ class TensorEnvironments(Environments):
         return self.world.actions.to_env(action)
 
     def _numbers(self, which: Tensor, step: Tensor, count: int) -> Tensor:
-        """(n, count) uniform numbers of one step of the running episodes of `which`; the start of an episode is step 0."""
-        return uniforms(mix(mix(self.keys[which] + self.episode[which]) + step), count)
+        """See `numbers`, of the running episodes of `which`."""
+        return numbers(self.keys[which], self.episode[which], step, count)
 
     def _begin(self, which: Tensor) -> None:  # type: ignore[override]  # of many
         """Start the next episode of the environments `which`, (n,)."""
@@ -122,16 +70,25 @@ class TensorEnvironments(Environments):
         self.obs = self._seen(self.state).numpy()
         return self.obs
 
+    def formed(self, found: Tensor) -> Tensor:
+        """Observations of all copies.
+
+        Raises:
+            EnvironmentFailed: they have not the form of the world's `spec`.
+        """
+        spec = self.spec
+        if found.dtype != spec.obs_dtype or found.shape != (self.num, *spec.obs_shape):
+            told = f"{found.dtype} {tuple(found.shape)}, its spec says {spec.obs_dtype} {(self.num, *spec.obs_shape)}"
+            raise EnvironmentFailed(f"{self.name} failed", f"its observations are {told}", "")
+        return found
+
     def _seen(self, state: State) -> Tensor:
         """Observations of a state.
 
         Raises:
             EnvironmentFailed: they are not those of the world's `spec`, or are not finite.
         """
-        found, spec = self.world.observe(state), self.spec
-        if found.dtype != spec.obs_dtype or found.shape != (self.num, *spec.obs_shape):
-            told = f"{found.dtype} {tuple(found.shape)}, its spec says {spec.obs_dtype} {(self.num, *spec.obs_shape)}"
-            raise EnvironmentFailed(f"{self.name} failed", f"its observations are {told}", "")
+        found = self.formed(self.world.observe(state))
         if found.is_floating_point() and not torch.isfinite(found).all():
             raise EnvironmentFailed(f"{self.name} failed", "an observation is NaN or Inf", "its world computed it")
         return found
@@ -143,8 +100,7 @@ class TensorEnvironments(Environments):
         self.steps += 1
         noise = self._numbers(torch.arange(self.num), self.steps, self.world.noise) if self.world.noise else torch.empty(self.num, 0)
         state, reward, terminated = self.world.advance(self.state, given, noise)
-        if not self.checked:
-            self._check(state, reward, terminated)
+        self.check(self.state, state, reward, terminated)
         self.state, after = state, self._seen(state)
         if not (reward.abs() <= LARGEST).all():
             raise EnvironmentFailed(f"{self.name} failed", "a reward is NaN or Inf", "its world computed it")
@@ -155,13 +111,15 @@ class TensorEnvironments(Environments):
             self.obs = self.world.observe(self.state).numpy()
         return VectorStep(self.obs, next_obs, reward.float().numpy(), terminated.numpy(), ended.numpy(), self.info)
 
-    def _check(self, state: State, reward: Tensor, terminated: Tensor) -> None:
+    def check(self, before: State, state: State, reward: Tensor, terminated: Tensor) -> None:
         """Once: what `advance` answers has the form of `begin`, and of M copies.
 
         Raises:
             EnvironmentFailed: it has another.
         """
-        forms = [{name: (value.shape, value.dtype) for name, value in each.items()} for each in (self.state, state)]
+        if self.checked:
+            return
+        forms = [{name: (value.shape, value.dtype) for name, value in each.items()} for each in (before, state)]
         if forms[0] != forms[1]:
             raise EnvironmentFailed(f"{self.name} failed", f"advance answers with {forms[1]}, begin with {forms[0]}", "")
         if reward.shape != (self.num,) or terminated.shape != (self.num,) or terminated.dtype != torch.bool:
@@ -323,3 +281,7 @@ class TensorChoice(EnvChoice):
         if asked and not evaluation:
             say(f"log.info: {', '.join(asked)} do not stand in info of {self.name}, which tells no numbers")
         return TensorEnvironments(self.world(), num, self.name, seed, evaluation, first_episode, first)
+
+    def on_device(self, seed: int, device: str) -> DeviceEnvironments | None:
+        """The environments of a run as a function of tensors on `device`; None if they have no such form."""
+        return on_device(self.stepped(seed, self.num, self.vector, False, 0, 0), self.world, device)

@@ -13,7 +13,7 @@ import torch
 
 from deeprl.envs.tensor_classic import WORLDS, CartPoleWorld, TensorClassic
 from deeprl.envs.vector.environments import EnvironmentFailed
-from deeprl.envs.vector.tensors import mix, uniforms
+from deeprl.envs.vector.worlds import mix, uniforms
 from tests.conformance import actions_for, same
 
 LIMITS = {"CartPole-v1": 500, "MountainCar-v0": 200, "Pendulum-v1": 200, "Acrobot-v1": 500}

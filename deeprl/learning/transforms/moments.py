@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def merge_(count: Tensor, mean: Tensor, m2: Tensor, batch: np.ndarray) -> None:
+def merge_(count: Tensor, mean: Tensor, m2: Tensor, batch: np.ndarray | Tensor) -> None:
     """Take a `batch` (n, ...) into the moments of a stream, in place (Chan, Golub, LeVeque, 1979).
 
     Args:
-        count, mean, m2: float64; number of entries (), their mean (...) and the sum of their squared deviations from it (...).
+        count, mean, m2: float64; number of entries (), their mean (...) and the sum of their squared deviations from it (...). Where the
+            batch is a tensor, on its device, and no number is read.
     """
-    before, old, squares, n = float(count), mean.cpu().numpy(), m2.cpu().numpy(), len(batch)
-    batch = batch.astype(np.float64)
+    if isinstance(batch, Tensor):
+        found = merged(count, mean, m2, batch.double(), len(batch))
+    else:
+        found = merged(float(count), mean.cpu().numpy(), m2.cpu().numpy(), batch.astype(np.float64), len(batch))
+    for into, value in zip((count, mean, m2), found):
+        into.copy_(torch.as_tensor(value, dtype=torch.float64))
+
+
+def merged(before: Any, old: Any, squares: Any, batch: Any, n: int) -> tuple[Any, Any, Any]:
+    """The three of a stream with `n` more entries, of arrays or tensors."""
     center, total = batch.sum(0) / n, before + n
     delta = center - old
-    count.fill_(total)
-    m2.copy_(torch.as_tensor(squares + ((batch - center) ** 2).sum(0) + delta**2 * (before * n / total)))
-    mean.copy_(torch.as_tensor(old + delta * (n / total)))
+    return total, old + delta * (n / total), squares + ((batch - center) ** 2).sum(0) + delta**2 * (before * n / total)
+
+
+def move_(part: nn.Module, device: torch.device, *names: str) -> None:
+    """Put buffers where rows are observed."""
+    for name in names:
+        setattr(part, name, getattr(part, name).to(device))

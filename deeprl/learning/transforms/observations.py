@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deeprl.choice import Part, in_range, numbers
+from deeprl.choice import Part, in_range, numbers, of_tensors
 from deeprl.learning.transforms.masks import OBSERVATIONS
-from deeprl.learning.transforms.moments import merge_
+from deeprl.learning.transforms.moments import merge_, move_
 from deeprl.types import Batch, Rows, Spec
 
 
@@ -82,10 +82,15 @@ class Running(Part):
     def forward(self, obs: Tensor) -> Tensor:
         return ((obs - self.shift) * self.scale).clamp(-self.clip, self.clip)
 
+    @of_tensors
     def observe(self, rows: Rows) -> None:
+        if isinstance(rows.obs, Tensor):
+            move_(self, rows.obs.device, "count", "mean", "m2")
         merge_(self.count, self.mean, self.m2, rows.obs)
         self.shift.copy_(self.mean)
-        if self.count > 1:
+        if isinstance(rows.obs, Tensor):
+            self.scale.copy_(torch.where(self.count > 1, (self.m2 / self.count + self.epsilon).rsqrt(), self.scale))
+        elif self.count > 1:
             self.scale.copy_((self.m2 / self.count + self.epsilon).rsqrt())
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.choice import Part, bounds_above_zero, in_range
-from deeprl.learning.transforms.moments import merge_
+from deeprl.choice import Part, bounds_above_zero, in_range, of_tensors
+from deeprl.learning.transforms.moments import merge_, move_
 from deeprl.types import Rows
 
 
@@ -68,7 +68,11 @@ class Scaled(Raw):
         scaled = reward * self.scale.to(reward.device)
         return scaled if self.clip is None else scaled.clamp(-self.clip, self.clip)
 
+    @of_tensors
     def observe(self, rows: Rows) -> None:
+        if isinstance(rows.reward, Tensor):
+            self._observe_tensors(rows.reward, rows.ended)  # type: ignore[arg-type]  # tensors both
+            return
         sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
         sums = sums * self.discount + rows.reward
         merge_(self.count, self.mean, self.m2, sums)
@@ -77,6 +81,16 @@ class Scaled(Raw):
             deviation = math.sqrt(float(self.m2) / float(self.count) + self.epsilon)
             self.scale.fill_(1.0 / (deviation if self.bound is None else max(deviation, float(self.largest) / self.bound)))
         self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
+
+    def _observe_tensors(self, reward: Tensor, ended: Tensor) -> None:
+        move_(self, reward.device, "count", "mean", "m2", "largest", "sums")
+        sums = (self.sums if self.sums.numel() else torch.zeros_like(reward, dtype=torch.float64)) * self.discount + reward
+        merge_(self.count, self.mean, self.m2, sums)
+        self.largest.copy_(torch.maximum(self.largest, sums.abs().max()))
+        deviation = (self.m2 / self.count + self.epsilon).sqrt()
+        bounded = deviation if self.bound is None else torch.maximum(deviation, self.largest / self.bound)
+        self.scale.copy_(torch.where(self.m2 > 0, 1.0 / bounded, self.scale))
+        self.sums = sums.masked_fill(ended, 0.0)
 
     def truncate_episode(self, environment: int) -> None:
         if self.sums.numel():

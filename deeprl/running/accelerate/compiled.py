@@ -23,7 +23,7 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.graph import BACKENDS, Kept, TensorLayout, paths, reached, traced
-from deeprl.running.accelerate.pure import PureInference, PureStep
+from deeprl.running.accelerate.pure import PureFunction, PureInference, PureStep
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.staging import Staging
 from deeprl.types import Batch, NetworkNoise, Report
@@ -137,3 +137,33 @@ class CompiledInference:
             return None
         output, *after = self.run(self.inputs(leaves))
         return (output, *(each.clone() for each in after)) if state else output  # copies, because a graph on a device writes there again
+
+
+class CompiledFunction:
+    """Compiled function of an agent's networks and of nested tensors, which it may write into, for arguments of one layout.
+
+    Args:
+        function: gives results by name.
+        lasting, arguments: its arguments; the tensors of the first one keep their memory from call to call.
+        Others, and errors, are those of `CompiledStep`.
+    """
+
+    def __init__(self, agent: Agent, function: Callable[..., dict[str, Tensor]], lasting: Any, *arguments: Any, backend: str = "inductor"):
+        pure, given = PureFunction(agent, function), (lasting, *arguments)
+        flats, loose = pure.constants.flats(), pure.constants.loose()
+        graph, wanted = traced(pure, (flats, loose, given))
+        self.names, kept = pure.names, Kept(wanted)
+        self.fixed, self.loose = kept(flats), kept(list(pure.constants.places.values()))
+        self.paths = kept(paths(given))
+        leaves = reached(given, self.paths)
+        self.layout = TensorLayout(leaves)
+        stays = [True] * (len(self.fixed) + len(self.loose)) + [path[0] == 0 for path in self.paths]
+        self.run = BACKENDS[backend](graph, self.inputs(leaves), stays)
+
+    def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
+        return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
+
+    def __call__(self, *arguments: Any) -> dict[str, Tensor] | None:
+        """The results; None if the arguments have another layout."""
+        leaves = reached(arguments, self.paths)
+        return dict(zip(self.names, self.run(self.inputs(leaves)))) if self.layout.of(leaves) else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.flat import Flat
@@ -196,3 +197,32 @@ class PureInference:
     def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], obs: Tensor, noise: NetworkNoise, *state: Tensor) -> list[Tensor]:
         output = torch.func.functional_call(self.module, self.constants.named(flats, loose), (obs, noise, *state))
         return list(output) if state else [output]
+
+
+class Spelled(TorchFunctionMode):
+    """`x |= y` and `x &= y` by their names, because torch cannot trace the operators behind these signs."""
+
+    NAMES: ClassVar = {Tensor.__ior__: Tensor.bitwise_or_, Tensor.__iand__: Tensor.bitwise_and_}
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.NAMES.get(function, function)(*args, **(kwargs or {}))
+
+
+class PureFunction:
+    """A function of an agent's networks and of nested tensors, which it may write into, as a pure function.
+
+    Attributes:
+        constants: all parameters and buffers.
+        names: of the last call's results.
+    """
+
+    def __init__(self, agent: Agent, function: Callable[..., dict[str, Tensor]]):
+        self.module = Bound(agent, function)
+        self.constants = Constants(self.module)
+        self.names: list[str] = []
+
+    def __call__(self, flats: list[Tensor], loose: dict[str, Tensor], arguments: tuple) -> list[Tensor]:
+        with Spelled():
+            found = torch.func.functional_call(self.module, self.constants.named(flats, loose), arguments)
+        self.names = list(found)
+        return list(found.values())

@@ -13,6 +13,7 @@ import torch
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.blocks import Block
+from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Sequences
 from deeprl.replay.source import Source
 from deeprl.running.accelerate import modes
@@ -34,6 +35,7 @@ from deeprl.running.session.prior import load_prior
 from deeprl.running.session.warm_start import warm_start
 from deeprl.running.training import distributed, saving
 from deeprl.running.training.collector import Collector
+from deeprl.running.training.device_collector import DeviceCollector
 from deeprl.running.training.idle import Idle
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.running.training.trainer import Trainer
@@ -91,16 +93,19 @@ def assemble(
         config["init_from"] = warm_start(agent, config["init_from"])
     if not stored.steps():
         load_prior(agent, config)
-    source = empty_source(config, env, spec, agent, make_replay, ranks)
+    choice = chosen(config, allowed)
+    there = None if isinstance(choice, OnRay) or ranks.size > 1 else on_device(config, env, agent, make_replay.cls)
+    source = empty_source(config, env, spec, agent, make_replay, ranks, **({} if there is None else {"on_device": True}))
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(
         parts, config["checkpoint"]["keep"], max(saving.SEGMENT_BYTES, source.bytes // 256), clean_later=not ranks.first
     )
 
     learner, source = watched(learner_for(config, agent, source.batch, folder, automatic, ranks)), watched(source)
-    choice = chosen(config, allowed)
-    collector: Collector | RemoteCollector | Idle
-    if not source.collects:
+    collector: Collector | DeviceCollector | RemoteCollector | Idle
+    if there is not None:
+        collector = DeviceCollector(agent, learner.compute, there, source, config["seed"])
+    elif not source.collects:
         collector = Idle(config["env"]["num"])
     elif isinstance(choice, OnRay):
         actors = partial(actors_of, config, choice, cluster, allowed, check_stop)
@@ -116,6 +121,12 @@ def assemble(
         cut = source.cut if source.cuts else None
         collector = Collector(agent, learner.act, watched(envs), source.append, config["seed"], config["device"], cut)
     return Trainer(config, learner, collector, source, env.make_evaluation, folder, checkpoints, ranks)
+
+
+def on_device(config: Config, env: Any, agent: Agent, source: type[Source]) -> Any:
+    """The environments as a function of tensors, if rollouts can be collected without leaving the device; else None."""
+    able = source is Rollout and agent.acts_on_device and agent.observes_tensors and hasattr(env, "on_device")
+    return env.on_device(config["seed"], config["device"]) if able else None
 
 
 WIDE = 50
@@ -150,16 +161,17 @@ def set_up_process(config: Config) -> None:
     flush_denormals()
 
 
-def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks) -> Source:
+def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay: Deferred, ranks: Ranks, **own: Any) -> Any:
     """The source, without rows.
 
     Args:
         make_replay: of `fitted`.
+        own: arguments of this kind of source.
 
     Raises:
         ConfigError: the machine has too little memory for it, or it exchanges goals, and the environment has none.
     """
-    own: dict[str, Any] = distributed.shard(config["replay"], ranks)
+    own |= distributed.shard(config["replay"], ranks)
     if make_replay.cls.relabels:  # type: ignore[attr-defined]
         try:
             own["goals"] = env.goals()

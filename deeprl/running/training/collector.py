@@ -12,7 +12,7 @@ from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream
 from deeprl.running.training.episodes import Episodes
 from deeprl.system.staging import Staging
-from deeprl.types import AgentStep, Rows
+from deeprl.types import AgentStep, Rows, Spec
 
 SMALL_OBSERVATIONS = 1000
 """Numbers in the observations of all environments, up to which one buffer is reused"""
@@ -123,9 +123,7 @@ class Collector:
         """Returns the environments whose running episode could not be repeated and was replaced by a new one."""
         self.noise.load_state_dict(state["noise"])
         spec, num = self.agent.spec, self.envs.num
-        for name, shape in {"obs": (num, *spec.obs_shape), "first": (num,)}.items():
-            if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
-                raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
+        check_seen(state, spec, num)
         self.episodes.load_state_dict(state)
         check_memory(state["memory"], num)
         self.memory, chosen = state["memory"], state["chosen"]
@@ -147,6 +145,16 @@ class Collector:
         if broken:
             self.chosen = None  # it was chosen for an observation that is gone
         return broken
+
+
+def check_seen(state: dict, spec: Spec, num: int) -> None:
+    """
+    Raises:
+        ValueError: what a collector saw last has another shape, or is not finite.
+    """
+    for name, shape in {"obs": (num, *spec.obs_shape), "first": (num,)}.items():
+        if state[name] is not None and (state[name].shape != shape or not np.isfinite(state[name]).all()):
+            raise ValueError(f"the collector's {name} has shape {state[name].shape}, not {shape}, or is not finite")
 
 
 def kept(chosen: AgentStep) -> dict[str, torch.Tensor]:

@@ -50,12 +50,15 @@ class Episodes:
         ending = True in ended.tolist()
         if ending:
             for i in np.flatnonzero(ended).tolist():
-                episode = Episode(step + self.num, self.returns[i], self.lengths[i], info[i])
-                self.recent.append(episode)
-                self.finished.append(episode)
-                self.number += 1
+                self.end(Episode(step + self.num, self.returns[i], self.lengths[i], info[i]))
                 self.drop(i)
         return ending
+
+    def end(self, episode: Episode) -> None:
+        """Count an episode."""
+        self.recent.append(episode)
+        self.finished.append(episode)
+        self.number += 1
 
     def drop(self, index: int) -> None:
         """Forget the running episode of an environment."""

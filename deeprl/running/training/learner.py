@@ -18,7 +18,7 @@ from deeprl.errors import NotFinite
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Sample
-from deeprl.running.accelerate.compiled import CompiledInference, CompiledStep
+from deeprl.running.accelerate.compiled import CompiledFunction, CompiledInference, CompiledStep
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.types import AgentStep, Batch, NetworkNoise, Report
 
@@ -38,6 +38,10 @@ def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], R
     finally:
         for parameter in parameters:
             parameter.requires_grad_(False)
+
+
+Function = Callable[..., dict[str, Tensor]]
+"""See `Learner.compute`"""
 
 
 class Learner:
@@ -119,6 +123,14 @@ class Learner:
         """See `Agent.infer`."""
         return self.agent.infer(obs, noise, *state)
 
+    def compute(self, function: Function, lasting: Any, *arguments: Any) -> dict[str, Tensor]:
+        """Results by name of a function of the agent's networks and of nested tensors, which it may write into.
+
+        Args:
+            lasting: its first argument, whose tensors keep their memory from call to call.
+        """
+        return function(lasting, *arguments)
+
 
 class CompiledLearner(Learner):
     """A learner that compiles updates and inference at their first use, for the layout of their arguments.
@@ -144,6 +156,7 @@ class CompiledLearner(Learner):
         self.failed, self.backend, self.broken = failed, backend or usual, False
         self.steps: dict[str, list[CompiledStep]] = {name: [] for name in agent.objectives}
         self.inference: CompiledInference | None = None
+        self.functions: dict[Function, CompiledFunction] = {}
 
     def update_input(self, drawn: Sample) -> Sample:
         return self.to_batch(drawn) if self.broken else drawn
@@ -187,6 +200,15 @@ class CompiledLearner(Learner):
                 self.give_up(error)
         output = None if self.broken or self.inference is None else self.inference(obs, noise, *state)
         return super().infer(obs, noise, *state) if output is None else output
+
+    def compute(self, function: Function, lasting: Any, *arguments: Any) -> dict[str, Tensor]:
+        if function not in self.functions and not self.broken:
+            try:
+                self.functions[function] = CompiledFunction(self.agent, function, lasting, *arguments, backend=self.backend)
+            except Exception as error:
+                self.give_up(error)
+        found = None if self.broken else self.functions[function](lasting, *arguments)
+        return super().compute(function, lasting, *arguments) if found is None else found
 
     def give_up(self, error: Exception) -> None:
         """Compute as `Learner` from now on, because a run should not mix modes."""

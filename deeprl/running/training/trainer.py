@@ -154,6 +154,8 @@ class Trainer:
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """See `Agent.prepare`."""
         with self.guard.matmul_precision:
+            if self.source.on_device and self.agent.prepares_alike:
+                return self.guard.learner.compute(self.agent.prepare, batch)
             return self.agent.prepare(batch)
 
     def learn(self, drawn: Drawn | Batch) -> None:

@@ -73,7 +73,8 @@ class Laps:
     def watch(self, part: Any) -> Watched:
         """The part, with its calls timed."""
         if isinstance(part, Learner):
-            return Watched(part, act=self.timed("acting", part.act), update=self.timed("update", part.update))
+            compute = self.timed("acting", part.compute)  # environments too, which are one function with it
+            return Watched(part, act=self.timed("acting", part.act), compute=compute, update=self.timed("update", part.update))
         if isinstance(part, Source):
             updates, priorities = self.timed_each("drawing", part.updates), self.timed("drawing", part.priorities)
             return Watched(part, append=self.timed("replay", part.append), updates=updates, priorities=priorities)

@@ -1,0 +1,111 @@
+"""Collection that stays on the device: the run of a collector whose rows pass through NumPy, and the returns of its episodes."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from deeprl.envs.tensor_classic import CartPoleWorld, TensorClassic
+from deeprl.envs.vector.environments import EnvironmentFailed
+from deeprl.replay import rollout
+from deeprl.replay.rollout import Rollout
+from deeprl.running.config.build import build_agent
+from deeprl.running.session import assemble, session
+from deeprl.running.training.collector import Collector
+from deeprl.running.training.device_collector import DeviceCollector
+from deeprl.running.training.learner import CompiledLearner, Learner
+from tests.builders import equal, same, settled
+from tests.promises.test_resume import assert_same_run
+
+SMALL = (
+    "env.num=3", "agent.torso.hidden=[8]", "replay.length=8", "replay.epochs=2", "replay.minibatches=2", "steps=240", "log.every=50",
+    "evaluation.every=120", "evaluation.episodes=1", "evaluation.final_episodes=1", "checkpoint.every=100", "runtime.threads=1",
+    "accelerate=fast",
+)  # fmt: skip
+RUNS = {
+    "ppo": ("agent=ppo", "env=tensor/cartpole"),
+    "continuous": ("agent=ppo", "env=tensor/pendulum", "env.max_episode_steps=7"),
+    "pqn": ("agent=pqn", "env=tensor/cartpole", "agent.explore.schedule.duration=100"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_is_that_of_rows_that_pass_through_numpy(name, tmp_path, monkeypatch):
+    config = settled(*RUNS[name], *SMALL)
+    made = []
+    monkeypatch.setattr(rollout, "LISTED", 0)  # one order of batches
+    for cls in (DeviceCollector, Collector):
+        monkeypatch.setattr(cls, "metrics", lambda self, plain=cls.metrics: made.append(type(self)) or plain(self))
+    for kind in ("device", "numpy"):
+        (tmp_path / kind).mkdir()
+        session.train(copy.deepcopy(config), tmp_path / kind)
+        monkeypatch.setattr(assemble, "on_device", lambda *_: None)
+    assert set(made) == {DeviceCollector, Collector}
+    assert_same_run(tmp_path / "device", tmp_path / "numpy")
+
+
+def parts(length=8, num=3, backend=None, **keys):
+    """A collector of CartPole with PPO, and its rollout."""
+    config = settled("agent=ppo", "env=tensor/cartpole", *SMALL)
+    choice = TensorClassic(id="CartPole-v1", num=num, **{"max_episode_steps": 20, **keys})
+    agent = build_agent(config, choice.spec())
+    source = Rollout(length=length, minibatches=1, spec=choice.spec(), num=num, discount=0.99, on_device=True)
+    learner = Learner(agent, source.batch) if backend is None else CompiledLearner(agent, source.batch, backend=backend)
+    return DeviceCollector(agent, learner.compute, choice.on_device(0, "cpu"), source, seed=0), source
+
+
+def test_a_traced_tick_has_the_bits_of_a_plain_one():
+    (plain, rows), (traced, others) = parts(), parts(backend="eager")
+    for tick in range(8):
+        plain.tick(3 * tick)
+        traced.tick(3 * tick)
+    assert same(rows.stored, others.stored)
+    assert equal(plain.state, traced.state)
+    assert plain.metrics() == traced.metrics()
+
+
+def test_episodes_are_those_of_the_rows_whenever_they_are_read():
+    """Returns of CartPole are lengths; more episodes than are remembered; a line of the log in the middle of a rollout."""
+    collector, source = parts(length=50, num=40)
+    seen, running = [], np.zeros(40)
+    for tick in range(120):
+        collector.tick(40 * tick)
+        running += 1
+        ended = source.stored["ended"][tick % 50].numpy()
+        seen += [(40 * tick + 40, float(n), int(n)) for n in running[ended]]
+        running[ended] = 0
+        if source.filled == 50:
+            source.filled = 0
+        if tick in (13, 14, 60):
+            collector.metrics()
+    collector.metrics()
+    assert len(seen) > 150
+    assert [tuple(each[:3]) for each in collector.episodes.recent] == seen[-100:]
+    assert collector.episodes.number == len(seen)
+    state = collector.state_dict()
+    assert state["returns"].tolist() == state["lengths"].tolist() == running.tolist()
+
+
+def test_a_number_that_is_not_finite_is_told_with_the_environment(monkeypatch):
+    plain = CartPoleWorld.advance
+    monkeypatch.setattr(CartPoleWorld, "advance", lambda *given: (plain(*given)[0], torch.full((3,), torch.nan), plain(*given)[2]))
+    collector, _ = parts()
+    for tick in range(7):
+        collector.tick(3 * tick)
+    with pytest.raises(EnvironmentFailed, match="a reward is NaN or Inf"):
+        collector.tick(21)
+
+
+def test_what_cannot_act_on_the_device_collects_through_numpy():
+    env = TensorClassic(id="CartPole-v1", num=3, max_episode_steps=20)
+    fit = SimpleNamespace(acts_on_device=True, observes_tensors=True)
+    config = {"seed": 0, "device": "cpu"}
+    assert assemble.on_device(config, env, fit, Rollout) is not None
+    assert assemble.on_device(config, env, SimpleNamespace(acts_on_device=False, observes_tensors=True), Rollout) is None
+    assert assemble.on_device(config, env, SimpleNamespace(acts_on_device=True, observes_tensors=False), Rollout) is None
+    assert assemble.on_device(config, env, fit, type("Mine", (Rollout,), {})) is None
+    assert assemble.on_device(config, object(), fit, Rollout) is None
