@@ -33,6 +33,7 @@ def crossings(words: tuple[str, ...]) -> dict[str, int]:
     plain = Trainer._train
 
     def train(self: Trainer) -> None:
+        most.clear()  # of the dry run
         with device.during(LOOP):
             plain(self)
 

@@ -75,7 +75,8 @@ class Spec(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """One tick of M environments, from the collector to the replay and to `Agent.observe`. NumPy arrays, raw rewards."""
+    """One tick of M environments, from the collector to the replay and to `Agent.observe`. NumPy arrays, raw rewards. Of a rollout on
+    the device `Agent.observe` gets tensors there, if its parts take them (`deeprl.choice.of_tensors`)."""
 
     obs: np.ndarray
     """(M, *obs)"""

@@ -97,7 +97,8 @@ class PendulumWorld(ClassicWorld):
     id, draws = "Pendulum-v1", 2
 
     def begin(self, draws: Tensor) -> State:
-        return {"state": (2 * draws - 1) * torch.tensor([math.pi, 1.0], dtype=draws.dtype, device=draws.device)}
+        angle, turning = (2 * draws - 1).unbind(1)
+        return {"state": torch.stack([math.pi * angle, turning], 1)}
 
     def advance(self, state: State, action: Tensor, noise: Tensor) -> tuple[State, Tensor, Tensor]:
         angle, turning = state["state"].unbind(1)

@@ -49,10 +49,17 @@ STATISTICS_OF_PARTS = {"tick transforms/observations.py to device": 2, "check tr
 """Those that are applied, and the flags of those that stay on the host"""
 OFFSETS = {"draw replay/sequences.py to device": 1}  # once in a run
 SHORT_ROLLOUTS = ("agent.torso.hidden=[8]", "replay.length=8", "replay.epochs=2", "replay.minibatches=2")
-STAYS = {
+ROLLOUT = {
+    "draw of a rollout replay/rollout.py to device": 1,
+    "preparation of a rollout replay/rollout.py to device": 8,  # all rows
+}
+"""In an agent's dry run too"""
+STAYS = ROLLOUT | {
     "tick system/staging.py to device, no wait": 0,
     "tick parts/exploration.py to host": 0,
     "metrics training/device_collector.py read": 1,  # episodes
+    "tick on the device envs/vector/on_device.py to device": 3,  # the first state of a world
+    "tick on the device training/device_collector.py to device": 2,  # beside it, observations and returns; noise of 512 ticks
 }
 """Nothing goes to the host in a tick, in an update, or between them"""
 PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
@@ -123,12 +130,12 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "c51": (("agent=c51", *CARTPOLE, *SINGLE), ROWS),
     "pqn": (
         ("agent=pqn", *CARTPOLE[:2], "agent.explore.schedule.duration=48", "replay.length=8", "replay.epochs=2"),
-        {"draw of a rollout replay/rollout.py to device": 1},
+        ROLLOUT,
     ),
     "ppo": (
         ("agent=ppo", PENDULUM[0], "agent.torso.hidden=[8]", "replay.length=8", "replay.epochs=2", "replay.minibatches=2"),
-        {
-            "draw of a rollout replay/rollout.py to device": 1,
+        ROLLOUT
+        | {
             "tick policy_agent.py to device": 1,  # acting noise of 512 ticks
             "tick policy_agent.py to host": 1,  # actions, which are samples of the policy
             "tick parts/exploration.py to host": 0,
@@ -136,11 +143,11 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     ),
     "a tensor world": (
         ("agent=ppo", "env=tensor/pendulum", "env.max_episode_steps=7", *SHORT_ROLLOUTS, "agent/normalize=running", "agent/rewards=scaled"),
-        STAYS | {"tick on the device policy_agent.py to device": 1},  # acting noise of 512 ticks
+        STAYS | {"tick on the device policy_agent.py to device": 1},
     ),
     "a tensor world and values": (
         ("agent=pqn", "env=tensor/cartpole", *SHORT_ROLLOUTS, "agent.explore.schedule.duration=48"),
-        STAYS | {"tick on the device training/device_collector.py to device": 2},  # the same
+        STAYS | {"tick on the device training/device_collector.py to device": 4},
     ),
     "boltzmann": (
         ("agent=dqn", *CARTPOLE[:2], "replay.batch_size=8", "agent.explore.temperature.duration=48", "agent/explore=boltzmann", *SINGLE),

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import Group, in_range, one_of
 from deeprl.packing import kept
-from deeprl.replay.gather import Drawn, Gather, TransitionRule, Transitions
+from deeprl.replay.gather import Drawn, Gather, Sample, TransitionRule, Transitions
 from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Sampler, Uniform
@@ -143,7 +143,7 @@ class Replay(Source):
         self.ring.append(rows)
         self.observe(rows)
 
-    def priorities(self, drawn: Drawn | Batch, error: Tensor) -> None:
+    def priorities(self, drawn: Sample, error: Tensor) -> None:
         if self.prioritized:
             self.draws.update(drawn.index.numpy(), error.detach().cpu().numpy(), self.live)
 
@@ -204,7 +204,7 @@ class Replay(Source):
         assert isinstance(gather, Transitions)  # sequences are drawn as batches
         return gather.batch(drawn)
 
-    def intact(self, drawn: Drawn | Batch) -> bool:
+    def intact(self, drawn: Sample) -> bool:
         """Whether `batch` still gives what was drawn: a draw from the device's copy reads its rows there, until they are overwritten, or
         until rows follow that were missing in the n-step window of one of the newest transitions."""
         if self.mirror is None or isinstance(drawn, Batch):

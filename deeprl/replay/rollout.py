@@ -8,12 +8,13 @@ M / N whole environments, because its state goes through the ticks of each.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import counts, in_range
-from deeprl.replay.gather import Drawn, Minibatch
+from deeprl.replay.gather import Minibatch, Sample
 from deeprl.replay.ring import require_actions
 from deeprl.replay.source import Settings, Source, rows_and_memory
 from deeprl.types import Batch, Rows, Spec, State
@@ -151,10 +152,10 @@ class Rollout(Source):
             self.observe(Rows(**(rows if self.on_device else {name: row.numpy() for name, row in rows.items()})))
         self.previous, self.filled = self.length, 0
 
-    def batch(self, drawn: Batch | Minibatch) -> Batch:
+    def batch(self, drawn: Any) -> Batch:
         return self.gathered(drawn.rollout, drawn.index)._replace(noise=drawn.noise) if isinstance(drawn, Minibatch) else drawn
 
-    def intact(self, drawn: Drawn | Minibatch | Batch) -> bool:
+    def intact(self, drawn: Sample) -> bool:
         return not isinstance(drawn, Minibatch) or (drawn.rollout is self.learned and self.filled in (0, self.length))
 
     def _shuffled(self) -> Iterator[Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from deeprl.choice import Choice, Group
 from deeprl.noise import NoiseStream
-from deeprl.replay.gather import Drawn
+from deeprl.replay.gather import Sample
 from deeprl.system.terminal import amount
 from deeprl.types import Batch, Rows, State
 
@@ -167,11 +167,11 @@ class Source(Choice):
     def truncate_episode(self, environment: int) -> None:
         """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
 
-    def updates(self, before: int, after: int) -> Iterator[Drawn | Batch]:
+    def updates(self, before: int, after: int) -> Iterator[Sample]:
         """The samples of all updates that are due after the steps (before, after], each drawn when it is asked for."""
         return iter(())
 
-    def priorities(self, drawn: Drawn | Batch, error: Tensor) -> None:
+    def priorities(self, drawn: Sample, error: Tensor) -> None:
         """Set the priorities of a sample.
 
         Args:
@@ -193,7 +193,7 @@ class Source(Choice):
         """A sample as a `Batch`: a pure function of tensors, which a compiled update may contain. A `Batch` is returned as it is."""
         return drawn
 
-    def intact(self, drawn: Drawn | Batch) -> bool:
+    def intact(self, drawn: Sample) -> bool:
         """Whether `batch` still gives what was drawn."""
         return True
 

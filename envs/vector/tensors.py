@@ -197,7 +197,7 @@ class TensorBackend:
     one_by_one = True
 
     def __init__(self, envs: TensorEnvironments):
-        self.envs, self.limit = envs, envs.world.limit
+        self.envs, self.limit, self.actions = envs, envs.world.limit, envs.world.actions
 
     def game(self, index: int) -> Game:
         """One copy in its running episode, to be stepped alone and drawn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,11 +85,12 @@ class Running(Part):
 
     @of_tensors
     def observe(self, rows: Rows) -> None:
-        if isinstance(rows.obs, Tensor):
-            move_(self, rows.obs.device, "count", "mean", "m2")
-        merge_(self.count, self.mean, self.m2, rows.obs)
+        obs: np.ndarray | Tensor = rows.obs
+        if isinstance(obs, Tensor):
+            move_(self, obs.device, "count", "mean", "m2")
+        merge_(self.count, self.mean, self.m2, obs)
         self.shift.copy_(self.mean)
-        if isinstance(rows.obs, Tensor):
+        if isinstance(obs, Tensor):
             self.scale.copy_(torch.where(self.count > 1, (self.m2 / self.count + self.epsilon).rsqrt(), self.scale))
         elif self.count > 1:
             self.scale.copy_((self.m2 / self.count + self.epsilon).rsqrt())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,8 +71,9 @@ class Scaled(Raw):
 
     @of_tensors
     def observe(self, rows: Rows) -> None:
-        if isinstance(rows.reward, Tensor):
-            self._observe_tensors(rows.reward, rows.ended)  # type: ignore[arg-type]  # tensors both
+        reward: Any = rows.reward
+        if isinstance(reward, Tensor):
+            self._observe_tensors(reward, rows.ended)  # type: ignore[arg-type]  # tensors both
             return
         sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
         sums = sums * self.discount + rows.reward

@@ -108,7 +108,7 @@ def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
     for tick in range(ticks):
         rollout.append(Rows(*(column[tick] for column in stored))._replace(state=np.zeros((num, agent.state_size), np.float32)))
     rollout.connect(0, "dry run", agent.observe, agent.prepare)
-    return next(rollout.updates(0, ticks))._replace(noise=batch.noise)
+    return rollout.batch(next(rollout.updates(0, ticks)))._replace(noise=batch.noise)
 
 
 def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from deeprl.errors import RunFolderError, Stopped
 from deeprl.noise import NoiseStream
-from deeprl.replay.gather import Drawn
+from deeprl.replay.gather import Sample
 from deeprl.replay.source import Source
 from deeprl.running.accelerate.modes import precision
 from deeprl.running.runs.checkpoints import Checkpoints
@@ -158,7 +158,7 @@ class Trainer:
                 return self.guard.learner.compute(self.agent.prepare, batch)
             return self.agent.prepare(batch)
 
-    def learn(self, drawn: Drawn | Batch) -> None:
+    def learn(self, drawn: Sample) -> None:
         """One update from a sample of the source: update the agent, set priorities."""
         drawn = drawn._replace(noise=self.update_noise.next())
 
