@@ -17,11 +17,12 @@ def merge_(count: Tensor, mean: Tensor, m2: Tensor, batch: np.ndarray | Tensor) 
             batch is a tensor, on its device, and no number is read.
     """
     if isinstance(batch, Tensor):
-        found = merged(count, mean, m2, batch.double(), len(batch))
+        total, *moments = merged(count, mean, m2, batch.double(), len(batch))
     else:
-        found = merged(float(count), mean.cpu().numpy(), m2.cpu().numpy(), batch.astype(np.float64), len(batch))
-    for into, value in zip((count, mean, m2), found):
-        into.copy_(torch.as_tensor(value, dtype=torch.float64))
+        total, *moments = merged(float(count), mean.cpu().numpy(), m2.cpu().numpy(), batch.astype(np.float64), len(batch))
+    count.fill_(total)
+    for into, value in zip((mean, m2), moments):
+        into.copy_(torch.as_tensor(value))
 
 
 def merged(before: Any, old: Any, squares: Any, batch: Any, n: int) -> tuple[Any, Any, Any]:
