@@ -5,7 +5,7 @@ Bayesian Neural Networks", JMLR 2022; read in the authors' code).
 Everything is a mean and a variance. A layer z = W a + b with activation a = φ(z), J = φ'(μ_z):
 
     forward       μ_z = μ_W μ_a + μ_b,    s_z = s_W s_a + s_W μ_a² + μ_W² s_a + s_b,    μ_a = φ(μ_z),    s_a = J² s_z
-    observed      δμ = (y − μ_z) / (s_z + R),    δs = −1 / (s_z + R)                    R: variance of y
+    observed      δμ = J (y − μ_a) / (s_a + R),  δs = −J² / (s_a + R)                   R: variance of y
     below         δμ_i = J_i Σ_o μ_w δμ_o,       δs_i = J_i² Σ_o μ_w² δs_o
     parameters    Δμ = c δμ,    Δs = c² δs,      c = s_w μ_a for weights, s_b for biases
 
@@ -97,8 +97,9 @@ def forward(layers: Sequence[BayesianLayer], x: IndependentNormal) -> list[Hidde
 
 
 def observed(units: HiddenStates, y: np.ndarray, var: np.ndarray | float) -> Innovation:
-    """Innovations of a layer of the kind identity, of observations (B, n) with this variance."""
-    return (y - units.z.mean) / (units.z.var + var), -1 / (units.z.var + var)
+    """Innovations of a layer, of observations (B, n) of its activations with this variance."""
+    total = units.a.var + var
+    return units.slope * (y - units.a.mean) / total, -(units.slope**2) / total
 
 
 def backward(

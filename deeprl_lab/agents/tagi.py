@@ -1,0 +1,229 @@
+"""TAGI with inference of actions (Nguyen, Goulet, "Analytically Tractable Hidden-States Inference in Bayesian Neural Networks", JMLR 2022;
+read in the authors' code): an actor and a critic of normal weights, for continuous actions, without a gradient.
+
+    collect   a ~ N(μ_A(s), s_A(s)), cut off at ± 1
+    targets   y_t = Σ_{k<n} γ^k r_{t+k} + γ^n μ_Q(s', A(s')),  variance γ^{2n} s_Q; up to the end of the episode or of the interval;
+              nothing is bootstrapped from a true end
+    critic    observes y with the variance σ_Q² + that
+    actor     ∂Q/∂a at a ~ N(μ_A, s_A) is observed to be 0, which moves a to N(μ', s'), in the direction in which Q grows;
+              the actor observes μ' with the variance σ_A² + s'
+    σ         × decay after each interval, not below `least`
+
+The released agent squashes twice: the actor ends in tanh, and the environment and the critic's training get the tanh of its sample, but the
+derivative is taken at the sample itself. Here the one tanh is the actor's. Its time limit ends an episode as a fall does; here the value
+behind it counts. The last action is drawn there; here Q has its distribution as an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deeprl.extend import AgentStep, Infer, Part, Rows, Spec, certain, counts, in_range, widths
+from deeprl_lab.mathematics.tagi import (
+    BayesianLayer,
+    Derivative,
+    IndependentNormal,
+    backward,
+    derivative,
+    forward,
+    network,
+    observed,
+    uphill,
+)
+from deeprl_lab.planning_agent import PlanningAgent
+
+
+def targets(rewards: np.ndarray, ends: np.ndarray, after: IndependentNormal, discount: float) -> IndependentNormal:
+    """Normal targets (T, M) of n steps.
+
+    Args:
+        rewards: (T, M).
+        ends: (T, M) bool, behind which nothing of the same episode follows.
+        after: (T, M) values behind the steps, of which those at ends and behind the last step count; 0 where the episode terminated.
+    """
+    mean, var = np.empty_like(rewards), np.empty_like(rewards)
+    for t in reversed(range(len(rewards))):
+        last = ends[t] | (t == len(rewards) - 1)
+        later = (after.mean[t], after.var[t]) if t == len(rewards) - 1 else (mean[t + 1], var[t + 1])
+        mean[t] = rewards[t] + discount * np.where(last, after.mean[t], later[0])
+        var[t] = discount**2 * np.where(last, after.var[t], later[1])
+    return IndependentNormal(mean, var)
+
+
+class TAGI(PlanningAgent):
+    """Agent for continuous actions and vectors.
+
+    Args:
+        rewards, normalize: partials of parts; their statistics change between intervals.
+        discount: γ.
+        interval: steps of all environments between updates.
+        batch_size: rows that change the weights at once, all from one prior.
+        actor, critic: widths; the first hidden layer of the critic is tanh, the others ReLU.
+        noise: σ_Q and σ_A at the start.
+        decay, least: of both.
+
+    Raises:
+        ValueError: a value is out of range, or observations are no vectors.
+    """
+
+    actions = "continuous"
+    wanted = "make"  # any environment
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        world: Any,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        discount: float,
+        interval: int,
+        batch_size: int,
+        actor: tuple[int, ...],
+        critic: tuple[int, ...],
+        noise: tuple[float, float],
+        decay: float,
+        least: float,
+    ):
+        super().__init__(spec=spec, seed=seed, world=world)
+        self.discount, self.batch_size, self.decay, self.least, self.actor_widths, self.critic_widths = (
+            discount, batch_size, decay, least, actor, critic,
+        )  # fmt: skip
+        self.interval = interval
+        counts(self, interval=1, batch_size=1)
+        in_range(self, discount=(0, 1), decay=(0, 1), least=(1e-3, None))
+        widths(self, "actor_widths", "critic_widths")
+        if len(spec.obs_shape) != 1 or spec.parts or spec.choices or not self.critic_widths:
+            raise ValueError("this agent takes vectors and continuous actions, and a critic with at least one hidden layer")
+        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        inputs, outputs = spec.obs_shape[0], spec.action_dim
+        relu = ["relu"] * len(self.actor_widths)
+        self.actor = self.weights("actor", (inputs, *self.actor_widths, outputs), [*relu, "tanh"])
+        kinds = ["tanh", *["relu"] * (len(self.critic_widths) - 1), "identity"]
+        self.critic = self.weights("critic", (inputs + outputs, *self.critic_widths, 1), kinds)
+        self.sigma = self.statistic("sigma", np.array(noise, float))
+        shape = (max(interval // world.num, 1), world.num)
+        self.columns = {
+            name: self.statistic(name, np.zeros((*shape, *own), kind))
+            for name, own, kind in (
+                ("obs", (inputs,), np.float32), ("next_obs", (inputs,), np.float32), ("action", (outputs,), np.float32),
+                ("reward", (), np.float32), ("terminated", (), bool), ("ended", (), bool),
+            )
+        }  # fmt: skip
+        self.count = self.statistic("count", np.zeros(2, np.int64))
+        """Ticks of this interval, and intervals"""
+        self.shown = self.statistic("shown", np.zeros(3))
+        """Of the last interval: error of the values, deviation of the actions, share of derivatives with a curvature of the wrong sign"""
+
+    def weights(self, name: str, sizes: tuple[int, ...], kinds: list[str]) -> list[BayesianLayer]:
+        """Layers, as views of parameters."""
+        drawn, found = network(sizes, kinds, self.random(0 if name == "actor" else 1)), []
+        for i, layer in enumerate(drawn):
+            weight, bias = (
+                IndependentNormal(*(self.table(f"{name}_{i}_{part}_{moment}", getattr(value, moment)) for moment in ("mean", "var")))
+                for part, value in (("weight", layer.weight), ("bias", layer.bias))
+            )
+            found.append(BayesianLayer(weight, bias, layer.kind))
+        return found
+
+    # Acting
+
+    def seen(self, obs: np.ndarray) -> IndependentNormal:
+        """Normalised observations, (M, n), as certain inputs."""
+        found = self.normalize(torch.from_numpy(obs)).double().numpy()
+        return IndependentNormal(found, np.zeros_like(found))
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, infer: Infer = None) -> AgentStep:
+        found = forward(self.actor, self.seen(obs.cpu().numpy()))[-1].a
+        action = found.mean + np.sqrt(found.var) * noise["normal"].cpu().numpy() if explore else found.mean
+        return AgentStep(torch.from_numpy(action).clamp(-1, 1).float(), certain(len(action)), memory)
+
+    def greedy(self, obs: Tensor, *state: Tensor) -> Tensor:
+        return torch.from_numpy(forward(self.actor, self.seen(obs.cpu().numpy()))[-1].a.mean).float()
+
+    def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
+        return {"normal": torch.randn(*size, self.spec.action_dim, generator=generator, dtype=torch.float64)}
+
+    # Learning
+
+    def observe(self, rows: Rows) -> None:
+        for name, column in self.columns.items():
+            column[self.count[0]] = getattr(rows, name)
+        self.count[0] += 1
+        if self.count[0] == len(self.columns["reward"]):
+            self.replan()
+            self.count[:] = 0, self.count[1] + 1
+
+    def replan(self) -> None:
+        """Learn from the interval, in one pass."""
+        columns, (ticks, num) = self.columns, self.columns["reward"].shape
+        after = self.values(self.seen(columns["next_obs"].reshape(ticks * num, -1)))
+        goes_on = ~columns["terminated"].reshape(-1)
+        after = IndependentNormal(*((part * goes_on).reshape(ticks, num) for part in after))
+        reward = self.rewards(torch.from_numpy(columns["reward"])).double().numpy()
+        y = targets(reward, columns["ended"], after, self.discount)
+        y = IndependentNormal(y.mean.reshape(-1, 1), y.var.reshape(-1, 1))
+        obs, action = (columns[name].reshape(ticks * num, -1) for name in ("obs", "action"))
+        seen, order = self.seen(obs).mean, self.random(2 + int(self.count[1])).permutation(len(obs))
+        found = [
+            self.learned(seen[rows], action[rows], y.mean[rows], y.var[rows])
+            for rows in np.split(order, range(self.batch_size, len(order), self.batch_size))
+        ]
+        self.shown[:] = np.mean(found, 0)
+        for tick in range(ticks):
+            rows = Rows(**{name: column[tick] for name, column in columns.items()}, probability=np.ones(num, np.float32))
+            self.normalize.observe(rows)
+            self.rewards.observe(rows)
+        self.sigma[:] = np.maximum(self.decay * self.sigma, self.least)
+
+    def values(self, obs: IndependentNormal) -> IndependentNormal:
+        """Q (B,) of the policy's actions, which are as uncertain as it says."""
+        found = forward(self.critic, beside(obs, forward(self.actor, obs)[-1].a))[-1].z
+        return IndependentNormal(found.mean[:, 0], found.var[:, 0])
+
+    def learned(self, obs: np.ndarray, action: np.ndarray, mean: np.ndarray, var: np.ndarray) -> tuple[float, float, float]:
+        """Update the critic, then the actor, by a batch: normalised observations (B, n), actions (B, D), targets (B, 1). Returns what
+        `shown` shows."""
+        state = IndependentNormal(obs, np.zeros_like(obs))
+        units = forward(self.critic, beside(state, IndependentNormal(action, np.zeros_like(action))))
+        error = np.abs(mean - units[-1].z.mean).mean()
+        moved_(self.critic, backward(self.critic, units, observed(units[-1], mean, self.sigma[0] ** 2 + var))[0])
+        units = forward(self.actor, state)
+        chosen = units[-1].a
+        found = of_actions(derivative(self.critic, forward(self.critic, beside(state, chosen))), action.shape[1])
+        better = uphill(chosen, found)
+        moved_(self.actor, backward(self.actor, units, observed(units[-1], better.mean, self.sigma[1] ** 2 + better.var))[0])
+        return error, np.sqrt(chosen.var).mean(), (found.covariance > 0).mean()
+
+    def diagnostics(self, step: int) -> dict[str, float]:
+        error, deviation, opposite = self.shown.tolist()
+        return {
+            "rollout/policy_switches": float(self.count[1]),
+            "train/value_error": error,
+            "train/action_deviation": deviation,
+            "train/opposite_curvature": opposite,
+            "train/critic_noise": float(self.sigma[0]),
+        }
+
+
+def beside(obs: IndependentNormal, action: IndependentNormal) -> IndependentNormal:
+    """Inputs of the critic."""
+    return IndependentNormal(*(np.concatenate(both, 1) for both in zip(obs, action)))
+
+
+def of_actions(found: Derivative, count: int) -> Derivative:
+    """With respect to the last `count` inputs."""
+    return Derivative(IndependentNormal(*(part[:, -count:] for part in found.g)), found.covariance[:, -count:])
+
+
+def moved_(layers: list[BayesianLayer], fresh: list[BayesianLayer]) -> None:
+    """Write new weights into the layers."""
+    for layer, new in zip(layers, fresh):
+        for own, value in zip((*layer.weight, *layer.bias), (*new.weight, *new.bias)):
+            own[...] = value
