@@ -121,6 +121,8 @@ class SQIRL(Agent):
         weight_normalise(self.network, torso.weight_norm)
         self.objectives = {"value": Objective.of(self.loss, [self.network], optimizer)}
         flat = self.flat
+        self.shapes = {name: parameter.shape for name, parameter in self.network.named_parameters()}
+        """Of the parts of a row of `policies`; kept, because an exported network has no parameters"""
         self.register_buffer("scale", torch.zeros(depth))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("policies", flat.new_zeros(horizon, len(flat)))
@@ -160,9 +162,8 @@ class SQIRL(Agent):
         (time,) = state
         obs, valid = self.seen(obs)
         number = time[:, 0].long().minimum(self.frozen - 1).clamp(min=0)
-        named = list(self.network.named_parameters())
-        parts = self.policies[number].split([parameter.numel() for _, parameter in named], -1)
-        weights = {name: part.unflatten(-1, parameter.shape) for (name, parameter), part in zip(named, parts)}
+        parts = self.policies[number].split([shape.numel() for shape in self.shapes.values()], -1)
+        weights = {name: part.unflatten(-1, shape) for (name, shape), part in zip(self.shapes.items(), parts)}
         values = vmap(lambda own, row: functional_call(self.network, own, (row[None],))[0, -1])(weights, obs)
         return (values if valid is None else masked(values, valid)), time + 1
 

@@ -115,6 +115,17 @@ def test_policies_are_those_of_their_time_and_stay_as_they_were():
     assert (best.tolist(), after.tolist()) == ([0, 1], [[1.0], [8.0]])
 
 
+def test_frozen_policies_do_not_read_the_network_that_learns():
+    """An exported policy has no parameters that acting does not read."""
+    found = agent()
+    set_tables(found, *SOLUTION)
+    found.freeze_()
+    for module in found.network.modules():
+        for name in module._parameters:
+            module.register_parameter(name, None)
+    assert found.greedy(STATES, torch.zeros(2, 1))[0].tolist() == [0, 0]
+
+
 def source(num: int = 1, found: SQIRL | None = None, **own) -> RandomTails:
     found = found or agent(ONE, depth=1)
     settings = {"episodes": 2, "horizon": 4, "epochs": 3, "batch_size": 4, "capacity": 100} | own
