@@ -8,6 +8,7 @@ M / N whole environments, because its state goes through the ticks of each.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from math import prod
 from typing import Any
 
 import torch
@@ -17,10 +18,16 @@ from deeprl.choice import counts, in_range
 from deeprl.replay.gather import Minibatch, Sample
 from deeprl.replay.ring import require_actions
 from deeprl.replay.source import Settings, Source, rows_and_memory
+from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec, State
 
 LISTED = 1 << 14
 """Transitions up to which a pass is shuffled in a list: an order of its own for each size, which runs of earlier versions have too"""
+
+
+def row_bytes(spec: Spec) -> int:
+    """Memory of a row: two observations, an action, reward and probability, and two truths."""
+    return 2 * prod(spec.obs_shape) * spec.obs_dtype.itemsize + (4 * spec.action_dim or 8) + 2 * 4 + 2
 
 
 class Rollout(Source):
@@ -35,7 +42,8 @@ class Rollout(Source):
         on_device: rows lie where batches go. Who collects writes them into `row` there, in place of `append`.
 
     Raises:
-        ValueError: a value is out of range, or L · M is no multiple of N; with a core, if M is none.
+        ValueError: a value is out of range, or L · M is no multiple of N; with a core, if M is none; or the machine has less memory than
+            a rollout needs.
     """
 
     offers = frozenset({"rollout", "successor", "behavior_probability", "terminated", "state"})
@@ -70,6 +78,12 @@ class Rollout(Source):
         if self.capacity % minibatches:
             raise ValueError(
                 f"minibatches must divide the {length} · {num} transitions of a rollout, not be {minibatches}: change it, length or env.num"
+            )
+        tick, hosted = num * row_bytes(spec), not on_device or self.device.type == "cpu"
+        if hosted and (available := available_memory()) is not None and length * tick > available:
+            raise ValueError(
+                f"length={length} of {num} environments needs {length * tick:,} bytes, and {available:,} are available: "
+                f"replay.length={max((available - (64 << 20)) // tick, 1)} would fit, or fewer environments, env.num"
             )
         self.shuffled = num if self.recurrent else self.capacity
         """What a pass shuffles: transitions, or environments"""

@@ -20,7 +20,7 @@ from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.peng import Peng
 from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.recursion import linear_recursion
-from deeprl.replay.rollout import Rollout
+from deeprl.replay.rollout import Rollout, row_bytes
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.sources import check_source, planned_updates
 from deeprl.running.training.learner import CompiledLearner, Learner
@@ -43,6 +43,17 @@ def filled(length: int, num: int = 1, **fields) -> Rollout:
     for t in range(length):
         rollout.append(rows(t, num, reward=t))
     return rollout
+
+
+def test_more_than_the_machine_has_is_refused_before_allocation(monkeypatch):
+    atari = Spec((4, 84, 84), torch.uint8, 18, 0)
+    monkeypatch.setattr("deeprl.replay.rollout.available_memory", lambda: 100 << 20)
+    with pytest.raises(ValueError, match=r"length=128 of 4096 environments needs 29,\d+,\d+,\d+ bytes, and 104,857,600 are available"):
+        Rollout(length=128, spec=atari, num=4096, discount=0.9)
+    with pytest.raises(ValueError, match=r"replay.length=83 would fit, or fewer environments, env.num"):
+        Rollout(length=256, spec=atari, num=8, discount=0.9)
+    for spec in (atari, Spec((3,), torch.float32, 0, 2)):
+        assert Rollout(length=4, spec=spec, num=2, discount=0.9).bytes == 8 * row_bytes(spec)
 
 
 # ---- returns
