@@ -6,9 +6,9 @@
 
 The rule, written before the runs:
 
-- Settings of PQN are the same for all games: its authors' (`configs/tuned/minatar/pqn.yaml`), which on Breakout, with seed 100 and 1,000,000
-  steps, ended at 19.7, and at 15.3 with half of the updates (`replay.minibatches=16`). The runs have seeds 0 to 4, and none is left out. DQN
-  has the settings and the runs of `minatar.json` (Asterix, Breakout, Space Invaders, seeds 0 to 4), and new ones on the other two games.
+- Settings of PQN are the same for all games: its authors' (`configs/tuned/minatar/pqn.yaml`). On Breakout, with seed 100 and 1,000,000
+  steps, they ended at 19.7, and at 15.3 with half of the updates (`replay.minibatches=16`). The runs have seeds 0 to 4; none is left out.
+  DQN has the settings and the runs of `minatar.json` (Asterix, Breakout, Space Invaders, seeds 0 to 4), and new ones on the other games.
 - The return of a run is the mean over the 100 episodes of its final evaluation, with the last weights; its time is its wall time with
   evaluations, on one thread. The worlds are equal step by step (`benchmarks.minatar_worlds`), so that returns are of the same games.
 - PQN *ends above* DQN on a game if the exact p of the ranks, after Holm's correction for the games that are complete, is at most 0.05 and
