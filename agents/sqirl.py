@@ -91,6 +91,8 @@ class SQIRL(Agent):
     need_words = {"random_tails": "random play behind frozen policies"}  # noqa: RUF012
     state_size = 1
     """The time t of the episode"""
+    of_one_process = True
+    """Iterations of several processes would end at different times"""
     rewards: Part
 
     def __init__(

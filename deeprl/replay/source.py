@@ -86,7 +86,7 @@ class Source(Choice):
     """Whether it is built with the environment's `goals` too, see `deeprl.types.Goals`"""
     imagines: ClassVar[bool] = False
     """Whether it is built with the agent, as `agent`, and the environment's rule of terminations, as `terminates`, too, because it makes
-    transitions of its own"""
+    transitions of its own, or tells the agent when an iteration is over"""
     on_device = False
     """Whether rows lie on the device of the batches, and are written there"""
     offline_steps = 0

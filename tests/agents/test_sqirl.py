@@ -1,14 +1,18 @@
 """SQIRL: targets by hand, frozen policies, the time, and which steps are kept."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from deeprl.agents.sqirl import SQIRL, RandomTails, returns_to_go
+from deeprl.errors import ConfigError
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain, Running
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.running.training.distributed import refuse
 from deeprl.running.training.learner import gradient
 from deeprl.types import Batch, Spec
 from tests.builders import entry, update
@@ -188,6 +192,9 @@ def test_what_it_plans_and_what_it_refuses():
         agent(normalize=Running)
     with pytest.raises(ValueError, match="depth must be"):
         agent(depth=0)
+    config = {"names": {"agent": "sqirl"}, "accelerate": {"mode": "fast"}, "device": "cpu"}
+    with pytest.raises(ConfigError, match=r"agent \(SQIRL\) keeps statistics"):
+        refuse(config, agent(), SimpleNamespace(size=2))
 
 
 def test_masked_actions_are_neither_taken_nor_backed_up():
