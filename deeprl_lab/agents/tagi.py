@@ -163,6 +163,10 @@ class TAGI(PlanningAgent):
     def replan(self) -> None:
         """Learn from the interval, in one pass."""
         columns, (ticks, num) = self.columns, self.columns["reward"].shape
+        for tick in range(ticks):  # before, because the first interval would have no units
+            rows = Rows(**{name: column[tick] for name, column in columns.items()}, probability=np.ones(num, np.float32))
+            self.normalize.observe(rows)
+            self.rewards.observe(rows)
         after = self.values(self.seen(columns["next_obs"].reshape(ticks * num, -1)))
         goes_on = ~columns["terminated"].reshape(-1)
         after = IndependentNormal(*((part * goes_on).reshape(ticks, num) for part in after))
@@ -176,10 +180,6 @@ class TAGI(PlanningAgent):
             for rows in np.split(order, range(self.batch_size, len(order), self.batch_size))
         ]
         self.shown[:] = np.mean(found, 0)
-        for tick in range(ticks):
-            rows = Rows(**{name: column[tick] for name, column in columns.items()}, probability=np.ones(num, np.float32))
-            self.normalize.observe(rows)
-            self.rewards.observe(rows)
         self.sigma[:] = np.maximum(self.decay * self.sigma, self.least)
 
     def values(self, obs: IndependentNormal) -> IndependentNormal:
