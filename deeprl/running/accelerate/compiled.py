@@ -21,8 +21,8 @@ from torch import Tensor
 
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
-from deeprl.replay.gather import Sample
-from deeprl.running.accelerate.graph import BACKENDS, Kept, TensorLayout, paths, reached, traced
+from deeprl.replay.gather import Minibatch, Sample
+from deeprl.running.accelerate.graph import BACKENDS, QUICK, Kept, TensorLayout, paths, reached, traced
 from deeprl.running.accelerate.pure import PureFunction, PureInference, PureStep
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.staging import Staging
@@ -63,7 +63,8 @@ class CompiledStep:
         self.host, self.numbers, self.stage = host, numbers, None if device.type == "cpu" else Staging(device)
         averages = [[getattr(group, name) for name in group.averages] for group in self.groups]
         flats, shared, loose = [group.flat for group in self.groups], pure.constants.flats(), pure.constants.loose()
-        graph, wanted = traced(pure, (flats, averages, numbers, watch.failed, shared, loose, batch))
+        spelled = QUICK if backend == "inductor" and isinstance(batch, Minibatch) else None
+        graph, wanted = traced(pure, (flats, averages, numbers, watch.failed, shared, loose, batch), spelled)
         self.metrics = pure.metrics
         kept = Kept(wanted)
         self.fixed = kept([*flats, *[average for own in averages for average in own], *numbers, watch.failed, *shared])
@@ -151,7 +152,7 @@ class CompiledFunction:
     def __init__(self, agent: Agent, function: Callable[..., dict[str, Tensor]], lasting: Any, *arguments: Any, backend: str = "inductor"):
         pure, given = PureFunction(agent, function), (lasting, *arguments)
         flats, loose = pure.constants.flats(), pure.constants.loose()
-        graph, wanted = traced(pure, (flats, loose, given))
+        graph, wanted = traced(pure, (flats, loose, given), QUICK if backend == "inductor" else None)
         self.names, kept = pure.names, Kept(wanted)
         self.fixed, self.loose = kept(flats), kept(list(pure.constants.places.values()))
         self.paths = kept(paths(given))

@@ -13,7 +13,6 @@ import torch
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.blocks import Block
-from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Sequences
 from deeprl.replay.source import Source
 from deeprl.running.accelerate import modes
@@ -35,7 +34,7 @@ from deeprl.running.session.prior import load_prior
 from deeprl.running.session.warm_start import warm_start
 from deeprl.running.training import distributed, saving
 from deeprl.running.training.collector import Collector
-from deeprl.running.training.device_collector import DeviceCollector
+from deeprl.running.training.device_collector import DeviceCollector, on_device
 from deeprl.running.training.idle import Idle
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.running.training.trainer import Trainer
@@ -81,7 +80,9 @@ def assemble(
     env, spec, agent, make_replay = fitted(config, allowed, stored.largest("agent") if allowed is not None and stored.steps() else None)
     require_packages(config, env)
     go_on_without_compiler(config, bool(stored.steps()) and ranks.size == 1)
-    automatic = decide_computation(config, agent, planned_updates(config, make_replay.cls))
+    choice = chosen(config, allowed)
+    there = None if isinstance(choice, OnRay) or ranks.size > 1 else on_device(config, env, agent, make_replay.cls)
+    automatic = decide_computation(config, agent, planned_updates(config, make_replay.cls), there is not None)
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
     if modes.on_gpu(config):
@@ -93,8 +94,6 @@ def assemble(
         config["init_from"] = warm_start(agent, config["init_from"])
     if not stored.steps():
         load_prior(agent, config)
-    choice = chosen(config, allowed)
-    there = None if isinstance(choice, OnRay) or ranks.size > 1 else on_device(config, env, agent, make_replay.cls)
     source = empty_source(config, env, spec, agent, make_replay, ranks, **({} if there is None else {"on_device": True}))
     parts = folder.path if ranks.first else folder.path / "ranks" / str(ranks.rank)
     checkpoints = Checkpoints(
@@ -104,7 +103,8 @@ def assemble(
     learner, source = watched(learner_for(config, agent, source.batch, folder, automatic, ranks)), watched(source)
     collector: Collector | DeviceCollector | RemoteCollector | Idle
     if there is not None:
-        collector = DeviceCollector(agent, learner.compute, there, source, config["seed"])
+        products = modes.precision(config["accelerate"]["matmul_precision"])
+        collector = DeviceCollector(agent, learner.compute, there, source, config["seed"], products)
     elif not source.collects:
         collector = Idle(config["env"]["num"])
     elif isinstance(choice, OnRay):
@@ -121,12 +121,6 @@ def assemble(
         cut = source.cut if source.cuts else None
         collector = Collector(agent, learner.act, watched(envs), source.append, config["seed"], config["device"], cut)
     return Trainer(config, learner, collector, source, env.make_evaluation, folder, checkpoints, ranks)
-
-
-def on_device(config: Config, env: Any, agent: Agent, source: type[Source]) -> Any:
-    """The environments as a function of tensors, if rollouts can be collected without leaving the device; else None."""
-    able = source is Rollout and agent.acts_on_device and agent.observes_tensors and hasattr(env, "on_device")
-    return env.on_device(config["seed"], config["device"]) if able else None
 
 
 WIDE = 50
@@ -279,12 +273,13 @@ def go_on_without_compiler(config: Config, resumed: bool) -> None:
         config["accelerate"]["mode"] = "fast"
 
 
-def decide_computation(config: Config, agent: Agent, updates: int) -> bool:
+def decide_computation(config: Config, agent: Agent, updates: int, many: bool = False) -> bool:
     """Decide `accelerate.mode`, `accelerate.matmul_precision` and the number of threads by fixed rules, and write them into the
     configuration. A resumed run reads them there.
 
     Args:
         updates: of the whole run.
+        many: whether batches are of rollouts on the device, which have many rows.
 
     Returns:
         Whether the mode was chosen here. Such a mode may be replaced if it does not work.
@@ -300,7 +295,9 @@ def decide_computation(config: Config, agent: Agent, updates: int) -> bool:
         chosen["mode"] = modes.choose(updates, str(config["device"]), compiles)
     if chosen.get("matmul_precision", "auto") == "auto":
         stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
-        chosen["matmul_precision"] = modes.product(stack, widest(agent)) if str(config["device"]).startswith("cpu") else "highest"
+        rows = config["replay"]["length"] * config["env"]["num"] // config["replay"]["minibatches"] if many else 1
+        on_cpu = str(config["device"]).startswith("cpu")
+        chosen["matmul_precision"] = modes.product(stack, widest(agent), rows=rows) if on_cpu else "highest"
     try:
         modes.apply(agent, modes.form(config))
         modes.set_products(agent, chosen["matmul_precision"])

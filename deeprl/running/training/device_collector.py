@@ -13,12 +13,20 @@ from torch import Tensor
 from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream, map_tensors
 from deeprl.replay.rollout import Rollout
+from deeprl.replay.source import Source
+from deeprl.running.accelerate.modes import precision
 from deeprl.running.training.collector import BLOCK, check_seen
 from deeprl.running.training.episodes import WINDOW, Episode, Episodes
 
 State = dict[str, Any]
 """Tensors on the device, which keep their memory: "envs", "obs", "first", "returns" of the running episodes, "rate" of exploration, and
 "fault", whether a number was not finite"""
+
+
+def on_device(config: dict, env: Any, agent: Agent, source: type[Source]) -> Any:
+    """The environments as a function of tensors, if rollouts can be collected without leaving the device; else None."""
+    able = source is Rollout and agent.acts_on_device and agent.observes_tensors and hasattr(env, "on_device")
+    return env.on_device(config["seed"], config["device"]) if able else None
 
 
 class DeviceCollector:
@@ -30,10 +38,11 @@ class DeviceCollector:
         envs: a `deeprl.envs.vector.on_device.DeviceEnvironments`.
         source: where rows go, `on_device`.
         seed: of the exploration noise.
+        products: the precision of updates, which acting has too.
     """
 
-    def __init__(self, agent: Agent, compute: Callable[..., dict[str, Tensor]], envs: Any, source: Rollout, seed: int):
-        self.agent, self.compute, self.envs, self.source = agent, compute, envs, source
+    def __init__(self, agent: Agent, compute: Callable[..., dict[str, Tensor]], envs: Any, source: Rollout, seed: int, products: precision):
+        self.agent, self.compute, self.envs, self.source, self.products = agent, compute, envs, source, products
         self.noise = NoiseStream(seed, "explore", "act", self.drawn, BLOCK)
         self.episodes = Episodes(envs.num)
         shape, device = (source.length, envs.num), source.device
@@ -66,7 +75,8 @@ class DeviceCollector:
         if self.state is None:
             self.state = self.begun()
         self.state["rate"].fill_(self.agent.exploration_rate(step))
-        self.compute(self.advance, self.state, self.noise.next(), self.rows[self.source.filled])
+        with self.products:
+            self.compute(self.advance, self.state, self.noise.next(), self.rows[self.source.filled])
         self.source.written()
         self.last = step
         if self.source.filled == self.source.length:

@@ -432,6 +432,16 @@ def test_a_compiler_that_a_signal_has_ended_is_started_again(monkeypatch):
     assert not learner.broken
 
 
+def test_the_tanh_of_rollouts_on_the_device_is_4e7_away_at_most():
+    x = torch.cat([torch.linspace(-12, 12, 200_001), torch.logspace(-30, 0, 1000)])
+    found, exact = compiling.rational_tanh(x), x.double().tanh()
+    assert (found - exact).abs().max() < 4e-7
+    assert ((found - exact) / exact).nan_to_num().abs().max() < 4e-7
+    assert found.abs().max() <= 1
+    assert compiling.rational_tanh(torch.tensor([0.0, torch.nan])).isnan().tolist() == [False, True]
+    assert compiling.rational_tanh(x.double()) is NotImplemented
+
+
 def test_the_doors_of_torch_that_compiling_goes_through():
     """Neither is promised to stay by torch."""
     from torch._inductor import compile

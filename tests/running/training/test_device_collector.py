@@ -13,6 +13,7 @@ from deeprl.envs.tensor_classic import CartPoleWorld, TensorClassic
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.replay import rollout
 from deeprl.replay.rollout import Rollout
+from deeprl.running.accelerate.modes import precision
 from deeprl.running.config.build import build_agent
 from deeprl.running.session import assemble, session
 from deeprl.running.training.collector import Collector
@@ -55,7 +56,7 @@ def parts(length=8, num=3, backend=None, **keys):
     agent = build_agent(config, choice.spec())
     source = Rollout(length=length, minibatches=1, spec=choice.spec(), num=num, discount=0.99, on_device=True)
     learner = Learner(agent, source.batch) if backend is None else CompiledLearner(agent, source.batch, backend=backend)
-    return DeviceCollector(agent, learner.compute, choice.on_device(0, "cpu"), source, seed=0), source
+    return DeviceCollector(agent, learner.compute, choice.on_device(0, "cpu"), source, 0, precision("highest")), source
 
 
 def test_a_traced_tick_has_the_bits_of_a_plain_one():
