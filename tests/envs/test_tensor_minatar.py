@@ -12,6 +12,7 @@ from deeprl.envs.tensor_minatar.breakout import Breakout
 from deeprl.envs.tensor_minatar.choice import TensorMinAtar
 from deeprl.envs.tensor_minatar.seaquest import ENEMIES, Seaquest
 from tests.conformance import actions_for, same
+from tests.pretended import Pretended
 
 needs_minatar = pytest.mark.skipif(find_spec("minatar") is None, reason="needs minatar")
 
@@ -99,6 +100,25 @@ def test_a_run_goes_on_from_its_state_bit_for_bit(game):
     shown = before.backend.game(2).frame()
     assert np.array_equal(shown, picture(before.obs[2]))
     assert shown.shape == (160, 160, 3)
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_steps_on_a_device_are_those_of_the_host_and_read_nothing(game):
+    choice = TensorMinAtar(game=game, num=3, max_episode_steps=3)
+    envs = choice.make(3, num=3)
+    envs.reset()
+    with Pretended() as device:
+        there = choice.on_device(3, "cuda")
+        state, actions = there.start(), torch.from_numpy(actions_for(envs, 5)).cuda()
+        found, copies = [], device.crossings.copy()
+        for action in actions:
+            state, after = there.step(state, action)
+            found.append(after)
+        assert device.crossings == copies
+        assert not device.faults
+        found = [[tensor.cpu().numpy() for tensor in after[:5]] for after in found]
+    for action, after in zip(actions_for(envs, 5), found):
+        assert same(envs.step(action)[:5], after)
 
 
 @needs_minatar
