@@ -3,7 +3,7 @@
     python -m benchmarks.energy_guided [--seeds 0 1 2] [--updates 1500] [--again]
     python -m benchmarks.energy_guided --table
 
-The score of the eight Gaussians is exact, so that only the energy is learned (`deeprl_lab.mathematics.diffusion`). The measure is the total
+The score of the eight Gaussians is exact, so that only the energy is learned (`deeprl.agents.diffusion`). The measure is the total
 variation between the masses of 5,000 samples of 31 evaluations and the exact ones. What is stored in
 benchmarks/results/energy_guided.json is not made again.
 """
@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.learning import interval, keep, stored
-from deeprl_lab.mathematics.diffusion import (
-    CENTRES,
-    ENERGIES,
-    LAST,
-    SPREAD,
-    contrastive,
-    exact_masses,
-    guided,
-    log_alpha,
-    masses,
-    mixture_score,
-    sample,
-    total_variation,
-)
+from deeprl.agents.diffusion import LAST, Predict, alpha, contrastive, guided, noisy, sample, sigma
 
 FILE = Path(__file__).parent / "results" / "energy_guided.json"
 LOSSES = ("contrastive", "regression")
@@ -43,6 +31,58 @@ TIMES, POINTS, WIDTH = 8, 128, 128
 """Sets of an update, each with a time of its own; points of a set; of the network"""
 SAMPLES, EVALUATIONS = 5_000, 31
 RATE = 3e-3
+
+
+# ---- eight Gaussians on a circle, with the energies 0, 1/7 … 1
+
+MODES = np.array([(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)], dtype=np.float64)
+CENTRES = 4.0 / math.sqrt(2.0) * MODES / np.linalg.norm(MODES, axis=1, keepdims=True)
+SPREAD = 0.5 / math.sqrt(2.0)
+"""Standard deviation of each, as all coordinates are divided by √2"""
+ENERGIES = np.arange(8) / 7.0
+
+
+def nearest(points: np.ndarray) -> np.ndarray:
+    """Mode of each point, (n, 2) -> (n,)."""
+    return np.square(points[:, None] - CENTRES).sum(-1).argmin(1)
+
+
+def masses(points: np.ndarray) -> np.ndarray:
+    """Share of the points at each mode, (8,)."""
+    return np.bincount(nearest(points), minlength=8) / len(points)
+
+
+def exact_masses(beta: float) -> np.ndarray:
+    """Of p(x) e^{β e(x)}, (8,)."""
+    weights = np.exp(beta * ENERGIES)
+    return weights / weights.sum()
+
+
+def total_variation(one: np.ndarray, other: np.ndarray) -> float:
+    return 0.5 * float(np.abs(one - other).sum())
+
+
+def mixture_score(x: Tensor, t: float) -> Tensor:
+    """∇ log p_t of the eight Gaussians, (n, 2)."""
+    centres = alpha(t) * torch.as_tensor(CENTRES, dtype=x.dtype)
+    variance = (alpha(t) * SPREAD) ** 2 + sigma(t) ** 2
+    apart = centres - x[:, None]  # (n, 8, 2)
+    mine = (-0.5 * apart.square().sum(-1) / variance).softmax(-1)
+    return (mine.unsqueeze(-1) * apart).sum(1) / variance
+
+
+def slope_of(energy: Callable[[Tensor, float], Tensor]) -> Predict:
+    """∇f of f, points (n, D) at a time -> (n)."""
+
+    def slope(x: Tensor, t: float) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            return torch.autograd.grad(energy(x, t).sum(), x)[0]
+
+    return slope
+
+
+# ---- what is learned, and measured
 
 
 class Energy(nn.Module):
@@ -70,8 +110,7 @@ def learned(loss: str, beta: float, updates: int) -> Energy:
         mode = torch.randint(8, (TIMES, POINTS))
         points = centres[mode] + SPREAD * torch.randn(TIMES, POINTS, 2)
         t = (LAST + (1.0 - LAST) * torch.rand(TIMES, 1, 1)).expand(-1, POINTS, -1)
-        kept = log_alpha(t).exp()
-        predicted = network(kept * points + (1.0 - kept.square()).sqrt() * torch.randn_like(points), t)
+        predicted = network(noisy(points, torch.randn_like(points), t.squeeze(-1)), t)
         found = contrastive(energies[mode], predicted) if loss == "contrastive" else (predicted - energies[mode]).square()
         adam.zero_grad()
         found.mean().backward()
@@ -83,7 +122,7 @@ def learned(loss: str, beta: float, updates: int) -> Energy:
 def measured(loss: str, beta: float, seed: int, updates: int) -> dict:
     torch.manual_seed(seed)
     began, network = time.process_time(), learned(loss, beta, updates)
-    predict = guided(mixture_score, lambda x, t: network(x, torch.full((len(x), 1), t)))
+    predict = guided(mixture_score, slope_of(lambda x, t: network(x, torch.full((len(x), 1), t))))
     found = masses(sample(predict, torch.randn(SAMPLES, 2), EVALUATIONS).numpy())
     return {
         "loss": loss, "beta": beta, "seed": seed, "updates": updates, "distance": round(total_variation(found, exact_masses(beta)), 4),

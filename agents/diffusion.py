@@ -26,7 +26,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 SLOW, FAST = 0.1, 20.0
@@ -93,16 +92,17 @@ def sample(predict: Predict, x: Any, evaluations: int = 15) -> Any:
     return x
 
 
-def guided(score: Predict, energy: Callable[[Tensor, float], Tensor], scale: float = 1.0) -> Predict:
-    """x̂ of p(x) e^{scale · β e(x)}, from the score of p_t and f, points (..., D) at a time -> (...)."""
+def noisy(x: Tensor, z: Tensor, t: Tensor) -> Tensor:
+    """x_t of points and normal numbers (..., D), for times (...)."""
+    kept = log_alpha(t.unsqueeze(-1)).exp()
+    return kept * x + (1.0 - kept.square()).sqrt() * z
+
+
+def guided(score: Predict, slope: Predict, scale: float = 1.0) -> Predict:
+    """x̂ of p(x) e^{scale · β e(x)}, from the score of p_t and ∇f."""
 
     def predict(x: Tensor, t: float) -> Tensor:
-        total = score(x, t)
-        if scale:
-            with torch.enable_grad():
-                noisy = x.detach().requires_grad_(True)
-                (slope,) = torch.autograd.grad(energy(noisy, t).sum(), noisy)
-            total = total + scale * slope
+        total = score(x, t) + scale * slope(x, t) if scale else score(x, t)
         return (x + sigma(t) ** 2 * total) / alpha(t)
 
     return predict
@@ -116,41 +116,3 @@ def contrastive(energies: Tensor, predicted: Tensor) -> Tensor:
         predicted: f of the noisy points.
     """
     return -(energies.softmax(-1) * predicted.log_softmax(-1)).sum(-1)
-
-
-# ---- eight Gaussians on a circle, with the energies 0, 1/7 … 1
-
-MODES = np.array([(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)], dtype=np.float64)
-CENTRES = 4.0 / math.sqrt(2.0) * MODES / np.linalg.norm(MODES, axis=1, keepdims=True)
-SPREAD = 0.5 / math.sqrt(2.0)
-"""Standard deviation of each, as all coordinates are divided by √2"""
-ENERGIES = np.arange(8) / 7.0
-
-
-def nearest(points: np.ndarray) -> np.ndarray:
-    """Mode of each point, (n, 2) -> (n,)."""
-    return np.square(points[:, None] - CENTRES).sum(-1).argmin(1)
-
-
-def masses(points: np.ndarray) -> np.ndarray:
-    """Share of the points at each mode, (8,)."""
-    return np.bincount(nearest(points), minlength=8) / len(points)
-
-
-def exact_masses(beta: float) -> np.ndarray:
-    """Of p(x) e^{β e(x)}, (8,)."""
-    weights = np.exp(beta * ENERGIES)
-    return weights / weights.sum()
-
-
-def total_variation(one: np.ndarray, other: np.ndarray) -> float:
-    return 0.5 * float(np.abs(one - other).sum())
-
-
-def mixture_score(x: Tensor, t: float) -> Tensor:
-    """∇ log p_t of the eight Gaussians, (n, 2)."""
-    centres = alpha(t) * torch.as_tensor(CENTRES, dtype=x.dtype)
-    variance = (alpha(t) * SPREAD) ** 2 + sigma(t) ** 2
-    apart = centres - x[:, None]  # (n, 8, 2)
-    mine = (-0.5 * apart.square().sum(-1) / variance).softmax(-1)
-    return (mine.unsqueeze(-1) * apart).sum(1) / variance

@@ -1,0 +1,272 @@
+"""QGPO: a policy that samples actions by diffusion, guided by an energy (Lu, Chen, Chen, Su, Li, Zhu, Contrastive Energy Prediction for
+Exact Energy-Guided Diffusion Sampling in Offline Reinforcement Learning, ICML 2023), for learning offline.
+
+    π(a|s) ∝ μ(a|s) e^{β Q(s, a)},     μ the behaviour in the data;     a_t = α_t a + σ_t z,  z ~ N(0, 1),  see agents/diffusion.py
+
+    L_μ = mean |ε(a_t, t, s) − z|²                                                        the score of μ is −ε / σ_t
+    L_f = − mean Σ_k softmax_k( β Q̄(s, a_k) ) log softmax_k( f(s, a_{k,t}, t) )           a_1 … a_K ~ μ(·|s), one t for them
+    y   = r + γ (1 − d) Σ_k w_k Q̄(s', a'_k),    w = softmax_k( β_Q Q̄(s', a'_k) )          a'_1 … a'_K ~ μ(·|s')
+    L_Q = ½ mean_j (y − Q_j(s, a))²                                                       Q̄ = min_j of the target critics
+    π     samples of the score −ε / σ_t + scale · ∇_{a_t} f
+
+Critics are asked about actions of the behaviour alone, so no policy can climb where there are no data. The behaviour alone is learned in
+the first `clone` updates; after them all three losses are due, and the actions a_k are drawn anew at each update. The authors finish the
+behaviour first and draw a_k once for each row of the data, which is as exact, cheaper over many updates, and needs another table.
+Not as published: plain networks in place of a residual one with skip connections; times as 32 sines and cosines of fixed frequencies,
+without a layer of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from deeprl.agents.diffusion import LAST, contrastive, guided, noisy, sample, sigma
+from deeprl.choice import Choice, Part, counts, in_range
+from deeprl.learning.agent import Agent, Infer, watching
+from deeprl.learning.networks.blocks import has_dropout, has_statistics, initialise
+from deeprl.learning.networks.critics import pair, pair_spec
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.objective import Objective
+from deeprl.learning.optim.flat import Optimizer
+from deeprl.learning.parts.exploration import certain
+from deeprl.learning.transforms.apart import normalizer
+from deeprl.learning.transforms.channels import check_single
+from deeprl.learning.values.losses import average, over_valid, squared
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
+
+FREQUENCIES = [30.0 * NormalDist().inv_cdf(0.5 + (i + 0.5) / 32) for i in range(16)]
+"""Of t: the quantiles of |N(0, 30²)|, which the authors draw"""
+
+
+@dataclass(frozen=True)
+class Guidance(Choice):
+    """
+    Args:
+        beta: β of the policy, in units of one over values.
+        target_beta: β_Q of the targets.
+        scale: weight of ∇f when the policy acts: 1 is exact for β, 0 is the behaviour. The authors choose it for each task.
+        candidates: K.
+        evaluations: of the score for each sampled action.
+        clone: first updates, in which the behaviour alone is learned.
+    """
+
+    beta: float = 3.0
+    target_beta: float = 1.0
+    scale: float = 1.0
+    candidates: int = 16
+    evaluations: int = 15
+    clone: int = 10_000
+
+    def __post_init__(self):
+        in_range(self, beta=(0, None), target_beta=(0, None), scale=(0, None))
+        counts(self, candidates=1, evaluations=1, clone=0)
+
+
+class Timed(nn.Module):
+    """A network with SiLU over actions (..., D), times, a number or (...), and observations (..., S), (...) any axes.
+
+    Args:
+        hidden: widths of its layers.
+        outputs: numbers for each row.
+    """
+
+    def __init__(self, spec: Spec, hidden: Sequence[int], outputs: int):
+        super().__init__()
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", 2.0 * math.pi * torch.tensor(FREQUENCIES), persistent=False)
+        self.actions = spec.action_dim
+        self.layers = MLP(
+            1, (spec.action_dim + 2 * len(FREQUENCIES) + spec.obs_shape[0], *hidden, outputs), activate_last=False, activation="silu"
+        )
+
+    def rows(self, action: Tensor, t: Tensor | float, obs: Tensor) -> Tensor:
+        """Inputs of the layers, (1, B, inputs), where B are all axes."""
+        angles = (t.unsqueeze(-1) if isinstance(t, Tensor) else t) * self.frequencies
+        times = torch.cat([angles.sin(), angles.cos()], -1)
+        lead = action.shape[:-1]
+        return torch.cat([action, times.expand(*lead, -1), obs.expand(*lead, -1)], -1).flatten(0, -2).unsqueeze(0)
+
+    def forward(self, action: Tensor, t: Tensor | float, obs: Tensor) -> Tensor:
+        """(..., outputs)"""
+        return self.layers(self.rows(action, t, obs))[0].unflatten(0, action.shape[:-1])
+
+    def slope(self, action: Tensor, t: float, obs: Tensor) -> Tensor:
+        """Gradient of the one output with respect to the action, (..., D): written out, because acting takes no gradient."""
+        x, net, inner = self.rows(action, t, obs), self.layers, list[Tensor]()
+        for i in range(net.depth - 1):
+            u = torch.baddbmm(getattr(net, f"bias_{i}"), x, net.weight(i))
+            gate = u.sigmoid()
+            x = u * gate
+            inner.append(gate * (1.0 + u * (1.0 - gate)))  # of SiLU
+        back = net.weight(net.depth - 1).mT.expand(1, x.shape[1], -1)
+        for i in reversed(range(net.depth - 1)):
+            back = torch.bmm(back * inner[i], net.weight(i).mT)
+        return back[0, :, : self.actions].unflatten(0, action.shape[:-1])
+
+
+class Critic(nn.Module):
+    """Two critics of pairs (observation, action)."""
+
+    def __init__(self, spec: Spec, torso: TorsoChoice):
+        super().__init__()
+        self.torso = torso.build(spec, 2)
+        self.last = MLP(2, (self.torso.features, *torso.head_hidden, 1), activate_last=False, init=torso.init)
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        """(..., S), (..., D) -> (2, ...)"""
+        pairs = pair(obs, action)
+        return self.last(self.torso(pairs.flatten(0, -2))).squeeze(-1).unflatten(1, pairs.shape[:-1])
+
+
+class GuidedDiffusion(Agent):
+    """Agent for continuous actions and observations that are vectors.
+
+    Args:
+        spec, seed: spaces of the environment; seed of the initial weights.
+        torso: choice of the critics' features.
+        hidden: widths of the layers of ε and of f.
+        guidance: see `Guidance`.
+        tau: step of the target critics towards the critics at each of their updates.
+        rewards, normalize: as in `ValueAgent`.
+        optimizer: of critics and energy.
+        score_optimizer: of the behaviour.
+
+    Raises:
+        ValueError: the actions are discrete, observations are images or have parts that critics alone see, or the torso has running
+            averages or dropout.
+    """
+
+    actions = "continuous"
+    main = "score"
+    rewards: Part
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        seed: int,
+        torso: TorsoChoice,
+        hidden: Sequence[int] = (256, 256, 256),
+        guidance: Guidance = Guidance(),
+        tau: float = 0.005,
+        rewards: Callable[..., Part],
+        normalize: Callable[..., Part],
+        optimizer: Optimizer,
+        score_optimizer: Optimizer,
+    ):
+        super().__init__()
+        if not spec.action_dim or spec.choices:
+            raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
+        if len(spec.obs_shape) > 1 or any(part.privileged for part in spec.parts):
+            raise ValueError("this agent reads vectors that critics and policy both see: choose agent=td3_bc, or env.parts=flat")
+        if not 0.0 < tau <= 1.0:
+            raise ValueError(f"tau must be above 0 and at most 1, not {tau}")
+        self.spec, self.guidance, self.tau = spec, guidance, tau
+        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
+        check_single(self.rewards)
+        space = pair_spec(spec)
+        torso = torso.resolve(space)
+        self.critic, self.target = Critic(space, torso), Critic(space, torso)
+        if has_statistics(self.critic.torso) or has_dropout(self.critic.torso):
+            raise ValueError(f"{type(torso).__name__} has running averages or dropout, which this agent does not know: agent/torso=mlp")
+        self.score, self.energy = Timed(spec, hidden, spec.action_dim), Timed(spec, hidden, 1)
+        for place, module in {"critic": self.critic, "score": self.score, "energy": self.energy}.items():
+            initialise(module, seed, place)
+        self.target.load_state_dict(self.critic.state_dict())
+        self.objectives = {
+            "score": Objective.of(self.score_loss, [self.score], score_optimizer),
+            "critic": Objective.of(self.critic_loss, [self.critic], optimizer),
+            "energy": Objective.of(self.energy_loss, [self.energy], optimizer),
+        }
+        self.observers = watching(self.normalize, self.rewards)
+
+    def due(self, update: int) -> tuple[str, ...]:
+        return ("score",) if update <= self.guidance.clone else (*self.objectives, "target")
+
+    @torch.no_grad()
+    def after_update(self, due: tuple[str, ...]) -> None:
+        if "target" in due:
+            torch._foreach_lerp_(list(self.target.parameters()), list(self.critic.parameters()), self.tau)
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        return {"target": lambda: self.target.load_state_dict(self.critic.state_dict())}
+
+    def sampled(self, obs: Tensor, z: Tensor, scale: float) -> Tensor:
+        """Actions (..., D) in [-1, 1] for normalized observations (..., S), from normal numbers (..., D)."""
+
+        def score(x: Tensor, t: float) -> Tensor:
+            return -self.score(x, t, obs) / sigma(t)
+
+        predict = guided(score, lambda x, t: self.energy.slope(x, t, obs), scale)
+        return sample(predict, z, self.guidance.evaluations).clamp(-1.0, 1.0)
+
+    def candidates(self, obs: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions of the behaviour, (*B, K, D), and their values, min_j of the target critics, (*B, K)."""
+        obs = obs.unsqueeze(-2).expand(*z.shape[:-1], -1)
+        action = self.sampled(obs, z, 0.0)
+        return action, self.target(obs, action).amin(0)
+
+    def score_loss(self, batch: Batch) -> Term:
+        """L_μ; the error is |ε − z|²."""
+        z, t = batch.noise["score"], batch.noise["score_time"]
+        error = squared(self.score(noisy(batch.action, z, t), t, self.normalize(batch.obs)) - z).mean(-1)
+        metrics = {"train/score_loss": over_valid(error.unsqueeze(0), batch.valid)}
+        return Term(average((batch.weight * error).unsqueeze(0), batch.valid).sum(), metrics, error=error.detach())
+
+    def critic_loss(self, batch: Batch) -> Term:
+        """L_Q"""
+        with torch.no_grad():
+            _, values = self.candidates(self.normalize(batch.next_obs), batch.noise["next"])
+            future = ((self.guidance.target_beta * values).softmax(-1) * values).sum(-1)
+            target = batch.reward + batch.discount * future
+        taken = self.critic(self.normalize(batch.obs), batch.action)
+        loss = 0.5 * squared(target - taken).mean(0)
+        metrics = {"train/critic_loss": over_valid(loss.unsqueeze(0), batch.valid), "train/q_values": taken}
+        return Term(average((batch.weight * loss).unsqueeze(0), batch.valid).sum(), metrics, error=(target - taken).abs().amax(0))
+
+    def energy_loss(self, batch: Batch) -> Term:
+        """L_f"""
+        obs = self.normalize(batch.obs)
+        with torch.no_grad():
+            action, values = self.candidates(obs, batch.noise["now"])
+        t = batch.noise["energy_time"].unsqueeze(-1).expand(values.shape)
+        predicted = self.energy(noisy(action, batch.noise["energy"], t), t, obs.unsqueeze(-2)).squeeze(-1)
+        loss = contrastive(self.guidance.beta * values, predicted)
+        metrics = {"train/energy_loss": over_valid(loss.unsqueeze(0), batch.valid), "train/value_range": values.amax(-1) - values.amin(-1)}
+        return Term(average((batch.weight * loss).unsqueeze(0), batch.valid).sum(), metrics, error=loss.detach())
+
+    def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Tensor:
+        """Sampled actions (M, D)"""
+        return self.sampled(self.normalize(obs), noise.layers["action"], self.guidance.scale)
+
+    def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
+        action = (infer or self.infer)(obs, noise["network"])
+        return AgentStep(action.cpu(), certain(len(action)), memory)
+
+    def greedy(self, obs: Tensor, *state: Tensor) -> Tensor:
+        """The actions to which the diffusion leads from 0, where its normal numbers have their largest density."""
+        return self.sampled(self.normalize(obs), torch.zeros(*obs.shape[:-1], self.spec.action_dim, device=obs.device), self.guidance.scale)
+
+    def simplified(self) -> list[str]:
+        return ["evaluation draws the normal numbers from which an action is sampled, and the greedy policy starts from 0"]
+
+    def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Noise:
+        d, k = self.spec.action_dim, self.guidance.candidates
+
+        def times() -> Tensor:
+            return LAST + (1.0 - LAST) * torch.rand(size, generator=generator)
+
+        shapes = {"score": (d,), "next": (k, d), "now": (k, d), "energy": (k, d)}
+        drawn = {name: torch.randn((*size, *shape), generator=generator) for name, shape in shapes.items()}
+        return {**drawn, "score_time": times(), "energy_time": times()}
+
+    def act_noise(self, size: tuple[int, ...], generator: torch.Generator) -> Noise:
+        drawn = torch.randn((*size, self.spec.action_dim), generator=generator).to(next(self.parameters()).device)
+        return {"network": NetworkNoise({"action": drawn}, {})}
