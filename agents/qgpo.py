@@ -41,8 +41,8 @@ from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.values.losses import average, over_valid, squared
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
-FREQUENCIES = [30.0 * NormalDist().inv_cdf(0.5 + (i + 0.5) / 32) for i in range(16)]
-"""Of t: the quantiles of |N(0, 30²)|, which the authors draw"""
+FREQUENCIES = [NormalDist().inv_cdf(0.5 + (i + 0.5) / 32) for i in range(16)]
+"""Quantiles of |N(0, 1)|"""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class Timed(nn.Module):
 
     Args:
         hidden: widths of its layers.
+        frequency: standard deviation of the frequencies of t.
         outputs: numbers for each row.
     """
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], outputs: int):
+    def __init__(self, spec: Spec, hidden: Sequence[int], frequency: float, outputs: int):
         super().__init__()
         self.frequencies: Tensor
-        self.register_buffer("frequencies", 2.0 * math.pi * torch.tensor(FREQUENCIES), persistent=False)
+        self.register_buffer("frequencies", 2.0 * math.pi * frequency * torch.tensor(FREQUENCIES), persistent=False)
         self.actions = spec.action_dim
         self.layers = MLP(
             1, (spec.action_dim + 2 * len(FREQUENCIES) + spec.obs_shape[0], *hidden, outputs), activate_last=False, activation="silu"
@@ -132,6 +133,8 @@ class GuidedDiffusion(Agent):
         spec, seed: spaces of the environment; seed of the initial weights.
         torso: choice of the critics' features.
         hidden: widths of the layers of ε and of f.
+        frequency: standard deviation of the frequencies of t that both read, 16 quantiles of its normal distribution; the authors draw
+            them. Small networks learn sooner with a lower one.
         guidance: see `Guidance`.
         tau: step of the target critics towards the critics at each of their updates.
         rewards, normalize: as in `ValueAgent`.
@@ -154,6 +157,7 @@ class GuidedDiffusion(Agent):
         seed: int,
         torso: TorsoChoice,
         hidden: Sequence[int] = (256, 256, 256),
+        frequency: float = 30.0,
         guidance: Guidance = Guidance(),
         tau: float = 0.005,
         rewards: Callable[..., Part],
@@ -166,9 +170,8 @@ class GuidedDiffusion(Agent):
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         if len(spec.obs_shape) > 1 or any(part.privileged for part in spec.parts):
             raise ValueError("this agent reads vectors that critics and policy both see: choose agent=td3_bc, or env.parts=flat")
-        if not 0.0 < tau <= 1.0:
-            raise ValueError(f"tau must be above 0 and at most 1, not {tau}")
-        self.spec, self.guidance, self.tau = spec, guidance, tau
+        self.spec, self.guidance, self.tau, self.frequency = spec, guidance, tau, frequency
+        in_range(self, tau=(0, 1), frequency=(0, None))
         self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
         check_single(self.rewards)
         space = pair_spec(spec)
@@ -176,7 +179,7 @@ class GuidedDiffusion(Agent):
         self.critic, self.target = Critic(space, torso), Critic(space, torso)
         if has_statistics(self.critic.torso) or has_dropout(self.critic.torso):
             raise ValueError(f"{type(torso).__name__} has running averages or dropout, which this agent does not know: agent/torso=mlp")
-        self.score, self.energy = Timed(spec, hidden, spec.action_dim), Timed(spec, hidden, 1)
+        self.score, self.energy = (Timed(spec, hidden, frequency, outputs) for outputs in (spec.action_dim, 1))
         for place, module in {"critic": self.critic, "score": self.score, "energy": self.energy}.items():
             initialise(module, seed, place)
         self.target.load_state_dict(self.critic.state_dict())

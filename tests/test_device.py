@@ -202,6 +202,21 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
     "mvi": (("agent=mvi", *CARTPOLE, *SINGLE, "runtime.deterministic=true"), ROWS),
     "impala": (("agent=dqn", "env=minatar/breakout", "agent/torso=impala", *MINATAR[4:], *SINGLE), ROWS),
     "bfloat16": (("agent=double_dqn", *MINATAR, *SINGLE, "accelerate.matmul_precision=bfloat16"), ROWS),
+    "qgpo": (
+        (
+            "agent=qgpo",
+            "env=mujoco/inverted_pendulum",
+            "replay.batch_size=8",
+            "agent.hidden=[8]",
+            "agent.torso.hidden=[8]",
+            "agent.guidance.clone=10",
+            "agent.guidance.candidates=2",
+            "agent.guidance.evaluations=3",
+        ),
+        NOISY_ROWS
+        | STATISTICS_OF_PARTS
+        | {"tick parts/exploration.py to host": 0, "tick agents/qgpo.py to host": 1, "tick agents/qgpo.py to device": 1},
+    ),
     "hyperspherical": (
         ("agent=dqn", CARTPOLE[0], *CARTPOLE[2:], *SINGLE, "agent/torso=hyperspherical", "agent.torso.width=8", "agent.torso.blocks=1"),
         ROWS,

@@ -23,7 +23,15 @@ FEW = Guidance(candidates=3, evaluations=3, clone=0)
 
 def diffusion(guidance: Guidance = FEW, spec=CONTINUOUS, **slots: Any) -> GuidedDiffusion:
     adam = Adam(lr=LR, eps=EPS)
-    parts = {"torso": MLPTorso(hidden=(7, 6)), "hidden": (8, 9), "tau": 0.3, "optimizer": adam, "score_optimizer": adam, **slots}
+    parts = {
+        "torso": MLPTorso(hidden=(7, 6)),
+        "hidden": (8, 9),
+        "frequency": 1.0,
+        "tau": 0.3,
+        "optimizer": adam,
+        "score_optimizer": adam,
+        **slots,
+    }
     return GuidedDiffusion(spec=spec, seed=0, guidance=guidance, rewards=Raw, normalize=Plain, **parts)
 
 
