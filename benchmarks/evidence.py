@@ -51,7 +51,7 @@ NAMES = {
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
     "minatar_choice": (("minatar_choice", (100, 101)),),
-    "tensor": (("tensor", range(5)),),
+    "tensor": (("tensor", range(5)), ("tensor_longer", range(5, 10))),
     "minatar": (("rollouts_minatar_short", range(3)), ("minatar_main", range(5))),
 }
 """Sets of `benchmarks.recipes`, with their seeds"""
