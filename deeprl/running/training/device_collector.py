@@ -1,5 +1,9 @@
 """Data collection that stays on the device: acting, a step of a tensor world, the row of a rollout and the returns of episodes are one
-function of tensors, which reads no number. The learner may compile it. Numbers are read once for a line of the log."""
+function of tensors, which reads no number. The learner may compile it. Numbers are read once for a line of the log.
+
+A call is one tick: eight ticks in a call take 36 us each in place of 43 with 64 copies of CartPole, some 1 % of a run, and compile for 35 s
+in place of 5.
+"""
 
 from __future__ import annotations
 
