@@ -3,9 +3,9 @@
     ENV/bin/python -m benchmarks.tagi_oracle [--out FILE]
 
 ENV is an environment of its own with numpy and pytagi==0.1.12 (0.2 needs a library of MPI). Networks of the same weights get the same
-inputs, certain ones, and observations of the variance 4, 20 batches of 4. With a variance of 0.25 pytagi cuts large steps off, which is in
-no paper. Confirmed, if no mean and no variance differs by more than 1e-4 of the largest number of its kind, in float32 there and float64
-here. Results: benchmarks/results/tagi_oracle.json.
+inputs, certain ones, and observations of the variance 4, 20 batches of 4. With a variance of 0.25, tried first, a large step of a bias
+differs, which pytagi seems to cap. Confirmed, if no mean and no variance differs by more than 1e-4 of the largest number of its kind, in
+float32 there and float64 here. Results: benchmarks/results/tagi_oracle.json.
 """
 
 from __future__ import annotations
