@@ -20,6 +20,7 @@ from deeprl.running.config.rules import IDENTITY
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector
+from deeprl.running.training.device_collector import DeviceCollector
 from deeprl.running.training.trainer import Trainer
 from tests.builders import CARTPOLE, begin, console, equal, front_door, lines, same
 from tests.corridor import CORRIDOR
@@ -46,14 +47,19 @@ RUNS = {
 
 def at_step(monkeypatch, step: int, act) -> None:
     """Call `act()` once, in the tick that begins at `step`."""
-    plain = Collector.tick
 
-    def tick(self, now):
-        plain(self, now)
-        if now == step:
-            act()
+    def hook(kind: type) -> None:
+        plain = kind.tick
 
-    monkeypatch.setattr(Collector, "tick", tick)
+        def tick(self, now):
+            plain(self, now)
+            if now == step:
+                act()
+
+        monkeypatch.setattr(kind, "tick", tick)
+
+    for kind in (Collector, DeviceCollector):
+        hook(kind)
 
 
 def assert_same_run(one: Path, other: Path) -> None:

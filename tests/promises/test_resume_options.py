@@ -79,6 +79,12 @@ TAILS = (
     "replay.epochs=4", "replay.batch_size=8", "replay.capacity=30", *(word for word in SMALL if not word.startswith("replay")),
 )  # fmt: skip
 """Frozen policies, a memory behind whole episodes, and the time of each"""
+ON_DEVICE = (
+    "agent=ppo", "env=tensor/pendulum", "env.max_episode_steps=9", "env.num=4", "agent/normalize=running", "agent/rewards=scaled",
+    "agent.torso.hidden=[8]", "replay.length=6", "replay.minibatches=2", "replay.epochs=2", "accelerate=fast",
+    *(word for word in SMALL if not word.startswith(("replay", "env.num"))),
+)  # fmt: skip
+"""Rollouts that stay on the device: a checkpoint in mid-rollout and in mid-episode"""
 
 
 def rows(table: list) -> list:
@@ -113,6 +119,10 @@ def test_continuous_agents(row, tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", CORES.values(), ids=CORES)
 def test_states_of_a_core(words, tmp_path, monkeypatch):
     interrupted(words, tmp_path, monkeypatch)
+
+
+def test_a_rollout_that_stays_on_the_device(tmp_path, monkeypatch):
+    interrupted(ON_DEVICE, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("words", [EPISODES, TAILS], ids=["a policy that collects", "frozen policies"])
