@@ -13,8 +13,9 @@ from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.running.config.sources import planned_updates
 from deeprl.types import NetworkNoise, ObsPart
-from tests.builders import CONTINUOUS, DISCRETE, made_up, update
+from tests.builders import CONTINUOUS, DISCRETE, made_up, settled, update
 from tests.references.qgpo import QGPO
 from tests.references.test_references import EPS, LR, agrees, close, critics_of
 
@@ -121,3 +122,14 @@ def test_it_learns_two_modes_and_moves_to_the_better_one():
 def test_what_it_cannot_read_is_refused(spec, words):
     with pytest.raises(ValueError, match=words):
         diffusion(spec=spec)
+
+
+def test_its_recipe_composes_and_a_tiny_run_is_guided():
+    config = settled("agent=qgpo", "env=classic/pendulum", "budget=tiny")
+    assert planned_updates(config) > config["agent"]["guidance"]["clone"]
+
+
+@pytest.mark.parametrize("hidden", ["abc", None, 64, [0]])
+def test_widths_are_checked(hidden):
+    with pytest.raises(ValueError, match="hidden must be a list of positive integers"):
+        diffusion(hidden=hidden)
