@@ -274,12 +274,11 @@ class RandomTails(Trajectories):
             raise ValueError("agent must be sqirl, whose policies are frozen: choose another replay")
         self.agent, self.epochs, self.batch_size, self.capacity = agent, epochs, batch_size, capacity
         counts(self, epochs=1, batch_size=1, capacity=1)
-        flags, numbers = ("ended",), ("reward", "discount", "returns")
-        row, device = tuple(self.spec.obs_shape), self.device
+        numbers, row, device = ("reward", "discount", "returns"), tuple(self.spec.obs_shape), self.device
         self.kept = {
             **{name: torch.zeros((capacity, *row), dtype=self.spec.obs_dtype, device=device) for name in ("obs", "next_obs")},
             **{name: torch.zeros(capacity, device=device) for name in numbers},
-            **{name: torch.zeros(capacity, dtype=torch.bool, device=device) for name in flags},
+            "ended": torch.zeros(capacity, dtype=torch.bool, device=device),
             "action": torch.zeros(capacity, dtype=torch.int64, device=device),
         }
         self.bytes += sum(tensor.nbytes for tensor in self.kept.values())

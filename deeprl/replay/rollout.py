@@ -40,7 +40,7 @@ class Rollout(Source):
         minibatches: N, updates of a pass.
         spec, num, discount, rewards, needs, batch_device: as in `Replay`.
         state_size: S, numbers of the core's state of an environment; 0 without a core.
-        on_device: rows lie where batches go. Who collects writes them into `row` there, in place of `append`.
+        on_device: rows lie where batches go. Who collects writes them into `ticks` there, and calls `written`.
 
     Raises:
         ValueError: a value is out of range, or L · M is no multiple of N; with a core, if M is none; or the machine has less memory than
@@ -137,13 +137,8 @@ class Rollout(Source):
             array[self.filled] = getattr(rows, name)
         self.filled += 1
 
-    @property
-    def row(self) -> dict[str, Tensor]:
-        """Where the next tick goes, (M, ...) each."""
-        return self.ticks[self.filled]
-
     def written(self) -> None:
-        """`row` is."""
+        """The next row of `ticks` has been, in place of `append`."""
         self.filled += 1
 
     def truncate_episode(self, environment: int) -> None:

@@ -39,7 +39,9 @@ def numbers(keys: Tensor, episode: Tensor, step: Tensor, count: int) -> Tensor:
 
 
 class TensorWorld(ABC):
-    """M copies of one environment as pure functions of tensors. TensorBackend do not meet: row i of each result depends on rows i alone.
+    """M copies of one environment as pure functions of tensors. Copies do not meet: row i of each result depends on row i alone.
+
+    Methods must not branch on a tensor (`torch.where` takes its place), because `accelerate=compiled` traces them.
 
     Attributes:
         draws: uniform numbers that the start of an episode takes.
