@@ -63,8 +63,8 @@ class TAGI(PlanningAgent):
         discount: γ.
         interval: steps of all environments between updates.
         batch_size: rows that change the weights at once, all from one prior.
-        actor, critic: widths; the first hidden layer of the critic is tanh, the others ReLU.
-        noise: σ_Q and σ_A at the start.
+        actor_hidden, critic_hidden: widths; the first hidden layer of the critic is tanh, the others ReLU.
+        noise: σ_Q and σ_A at the start, above 0.
         decay, least: of both.
 
     Raises:
@@ -85,28 +85,31 @@ class TAGI(PlanningAgent):
         discount: float,
         interval: int,
         batch_size: int,
-        actor: tuple[int, ...],
-        critic: tuple[int, ...],
+        actor_hidden: tuple[int, ...],
+        critic_hidden: tuple[int, ...],
         noise: tuple[float, float],
         decay: float,
         least: float,
     ):
         super().__init__(spec=spec, seed=seed, world=world)
-        self.discount, self.batch_size, self.decay, self.least, self.actor_widths, self.critic_widths = (
-            discount, batch_size, decay, least, actor, critic,
+        self.discount, self.batch_size, self.decay, self.least, self.actor_hidden, self.critic_hidden = (
+            discount, batch_size, decay, least, actor_hidden, critic_hidden,
         )  # fmt: skip
         self.interval = interval
         counts(self, interval=1, batch_size=1)
         in_range(self, discount=(0, 1), decay=(0, 1), least=(1e-3, None))
-        widths(self, "actor_widths", "critic_widths")
-        if len(spec.obs_shape) != 1 or spec.parts or spec.choices or not self.critic_widths:
+        widths(self, "actor_hidden", "critic_hidden")
+        listed = isinstance(noise, (list, tuple)) and len(noise) == 2
+        if not listed or not all(type(sigma) in (int, float) and 0 < sigma < np.inf for sigma in noise):
+            raise ValueError(f"noise must be a list of two positive numbers, not {noise!r}")
+        if len(spec.obs_shape) != 1 or spec.parts or spec.choices or not self.critic_hidden:
             raise ValueError("this agent takes vectors and continuous actions, and a critic with at least one hidden layer")
         self.rewards, self.normalize = rewards(), normalize(spec=spec)
         inputs, outputs = spec.obs_shape[0], spec.action_dim
-        relu = ["relu"] * len(self.actor_widths)
-        self.actor = self.weights("actor", (inputs, *self.actor_widths, outputs), [*relu, "tanh"])
-        kinds = ["tanh", *["relu"] * (len(self.critic_widths) - 1), "identity"]
-        self.critic = self.weights("critic", (inputs + outputs, *self.critic_widths, 1), kinds)
+        relu = ["relu"] * len(self.actor_hidden)
+        self.actor = self.weights("actor", (inputs, *self.actor_hidden, outputs), [*relu, "tanh"])
+        kinds = ["tanh", *["relu"] * (len(self.critic_hidden) - 1), "identity"]
+        self.critic = self.weights("critic", (inputs + outputs, *self.critic_hidden, 1), kinds)
         self.sigma = self.statistic("sigma", np.array(noise, float))
         shape = (max(interval // world.num, 1), world.num)
         self.columns = {

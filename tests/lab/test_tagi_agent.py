@@ -18,7 +18,15 @@ LINE = Spec((2,), torch.float32, 0, 1)
 
 
 def agent(spec: Spec = LINE, **own) -> TAGI:
-    sizes = {"interval": 64, "batch_size": 16, "actor": [16], "critic": [32, 32], "noise": [0.5, 0.5], "decay": 0.9, "least": 0.3}
+    sizes = {
+        "interval": 64,
+        "batch_size": 16,
+        "actor_hidden": [16],
+        "critic_hidden": [32, 32],
+        "noise": [0.5, 0.5],
+        "decay": 0.9,
+        "least": 0.3,
+    }
     world = SimpleNamespace(num=1, make=None)
     return TAGI(spec=spec, seed=0, world=world, rewards=Raw, normalize=Plain, discount=0.5, **sizes | own)
 
@@ -78,3 +86,14 @@ def test_what_it_learned_is_in_its_state():
 def test_observations_that_are_no_vectors_are_refused():
     with pytest.raises(ValueError, match="this agent takes vectors"):
         agent(Spec((3, 8, 8), torch.uint8, 0, 1))
+
+
+@pytest.mark.parametrize("noise", [[1.0], 1.0, "abc", [0, 0], [1, 2, 3], [1.0, float("inf")], [True, 1.0]])
+def test_noise_that_is_not_two_positive_numbers_is_refused(noise):
+    with pytest.raises(ValueError, match="noise must be a list of two positive numbers, not "):
+        agent(noise=noise)
+
+
+def test_widths_that_are_none_are_named_by_their_key():
+    with pytest.raises(ValueError, match="critic_hidden"):
+        agent(critic_hidden="abc")
