@@ -57,10 +57,10 @@ class Agent(nn.Module, Choice):
     """S, numbers of the core's state for one environment; 0: the agent has no core"""
     drawn_size = 0
     """Q, numbers that acting draws at the start of an episode and returns as `AgentStep.state`; 0: none"""
-    acts_on_device = False
-    """Whether `device_act` gives the actions of `act`, which then remembers nothing from step to step"""
-    prepares_alike = True
-    """Whether `prepare` is a pure function of its rollout, parameters and buffers"""
+    on_host: str = "its agent has no device_act"
+    """Why actions need the host; "": `device_act` gives those of `act`, which then remembers nothing from step to step"""
+    prepares_alike = False
+    """Whether `prepare` is a pure function of its rollout, parameters and buffers, so that the learner may compile it"""
     products: torch.dtype = torch.float32
     """Type in which convolutions and hidden layers multiply in a loss; `deeprl.running.accelerate.modes.set_products` sets it"""
 
@@ -79,6 +79,11 @@ class Agent(nn.Module, Choice):
     def step(self) -> int:
         """Environment steps so far."""
         return self.clock.step
+
+    def inherits(self, base: type, *methods: str) -> bool:
+        """Whether these methods are those of a base class. What is known of them does not hold for others: a compiled graph would freeze
+        what they read."""
+        return all(getattr(type(self), name) is getattr(base, name) for name in methods)
 
     def loss_of(self, name: str, batch: Batch) -> Term:
         """The loss of one objective: the method that the agent gave to its `Objective`, such as `ValueAgent.loss`,

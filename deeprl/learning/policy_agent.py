@@ -91,8 +91,10 @@ class PolicyAgent(Agent):
         return torch.cat([probability[:, None], action.view(len(action), -1).float()], -1)  # one tensor, which crosses to the host once
 
     @property
-    def acts_on_device(self) -> bool:  # type: ignore[override]
-        return type(self).act is PolicyAgent.act and not self.state_size and not self.spec.masked
+    def on_host(self) -> str:  # type: ignore[override]
+        if not self.inherits(PolicyAgent, "act", "infer", "sampled", "seen", "act_noise"):
+            return "its agent acts by methods of its own"
+        return "agent/core remembers" if self.state_size else "env.mask=true" if self.spec.masked else ""
 
     def device_act(self, obs: Tensor, noise: Noise, rate: Tensor) -> tuple[Tensor, Tensor | None]:
         action = self.infer(obs, noise["network"])

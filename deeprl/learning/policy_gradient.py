@@ -240,7 +240,7 @@ class PolicyGradient(PolicyAgent):
 
     @property
     def prepares_alike(self) -> bool:  # type: ignore[override]
-        return type(self.baseline) is Baseline and not self.intrinsic.gives
+        return self.inherits(PolicyGradient, "prepare") and type(self.baseline) is Baseline and not self.intrinsic.gives
 
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks before the updates."""

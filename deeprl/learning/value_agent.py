@@ -160,6 +160,10 @@ class ValueAgent(Agent):
         total = self.chain.combine(average(weight * loss, batch.valid))
         return Term(total, shown, {**online.statistics, **target.statistics}, error.mean(0)) + self.auxiliary(online, target, batch)
 
+    @property
+    def prepares_alike(self) -> bool:  # type: ignore[override]
+        return self.inherits(ValueAgent, "prepare")
+
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Targets (K, [1,] L, M) of a backup over rollouts. All updates on a rollout have the same targets, those of the networks that
         collected it."""
@@ -189,10 +193,16 @@ class ValueAgent(Agent):
         return values if valid is None else masked(values, valid), after
 
     @property
-    def acts_on_device(self) -> bool:  # type: ignore[override]
-        remembers = self.state_size or self.drawn_size or self.chain.rule.remembers
-        plain = type(self).act is ValueAgent.act and type(self.explore) is EpsilonGreedy and not self.spec.masked
-        return plain and self.preference.neutral and not remembers
+    def on_host(self) -> str:  # type: ignore[override]
+        reasons = {
+            "its agent acts by methods of its own": not self.inherits(ValueAgent, "act", "infer", "act_noise"),
+            "agent/core remembers": self.state_size,
+            "agent/explore is not epsilon_greedy": type(self.explore) is not EpsilonGreedy,
+            "agent.chain.acting remembers": self.chain.rule.remembers,
+            "agent/utility is not the mean": self.drawn_size or not self.preference.neutral,
+            "env.mask=true": self.spec.masked,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), "")
 
     def device_act(self, obs: Tensor, noise: Noise, rate: Tensor) -> tuple[Tensor, Tensor | None]:
         values, _ = self.chain.rule.choose(self.infer(obs, noise["network"]), noise, obs.new_zeros(len(obs), dtype=torch.bool), {})

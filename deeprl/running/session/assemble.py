@@ -81,7 +81,8 @@ def assemble(
     require_packages(config, env)
     go_on_without_compiler(config, bool(stored.steps()) and ranks.size == 1)
     choice = chosen(config, allowed)
-    there = None if isinstance(choice, OnRay) or ranks.size > 1 else on_device(config, env, agent, make_replay.cls)
+    elsewhere = "collect=ray" if isinstance(choice, OnRay) else "the run has several processes" if ranks.size > 1 else ""
+    there = on_device(config, env, agent, make_replay.cls, elsewhere)
     automatic = decide_computation(config, agent, planned_updates(config, make_replay.cls), there is not None)
     distributed.refuse(config, agent, ranks)
     torch.set_num_threads(config["runtime"]["threads"])

@@ -21,23 +21,38 @@ from deeprl.replay.source import Source
 from deeprl.running.accelerate.modes import precision
 from deeprl.running.training.collector import BLOCK, check_seen
 from deeprl.running.training.episodes import WINDOW, Episode, Episodes
+from deeprl.system.terminal import say
 
 State = dict[str, Any]
 """Tensors on the device, which keep their memory: "envs", "obs", "first", "returns" of the running episodes, "rate" of exploration, and
 "fault", whether a number was not finite"""
 
 
-def on_device(config: dict, env: Any, agent: Agent, source: type[Source]) -> Any:
-    """The environments as a function of tensors, if rollouts can be collected without leaving the device; else None."""
-    able = source is Rollout and agent.acts_on_device and agent.observes_tensors and hasattr(env, "on_device")
-    return env.on_device(config["seed"], config["device"]) if able else None
+def on_device(config: dict, env: Any, agent: Agent, source: type[Source], elsewhere: str = "") -> Any:
+    """The environments as a function of tensors, if rollouts can be collected without leaving the device; else None. Of a tensor world it
+    says why not.
+
+    Args:
+        elsewhere: why this process cannot, whatever its parts are.
+    """
+    if not issubclass(source, Rollout) or not hasattr(env, "on_device"):
+        return None
+    why = elsewhere or agent.on_host
+    if not why and source is not Rollout:
+        why = f"{source.__name__} has an append of its own"
+    if not why and not agent.observes_tensors:
+        why = "a part, such as agent/intrinsic, has statistics of NumPy's rows"
+    found = None if why else env.on_device(config["seed"], config["device"])
+    if found is None:
+        say(f"collect: steps of {env.name} pass through NumPy, because {why or 'actions are combinations of choices'}")
+    return found
 
 
 class DeviceCollector:
     """A `Collector` for tensor worlds and rollouts, with the same rows, episodes and checkpoints.
 
     Args:
-        agent: one that `acts_on_device`.
+        agent: one without a reason `on_host`.
         compute: `Learner.compute`.
         envs: a `deeprl.envs.vector.on_device.DeviceEnvironments`.
         source: where rows go, `on_device`.

@@ -11,7 +11,9 @@ import torch
 
 from deeprl.envs.tensor_classic import CartPoleWorld, TensorClassic
 from deeprl.envs.vector.environments import EnvironmentFailed
+from deeprl.learning.agent import Agent
 from deeprl.replay import rollout
+from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.running.accelerate.modes import precision
 from deeprl.running.config.build import build_agent
@@ -101,12 +103,40 @@ def test_a_number_that_is_not_finite_is_told_with_the_environment(monkeypatch):
         collector.tick(21)
 
 
-def test_what_cannot_act_on_the_device_collects_through_numpy():
+def test_what_cannot_act_on_the_device_collects_through_numpy_and_says_why(capsys):
     env = TensorClassic(id="CartPole-v1", num=3, max_episode_steps=20)
-    fit = SimpleNamespace(acts_on_device=True, observes_tensors=True)
     config = {"seed": 0, "device": "cpu"}
-    assert assemble.on_device(config, env, fit, Rollout) is not None
-    assert assemble.on_device(config, env, SimpleNamespace(acts_on_device=False, observes_tensors=True), Rollout) is None
-    assert assemble.on_device(config, env, SimpleNamespace(acts_on_device=True, observes_tensors=False), Rollout) is None
-    assert assemble.on_device(config, env, fit, type("Mine", (Rollout,), {})) is None
-    assert assemble.on_device(config, object(), fit, Rollout) is None
+
+    def said(source=Rollout, elsewhere="", where=env, **agent) -> str:
+        fit = SimpleNamespace(**{"on_host": "", "observes_tensors": True, **agent})
+        there = assemble.on_device(config, where, fit, source, elsewhere)
+        found = capsys.readouterr().err
+        assert (there is None) == (bool(found) or where is not env or not issubclass(source, Rollout))
+        return found
+
+    assert not said()
+    assert said(on_host="agent/core remembers") == "collect: steps of CartPole-v1 pass through NumPy, because agent/core remembers\n"
+    assert "agent/intrinsic" in said(observes_tensors=False)
+    assert "Mine has an append of its own" in said(type("Mine", (Rollout,), {}))
+    assert "collect=ray" in said(elsewhere="collect=ray")
+    assert not said(Replay)
+    assert not said(where=object())
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("agent=ppo",), ""), (("agent=pqn",), ""), (("agent=ppo", "agent/core=gru"), "agent/core remembers"),
+        (("agent=pqn", "agent/explore=ez_greedy"), "agent/explore is not epsilon_greedy"),
+    ],
+)  # fmt: skip
+def test_methods_of_a_subclass_are_not_taken_for_pure(words, why):
+    """A compiled graph would hold what they read in its first call."""
+    agent = build_agent(settled(*words, "env=tensor/cartpole", *SMALL), TensorClassic(id="CartPole-v1", max_episode_steps=20).spec())
+    assert (agent.on_host, agent.prepares_alike) == (why, True)
+    assert not Agent.prepares_alike
+    plain = type(agent)
+    for name in () if why else ("act", "infer", "act_noise", "prepare"):
+        agent.__class__ = type("Mine", (plain,), {name: lambda *given: None})
+        assert bool(agent.on_host) == (name != "prepare")
+        assert agent.prepares_alike == (name != "prepare")
