@@ -99,9 +99,16 @@ def episodes(game: str, count: int, copies: int = 50, ramping: bool = True, seed
     return {"episodes": min(begun, max(count, copies)), "steps": steps, "different": different}
 
 
-def beyond(game: str, steps: int, copies: int = 20, ramping: bool = True, seed: int = 0) -> dict[str, int]:
+def beyond(
+    game: str, steps: int, copies: int = 20, ramping: bool = True, seed: int = 0, start: dict[str, tuple[str, Any]] | None = None
+) -> dict[str, int]:
     """Games that go on behind their ends, for `steps` together: how many, and those in which something differed. Reward says how far they
-    came."""
+    came.
+
+    Args:
+        start: what stands in the first states in place of what a game begins with, by its name in a world: its name in the package, and
+            the value.
+    """
     world = TensorMinAtar(game=game, difficulty_ramping=ramping).world()
     games, rng, generator = [Package(game, ramping, world.sticky) for _ in range(copies)], np.random.default_rng(seed), torch.Generator()
     generator.manual_seed(seed)
@@ -111,8 +118,12 @@ def beyond(game: str, steps: int, copies: int = 20, ramping: bool = True, seed: 
 
     draws = uniform(world.draws)
     state = world.begin(draws)
+    for name, (_, value) in (start or {}).items():
+        state[name] = torch.as_tensor(value).expand_as(state[name]).to(state[name].dtype).clone()
     for each, own in zip(games, draws):
         each.reset(own)
+        for attribute, value in (start or {}).values():
+            setattr(each.game, attribute, np.copy(value) if np.ndim(value) else value)
     liked, total, different, ticks = np.empty(0), 0.0, 0, steps // copies
     for tick in range(ticks):
         if tick % 50 == 0:
