@@ -15,7 +15,7 @@ The authors repeat the iteration until ten of them had no random step; here one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,10 +36,8 @@ from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided, divided_batch, without_mask
 from deeprl.learning.values.masked import masked
-from deeprl.replay.ring import require_actions
-from deeprl.replay.source import Settings, rows_and_memory
-from deeprl.replay.trajectories import Trajectories
-from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, State, Term
+from deeprl.replay.replay import refuse_if_too_large
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
 
 def returns_to_go(reward: Tensor, discount: Tensor) -> Tensor:
@@ -78,11 +76,12 @@ class SQIRL(Agent):
         torso, optimizer: of the network.
         rewards, normalize: as in `ValueAgent`, without running statistics.
         depth: k, heads, the last of which acts.
-        horizon: H, policies that are kept at most; that of the source.
+        horizon: H, policies that are kept; that of the source.
         smoothing: of the running mean of a head's loss.
 
     Raises:
-        ValueError: a value is out of range, or a part has running statistics, which would change frozen policies.
+        ValueError: a value is out of range, the policies need more memory than there is, or a part has running statistics, which would
+            change frozen policies.
     """
 
     actions = "discrete"
@@ -93,6 +92,7 @@ class SQIRL(Agent):
     """The time t of the episode"""
     of_one_process = True
     """Iterations of several processes would end at different times"""
+    starts_anew = ("frozen", "policies", "scale")
     rewards: Part
 
     def __init__(
@@ -125,10 +125,11 @@ class SQIRL(Agent):
         flat = self.flat
         self.shapes = {name: parameter.shape for name, parameter in self.network.named_parameters()}
         """Of the parts of a row of `policies`; kept, because an exported network has no parameters"""
+        refuse_if_too_large("horizon", horizon, horizon * flat.nbytes)
         self.register_buffer("scale", torch.zeros(depth))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("policies", flat.new_zeros(horizon, len(flat)))
-        self.policies[0] = flat
+        self.begin_()
 
     frozen: Tensor
     """() i, the number of frozen policies"""
@@ -143,6 +144,14 @@ class SQIRL(Agent):
         optimizer = self.objectives["value"].optimizer
         assert isinstance(optimizer, Flat)
         return optimizer.flat
+
+    @torch.no_grad()
+    def begin_(self) -> None:
+        """Act by the network's own weights until a policy is frozen."""
+        self.policies[0] = self.flat
+
+    def copies(self) -> dict[str, Callable[[], object]]:
+        return {"policies": self.begin_}
 
     @torch.no_grad()
     def freeze_(self) -> None:
@@ -231,120 +240,3 @@ class SQIRL(Agent):
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/frozen_policies": float(self.frozen)}
-
-
-KEPT = ("obs", "action", "reward", "discount", "next_obs", "ended", "returns")
-"""Fields of a batch that are kept, and the returns"""
-
-
-class RandomTails(Trajectories):
-    """Episodes in iterations, of which the steps of random play are kept: a memory, and behind each iteration ⌈steps · epochs / B⌉ updates
-    from all that it holds, steps of frozen policies counted too.
-
-    Args:
-        episodes, horizon: N of an iteration, and the steps after which one ends.
-        epochs: of an iteration's steps.
-        batch_size: B.
-        capacity: steps that are kept; new ones take the place of the oldest.
-        agent: whose policies are frozen.
-        terminates: not used.
-        others: as in `Trajectories`.
-
-    Raises:
-        ValueError: a value is out of range, or the agent is another one.
-    """
-
-    offers = SQIRL.needs
-    imagines = True  # gets the agent
-
-    def __init__(
-        self,
-        *,
-        episodes: int = 20,
-        horizon: int = 100,
-        epochs: int = 10,
-        batch_size: int = 128,
-        capacity: int = 100_000,
-        agent: Agent | None = None,
-        terminates: object = None,
-        **others,
-    ):
-        super().__init__(episodes=episodes, horizon=horizon, **others)
-        if not isinstance(agent, SQIRL):
-            raise ValueError("agent must be sqirl, whose policies are frozen: choose another replay")
-        self.agent, self.epochs, self.batch_size, self.capacity = agent, epochs, batch_size, capacity
-        counts(self, epochs=1, batch_size=1, capacity=1)
-        numbers, row, device = ("reward", "discount", "returns"), tuple(self.spec.obs_shape), self.device
-        self.kept = {
-            **{name: torch.zeros((capacity, *row), dtype=self.spec.obs_dtype, device=device) for name in ("obs", "next_obs")},
-            **{name: torch.zeros(capacity, device=device) for name in numbers},
-            "ended": torch.zeros(capacity, dtype=torch.bool, device=device),
-            "action": torch.zeros(capacity, dtype=torch.int64, device=device),
-        }
-        self.bytes += sum(tensor.nbytes for tensor in self.kept.values())
-        self.number = 0
-        """Steps kept so far, those included that were overwritten"""
-
-    @classmethod
-    def planned(cls, settings: Settings, steps: int, num: int) -> int:
-        """Of episodes that last to the horizon, behind which some step is random."""
-        longest, rows = cls.longest(settings, num), settings["episodes"] * settings["horizon"]
-        many = -(-rows * settings["epochs"] // settings["batch_size"])
-        return steps // longest * many or super().planned(settings, steps, num)
-
-    def room(self) -> str:
-        return rows_and_memory(self.capacity, self.bytes)
-
-    def __len__(self) -> int:
-        return min(self.number, self.capacity)
-
-    # Learning
-
-    def updates(self, before: int, after: int) -> Iterator[Batch]:
-        for episodes in super().updates(before, after):
-            if not self.keep(episodes):
-                continue
-            for _ in range(-(-int(episodes.valid.sum()) * self.epochs // self.batch_size)):
-                yield self.sampled()
-            self.agent.freeze_()
-
-    def keep(self, episodes: Batch) -> int:
-        """Keep the steps of random play. Returns how many there are."""
-        time = torch.arange(len(episodes.valid), device=self.device).unsqueeze(-1)
-        random = episodes.valid & (time >= self.agent.frozen)
-        fresh = {name: (episodes.extra if name == "returns" else episodes._asdict())[name][random] for name in KEPT}
-        count = len(fresh["reward"])
-        rows = torch.arange(self.number, self.number + count, device=self.device)[-self.capacity :]
-        for name, column in fresh.items():
-            self.kept[name][rows % self.capacity] = column[-self.capacity :]
-        self.number += count
-        return count
-
-    def sampled(self) -> Batch:
-        index = (self.uniforms.next()["u"] * len(self)).long()
-        rows = {name: column[index.to(self.device)] for name, column in self.kept.items()}
-        ones = torch.ones_like(rows["reward"])
-        returns = rows.pop("returns")
-        return Batch(**rows, steps=ones.long(), valid=ones > 0, weight=ones, index=index, noise={}, extra={"returns": returns})
-
-    @property
-    def batch_shape(self) -> tuple[int, ...]:
-        return (self.batch_size,)
-
-    # Checkpoints
-
-    def state_dict(self) -> State:
-        rows = {name: column[: len(self)].cpu().clone() for name, column in self.kept.items()}
-        return {**super().state_dict(), "kept": rows, "number": self.number}
-
-    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
-        super().load(state, segments)
-        number, rows = int(state["number"]), {name: torch.as_tensor(state["kept"][name]) for name in KEPT}
-        count = min(number, self.capacity)
-        for name, column in self.kept.items():
-            found = rows[name]
-            if number < 0 or found.shape != (count, *column.shape[1:]) or found.dtype != column.dtype:
-                raise ValueError(f"the stored steps have {name} of shape {tuple(found.shape)}, not {(count, *column.shape[1:])}")
-            column[:count] = found.to(self.device)
-        require_actions(rows["action"], self.spec.num_actions)
-        self.number = number

@@ -58,6 +58,7 @@ class Truncated(Trajectories):
     """
 
     paced_by = ("replay.budget", "replay.horizon")
+    counted = ("budget", "horizon")
 
     def __init__(self, *, budget: int = 4000, horizon: int = 200, **others):
         self.budget = budget

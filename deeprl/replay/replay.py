@@ -27,6 +27,26 @@ from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec, State
 
 
+def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0) -> None:
+    """
+    Args:
+        key: of `replay`, the number of rows.
+        count: its value.
+        needed: bytes of all rows.
+        fixed: bytes of them that are the same with each number of rows.
+
+    Raises:
+        ValueError: this machine has less memory.
+    """
+    available = available_memory()
+    if available is not None and needed > available:
+        each = (needed - fixed) / count
+        possible = max(int((available - fixed - (64 << 20)) / each), 0)
+        raise ValueError(
+            f"{key}={count} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available: replay.{key}={possible} would fit"
+        )
+
+
 class Replay(Source):
     """Replay memory of M environments.
 
@@ -128,14 +148,7 @@ class Replay(Source):
         Args:
             fixed: bytes that are the same at each capacity.
         """
-        needed, available = self.bytes + self.working, available_memory()
-        if available is not None and needed > available:
-            each = (needed - fixed) / self.capacity
-            possible = max(int((available - fixed - (64 << 20)) / each), 0)
-            raise ValueError(
-                f"capacity={self.capacity} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available: "
-                f"replay.capacity={possible} would fit"
-            )
+        refuse_if_too_large("capacity", self.capacity, self.bytes + self.working, fixed)
 
     # Writing
 

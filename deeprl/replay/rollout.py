@@ -47,6 +47,7 @@ class Rollout(Source):
             a rollout needs.
     """
 
+    counted = ("length", "epochs", "minibatches")
     offers = frozenset({"rollout", "successor", "behavior_probability", "terminated", "state"})
     paced_by = ("env.num", "replay.length")
 

@@ -76,6 +76,8 @@ class Source(Choice):
 
     paced_by: ClassVar[tuple[str, ...]] = ()
     """Keys that say when it is learned from; none, where it never is"""
+    counted: ClassVar[tuple[str, ...]] = ()
+    """Keys of whole numbers that `planned` and its like are made of"""
     collects: ClassVar[bool] = True
     """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
     cuts: ClassVar[bool] = False
@@ -114,6 +116,11 @@ class Source(Choice):
     def longest(cls, settings: Settings, num: int) -> int:
         """Steps that the first update takes at most, where what happens decides it; 0: `planned` knows."""
         return 0
+
+    @classmethod
+    def learns_until(cls, settings: Settings, num: int) -> int | None:
+        """Steps behind which no update is made any more; None: there is no such number."""
+        return None
 
     @classmethod
     def ratio_of(cls, settings: Settings, num: int) -> float:

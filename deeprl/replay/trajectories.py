@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ class Trajectories(Source):
 
     offers = frozenset({"trajectories", "planned", "drawn", "successor", "behavior_probability", "terminated"})
     paced_by = ("replay.episodes", "replay.horizon")
+    counted: ClassVar[tuple[str, ...]] = ("episodes", "horizon")
     cuts = one_policy = True
 
     def __init__(

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.sqirl import SQIRL, RandomTails, returns_to_go
+from deeprl.agents.random_tails import RandomTails
+from deeprl.agents.sqirl import SQIRL, returns_to_go
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain, Running
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.running.session import warm_start
 from deeprl.running.training.distributed import refuse
 from deeprl.running.training.learner import gradient
 from deeprl.types import Batch, Spec
@@ -24,7 +26,7 @@ STATES = torch.eye(2)
 
 def agent(spec: Spec = PAIR, depth: int = 2, **own) -> SQIRL:
     parts = {"torso": MLPTorso(hidden=()), "optimizer": Adam(lr=0.1), "rewards": Raw, "normalize": Plain} | own
-    return SQIRL(spec=spec, seed=0, depth=depth, horizon=4, **parts)
+    return SQIRL(spec=spec, seed=0, depth=depth, **{"horizon": 4} | parts)
 
 
 def set_tables(found: SQIRL, *tables: list[list[float]]) -> None:
@@ -185,7 +187,10 @@ def test_the_memory_is_restored_in_mid_episode():
 
 def test_what_it_plans_and_what_it_refuses():
     settings = {"episodes": 2, "horizon": 4, "epochs": 3, "batch_size": 4}
-    assert [RandomTails.planned(settings, steps, 1) for steps in (1, 2, 8, 24)] == [0, 1, 6, 18]
+    assert [RandomTails.planned(settings, steps, 1) for steps in (1, 2, 8, 24, 32, 800)] == [0, 1, 6, 18, 24, 24]
+    assert (RandomTails.learns_until(settings, 1), RandomTails.ratio_of(settings, 1)) == (32, 6 / 8)
+    with pytest.raises(ValueError, match="horizon must be that of agent.horizon=4, not 5"):
+        source(horizon=5)
     with pytest.raises(ValueError, match="agent must be sqirl"):
         RandomTails(spec=ONE, num=1, discount=1.0, agent=torch.nn.Module())
     with pytest.raises(ValueError, match="Running has running statistics"):
@@ -195,6 +200,31 @@ def test_what_it_plans_and_what_it_refuses():
     config = {"names": {"agent": "sqirl"}, "accelerate": {"mode": "fast"}, "device": "cpu"}
     with pytest.raises(ConfigError, match=r"agent \(SQIRL\) keeps statistics"):
         refuse(config, agent(), SimpleNamespace(size=2))
+
+
+def test_a_run_with_the_weights_of_another_learns_anew(monkeypatch):
+    """As the policies of all its steps would be frozen, no step would be random."""
+    found, theirs = agent(depth=1), agent(depth=1)
+    set_tables(theirs, *SOLUTION[:1])
+    for _ in range(4):
+        theirs.freeze_()
+    theirs.scale.fill_(9.0)
+    parts = {"agent": {"module": theirs.state_dict()}}
+    monkeypatch.setattr(warm_start, "RunFolder", lambda path: SimpleNamespace(read_config=dict))
+    monkeypatch.setattr(warm_start, "Checkpoints", lambda path: SimpleNamespace(load=lambda which, only: (7, parts)))
+    warm_start.warm_start(found, "there")
+    assert (int(found.frozen), found.scale.tolist()) == (0, [0.0])
+    assert torch.equal(found.flat, theirs.flat)
+    assert torch.equal(found.policies[0], theirs.flat)
+    assert not found.policies[1:].any()
+
+
+def test_memory_that_the_machine_does_not_have_is_refused_before_it_is_taken(monkeypatch):
+    monkeypatch.setattr("deeprl.replay.replay.available_memory", lambda: 1 << 30)
+    with pytest.raises(ValueError, match=r"horizon=100000000 needs [\d,]+ bytes .* are available: replay.horizon=\d+ would fit"):
+        agent(horizon=10**8)
+    with pytest.raises(ValueError, match=r"capacity=1000000000000 needs [\d,]+ bytes .* are available: replay.capacity=\d+ would fit"):
+        source(capacity=10**12)
 
 
 def test_masked_actions_are_neither_taken_nor_backed_up():

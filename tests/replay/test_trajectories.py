@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from deeprl.agents.truncation import Truncated
+from deeprl.errors import ConfigError
 from deeprl.replay.trajectories import Trajectories
+from deeprl.running.config.sources import check_source
 from deeprl.running.session.complete import tell_if_no_update
 from deeprl.types import Rows, Spec
 
@@ -185,3 +187,30 @@ def test_a_run_that_may_end_before_its_first_update_says_so(steps, said, capsys)
     tell_if_no_update({"steps": steps, "env": {"num": 8}, "replay": replay})
     told = capsys.readouterr().err
     assert said in told if said else not told
+
+
+def test_a_run_that_goes_on_behind_its_last_update_says_so(capsys):
+    replay = {"_target_": "deeprl.agents.random_tails.RandomTails", "episodes": 2, "horizon": 4, "epochs": 3, "batch_size": 4}
+    for steps in (32, 33):
+        tell_if_no_update({"steps": steps, "env": {"num": 1}, "replay": replay})
+    said = "this run will learn nothing after its first 32 steps at most: steps=33, replay.episodes=2, replay.horizon=4"
+    told = capsys.readouterr().err
+    assert told.count("this run") == 1
+    assert said in told
+
+
+SIZES = {
+    "deeprl.replay.rollout.Rollout": {"length": 8, "epochs": 4, "minibatches": 1},
+    "deeprl.replay.trajectories.Trajectories": {"episodes": 2, "horizon": 4},
+    "deeprl.agents.truncation.Truncated": {"budget": 8, "horizon": 4},
+    "deeprl.agents.random_tails.RandomTails": {"episodes": 2, "horizon": 4, "epochs": 3, "batch_size": 4},
+}
+
+
+@pytest.mark.parametrize(("target", "key"), [(target, key) for target, sizes in SIZES.items() for key in sizes])
+def test_sizes_of_which_the_number_of_updates_is_made_are_checked_before(target, key):
+    """Each was a TypeError."""
+    for value in (None, "abc", 0, 2.5, True):
+        config = {"replay": {"_target_": target, **SIZES[target], key: value}, "agent": {"_target_": "deeprl.agents.sqirl.SQIRL"}}
+        with pytest.raises(ConfigError, match=f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1"):
+            check_source(config, set())

@@ -79,7 +79,7 @@ def check_source(config: Config, user: set[str]) -> None:
         user: keys that the command line set.
 
     Raises:
-        ConfigError: nothing is kept for an agent that learns; a rollout has sizes that are none, more updates than its loss allows, fewer
+        ConfigError: nothing is kept for an agent that learns; a size is none, or a rollout has more updates than its loss allows, fewer
             than its bound of the KL needs, or batches of one row, whose advantages have no deviation to be divided by.
     """
     replay, paced, rollout = config["replay"], source_class(config).paced_by, chunk(config)
@@ -87,11 +87,11 @@ def check_source(config: Config, user: set[str]) -> None:
         raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
     if (not paced or rollout is not None or source_class(config).one_policy) and "runtime.lag" in user:
         raise ConfigError("runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out.")
-    if rollout is None:
-        return
-    for key in ("length", "epochs", "minibatches"):  # here, because the number of updates is made of them
+    for key in source_class(config).counted:  # here, because the number of updates is made of them
         if not isinstance(value := replay[key], int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1.")
+    if rollout is None:
+        return
     if get(config, "agent.surrogate.clip", 0.0) is None and replay["epochs"] * replay["minibatches"] > 1:
         raise ConfigError(
             f"replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']} do not go with agent.surrogate.clip=null "

@@ -81,10 +81,12 @@ def fit_periods(config: Config, user: set[str]) -> None:
 
 
 def tell_if_no_update(config: Config) -> None:
-    """Say that a run of an agent that learns ends before its first update."""
+    """Say that a run of an agent that learns ends before its first update, or goes on behind its last."""
     source, num = source_class(config), config["env"]["num"]
     figures = ", ".join(f"{key}={get(config, key)}" for key in ("steps", *source.paced_by))
     if source.paced_by and not planned_updates(config):
         say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")
+    elif (until := source.learns_until(config["replay"], num)) is not None and config["steps"] > until:
+        say(f"this run will learn nothing after its first {until:,} steps at most: {figures}")
     elif num * -(-config["steps"] // num) < (most := source.longest(config["replay"], num)):
         say(f"this run may make no update, because one takes up to {most:,} steps of env.num={num}: {figures}")

@@ -55,7 +55,7 @@ def warm_start(agent: Agent, source: str) -> str:
         raise ConfigError(f"init_from={source}: it holds a weight that is not finite. Choose another checkpoint.")
     agent.load_state_dict({**own, **fits})
     gains, copies = agree_(agent, fits)
-    copied = {name for name in own if name.startswith(tuple(f"{place}." for place in copies))}
+    copied = {name for name in own if not set(copies).isdisjoint(beginnings(name))}
     say(f"init_from: {len(fits.keys() - copied)} of {len(own)} tensors are those of {path}, step {step:,}")
     for name, value in own.items():
         if name not in fits and name not in gains and name not in copied and name not in anew:
@@ -74,7 +74,7 @@ def warm_start(agent: Agent, source: str) -> str:
 
 def starting_anew(agent: Agent) -> list[str]:
     """Names of its tensors that parts declare as `starts_anew`."""
-    places = {f"{place}.{name}" for place, part in agent.named_modules() for name in getattr(part, "starts_anew", ())}
+    places = {f"{place}.{name}".removeprefix(".") for place, part in agent.named_modules() for name in getattr(part, "starts_anew", ())}
     return [name for name in agent.state_dict() if not places.isdisjoint(beginnings(name))]
 
 
@@ -114,7 +114,7 @@ def agree_(agent: Agent, loaded: Collection[str]) -> tuple[list[str], list[str]]
         for project_ in agent.projections(name):
             project_()
     missing = agent.state_dict().keys() - {*loaded, *gains}
-    copies = {place: renew for place, renew in agent.copies().items() if any(name.startswith(f"{place}.") for name in missing)}
+    copies = {place: renew for place, renew in agent.copies().items() if any(place in beginnings(name) for name in missing)}
     for renew in copies.values():
         renew()
     return gains, list(copies)
