@@ -81,10 +81,10 @@ TAILS = (
 """Frozen policies, a memory behind whole episodes, and the time of each"""
 ON_DEVICE = (
     "agent=ppo", "env=tensor/pendulum", "env.max_episode_steps=9", "env.num=4", "agent/normalize=running", "agent/rewards=scaled",
-    "agent.torso.hidden=[8]", "replay.length=6", "replay.minibatches=2", "replay.epochs=2", "accelerate=fast",
+    "agent.torso.hidden=[8]", "replay.length=8", "replay.minibatches=2", "replay.epochs=2", "accelerate=fast",
     *(word for word in SMALL if not word.startswith(("replay", "env.num"))),
 )  # fmt: skip
-"""Rollouts that stay on the device: a checkpoint in mid-rollout and in mid-episode"""
+"""Rollouts that stay on the device: a checkpoint in mid-rollout, behind the end of episodes in it, and in mid-episode"""
 
 
 def rows(table: list) -> list:
