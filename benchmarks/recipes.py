@@ -272,8 +272,8 @@ SETS = {
     # with the settings of experiment=pong, which are made for this budget: those of configs/tuned/atari are for 50 million steps
     "atari_breakout": (("atari/breakout",), "steps=1000000", ("pong_dqn",)),
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
-    # settings of configs/tuned/tensor/ppo.yaml, tried with seed 100; the rule, stated before the runs: a seed holds if its last evaluation,
-    # of 100 episodes, is at least 495 on CartPole, and -85 on Acrobot
+    # settings of configs/tuned/tensor/classic/ppo.yaml, tried with seed 100; the rule, stated before the runs: a seed holds if its last
+    # evaluation, of 100 episodes, is at least 495 on CartPole, and -85 on Acrobot
     "tensor": (("tensor/cartpole", "tensor/acrobot"), "steps=500000 evaluation.every=100000 checkpoint.every=null", ("ppo",)),
     # the same rule for twice the budget, because two of five seeds missed -85 with 500,000 steps; other seeds
     "tensor_longer": (("tensor/acrobot",), "steps=1000000 evaluation.every=200000 checkpoint.every=null", ("ppo",)),

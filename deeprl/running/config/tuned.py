@@ -3,6 +3,7 @@
 <family>/<task>/<agent>.yaml    one task
 <family>/<agent>.yaml           every task of the family
 <family>/_base.yaml             settings that agents of the family share; used only if an agent's file lists it in `defaults`
+tensor/<family>/<agent>.yaml    every tensor world of the family's tasks; without it the files above, of the task itself
 """
 
 from __future__ import annotations
@@ -14,19 +15,31 @@ from deeprl.running.config.folders import file
 from deeprl.running.config.parsed import Content, parsed
 from deeprl.running.runs.config_file import Config, flatten
 
+TENSOR_WORLDS = {"tensor/minatar_": "minatar", "tensor/": "classic"}
+"""The family of the tasks that they are, by the beginning of their names"""
+
 
 def family(env: str) -> str:
     """Family of an environment: "mujoco" for "mujoco/hopper", "gym" for "gym"."""
     return str(env).split("/")[0]
 
 
+def places(env: str) -> list[str]:
+    """Folders with files for an environment, the most particular first. Those of a tensor world end with those of its task, whose settings
+    an agent without a file for many copies keeps."""
+    for start, of in TENSOR_WORLDS.items():
+        if env.startswith(start):
+            return [env, f"tensor/{of}", "tensor", f"{of}/{env.removeprefix(start)}", of]
+    return [*dict.fromkeys((env, family(env)))]
+
+
 def option(env: str, agent: str) -> str:
-    """The option of the group `tuned`: the agent's file for the task, else its file for the family, else those of the recipes from which it
+    """The option of the group `tuned`: the agent's file in the first of the environment's places, else those of the recipes from which it
     starts, in the same order. For classic/cartpole and double_dqn it is "classic/dqn", because double_dqn starts from dqn.
 
     If there is no file, it is the name that the agent's file for the family would have.
     """
-    names = [f"{place}/{each}" for each in lineage(agent) for place in dict.fromkeys((env, family(env)))]
+    names = [f"{place}/{each}" for each in lineage(agent) for place in places(str(env))]
     return next((name for name in names if file("tuned", name)), f"{family(env)}/{agent}")
 
 

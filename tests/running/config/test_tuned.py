@@ -29,11 +29,38 @@ from tests.builders import composed, settled
         ("gym", "munchausen_iqn", "gym/iqn"),
         ("toy/chain", "idqn", "toy/idqn"),  # there is no such file
         ("mujoco/hopper", "dqn", "mujoco/dqn"),
+        ("tensor/cartpole", "double_dqn", "tensor/classic/dqn"),
+        ("tensor/cartpole", "pqn", "classic/pqn"),  # and not by way of dqn
+        ("tensor/cartpole", "idqn", "classic/cartpole/idqn"),
+        ("tensor/minatar_breakout", "pqn", "minatar/pqn"),
+        ("tensor/minatar_breakout", "ppo", "tensor/ppo"),  # there is no such file
         ("my/env", "my_agent", "my/my_agent"),  # where a user's file would be
     ],
 )
 def test_the_most_particular_file_is_taken(env, agent, option):
     assert tuned.option(env, agent) == option
+
+
+def test_a_tensor_world_is_a_task_that_there_is():
+    known = {*options("env")}
+    assert all(tuned.places(env)[3] in known for env in known if env.startswith("tensor/"))
+
+
+def test_a_tensor_world_has_the_settings_of_its_task_but_for_the_pace_of_many_copies(monkeypatch):
+    """PQN had DQN's 64 copies on CartPole, C51 a support of ±10, and QR-DQN 200 quantiles on the games."""
+    monkeypatch.setattr(tuned, "lineage", cache(tuned.lineage))
+    pace = re.compile(r"steps|env\.num|replay=.*\.(ratio|batch_size|learning_starts|length|minibatches)|agent/.*\.(lr|tau)")
+    worlds = [
+        ("tensor/cartpole", "classic/cartpole"),
+        ("tensor/pendulum", "classic/pendulum"),
+        ("tensor/minatar_asterix", "minatar/asterix"),
+    ]
+    found = {tuple(tuned.option(env, agent) for env in pair) for pair in worlds for agent in options("agent")}
+    for ours, theirs in found:
+        own, original = tuned.values("tuned", ours), tuned.values("tuned", theirs)
+        changed = {key for key in {**own, **original} if own.get(key) != original.get(key)}
+        assert not changed or ours.startswith("tensor/classic/"), (ours, changed)
+        assert all(pace.fullmatch(key) for key in changed), (ours, changed)
 
 
 @pytest.mark.parametrize(
