@@ -69,6 +69,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert same(left["agent"]["module"], right["agent"]["module"])
     assert equal(left["agent"]["optimizers"], right["agent"]["optimizers"])
     assert left["collector"]["returns"].tolist() == right["collector"]["returns"].tolist()
+    assert left["collector"]["episodes"] == right["collector"]["episodes"]
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         assert lines(one, name) == lines(other, name)
         assert lines(one, name)
