@@ -6,6 +6,7 @@ Its observation is (tag of its episode, step, sum of its actions); its reward te
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -388,7 +389,8 @@ def test_a_last_observation_that_a_reset_overwrites_is_told_of(make, capsys):
 
 def test_a_vector_without_seeds_is_told_of(capsys):
     choice("Whole", kwargs={"fault": "unseeded"}).spec()
-    assert "after a reset of all with the same seeds environment 0 differed at step 0" in capsys.readouterr().err
+    # one of them may begin alike by chance
+    assert re.search(r"after a reset of all with the same seeds environment \d differed at step 0", capsys.readouterr().err)
 
 
 def test_an_end_that_does_not_come_is_told_of(capsys):
