@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.learning.optim.finite import HOST, Watch
 from deeprl.learning.optim.flat import Flat, check
 
 
@@ -52,25 +51,7 @@ class FlatAdaGrad(Flat):
         super().reset()
         self.square.fill_(self.choice.initial)
 
-    def numbers(self, step: int) -> tuple[float, ...]:
-        return (self.rate(step),)
-
-    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor | float]) -> tuple[Tensor, ...]:
         square = gradient.square()
         square = averages[0] + (square.sum() if self.choice.form == "norm" else square)
         return flat - numbers[0] * gradient / square.sqrt(), square
-
-    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """Update the parameters in place; arguments, result and errors are those of `FlatAdam.step`."""
-        self.check(gradients)
-        with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in gradients])
-            norm = torch.linalg.vector_norm(gradient)
-            watch(norm, "the norm of its gradient")
-            gradient = self.clipped(gradient, norm)
-            if not watch.immediate:
-                gradient = gradient.masked_fill(watch.failed > 0, 0.0)
-            flat, square = self.updated(self.flat, (self.square,), gradient, (torch.tensor(self.rate(step)),))
-            self.flat.copy_(flat)
-            self.square.copy_(square)
-        return norm

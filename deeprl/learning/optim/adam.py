@@ -60,7 +60,7 @@ class FlatAdam(Flat):
         (first, second), rate, count = self.choice.betas, self.rate(step), self.taken + 1
         return rate / (1.0 - first**count), 1.0 / math.sqrt(1.0 - second**count), 1.0 - rate * self.choice.weight_decay
 
-    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor | float]) -> tuple[Tensor, ...]:
         moment, square, count = averages
         first, second = self.choice.betas
         size, root, keep = numbers
@@ -71,20 +71,7 @@ class FlatAdam(Flat):
         return flat - size * moment / (square.sqrt() * root + self.choice.eps), moment, square, count + 1.0
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """Update the parameters in place.
-
-        Args:
-            gradients: in the order and shapes of `parameters`, with any strides; they are not changed.
-            step: environment step, for the schedule.
-            watch: stops updates that are not finite.
-
-        Returns:
-            () the norm of the gradient before clipping, on its device.
-
-        Raises:
-            ValueError: the number of gradients or a shape differs from the parameters.
-            NotFinite: the norm is not finite, and nothing was changed; on a CPU, see `deeprl.learning.optim.finite.Watch`.
-        """
+        """By torch's fused operator, from gradients that no copy joins."""
         choice = self.choice
         self.check(gradients)
         values, moments, squares, counts = self._lists

@@ -94,12 +94,13 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 
 
 class Flat:
-    """Base class of an optimizer's state. A rule adds its averages and `step`.
+    """Base class of an optimizer's state. A rule adds its averages and `updated`; one whose steps are made in place, faster or in another
+    rounding, has a `step` of its own.
 
     Attributes:
         flat: (P,) the parameters; `parameters` are views of it.
         groups: flat optimizers, one for each group of parameters; here only itself.
-        taken: updates so far, if the rule depends on them.
+        taken: updates so far.
     """
 
     taken = 0
@@ -125,21 +126,48 @@ class Flat:
         most = self.choice.max_grad_norm
         return gradient if most is None else gradient * (most / (norm + 1e-6)).clamp(max=1.0)
 
+    def joined(self, gradients: Sequence[Tensor], watch: Watch) -> tuple[Tensor, Tensor]:
+        """The gradient (P,), clipped, and () its norm before. Arguments and errors are those of `step`."""
+        self.check(gradients)
+        gradient = torch.cat([g.reshape(-1) for g in gradients])
+        norm = torch.linalg.vector_norm(gradient)
+        watch(norm, "the norm of its gradient")
+        return self.clipped(gradient, norm), norm
+
+    @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """Update the parameters in place, see `FlatAdam.step`."""
-        raise NotImplementedError
+        """Update the parameters in place.
+
+        Args:
+            gradients: in the order and shapes of `parameters`, with any strides; they are not changed.
+            step: environment step, for the schedule.
+            watch: stops updates that are not finite.
+
+        Returns:
+            () the norm of the gradient before clipping, on its device.
+
+        Raises:
+            ValueError: the number of gradients or a shape differs from the parameters.
+            NotFinite: the norm is not finite, and nothing was changed; on a CPU, see `deeprl.learning.optim.finite.Watch`.
+        """
+        gradient, norm = self.joined(gradients, watch)
+        averages = self.tensors()
+        for into, value in zip((self.flat, *averages), self.updated(self.flat, averages, gradient, self.numbers(step))):
+            watch.store(into, value)
+        self.taken += 1
+        return norm
 
     def numbers(self, step: int) -> tuple[float, ...]:
         """Arguments of `updated` for the next update: the learning rate at an environment step, and numbers that depend on it."""
-        raise NotImplementedError
+        return (self.rate(step),)
 
-    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The rule as a pure function, for compiling: parameters and averages after an update.
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor | float]) -> tuple[Tensor, ...]:
+        """The rule as a pure function, for compiling too: parameters and averages after an update.
 
         Args:
             flat, averages: before the update; averages in the order of their names.
             gradient: (P,) clipped.
-            numbers: of this update, () float32 each.
+            numbers: of this update, () float32 each when it is compiled.
         """
         raise NotImplementedError
 
@@ -188,7 +216,7 @@ class Groups:
         self.parameters = [parameter for group in self.groups for parameter in group.parameters]
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """Update all groups in place, see `FlatAdam.step`."""
+        """Update all groups in place, see `Flat.step`."""
         watch(total_norm(gradients), "the norm of its gradient")  # before any group changes
         norms, left = [], list(gradients)
         for group in self.groups:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
-from deeprl.learning.optim.finite import HOST, Watch
 from deeprl.learning.optim.flat import Flat, check, two_betas
 
 
@@ -79,17 +78,3 @@ class FlatRAdam(Flat):
         square = second * square + (1.0 - second) * gradient.square()
         scale = scaled * factor / (square.sqrt() + self.choice.eps) + (1.0 - scaled)
         return flat - size * moment * scale, moment, square, count + 1.0
-
-    def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """Update the parameters in place; arguments, result and errors are those of `FlatAdam.step`."""
-        self.check(gradients)
-        with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in gradients])
-            norm = torch.linalg.vector_norm(gradient)
-            watch(norm, "the norm of its gradient")
-            old = (self.flat, self.moment, self.square, self.count)
-            new = self.updated(self.flat, old[1:], self.clipped(gradient, norm), self.numbers(step))
-            for into, value in zip(old, new):
-                watch.store(into, value)
-            self.taken += 1
-        return norm

@@ -63,10 +63,7 @@ class FlatRMSProp(Flat):
         super().reset()
         self.square.fill_(self.choice.initial)
 
-    def numbers(self, step: int) -> tuple[float, ...]:
-        return (self.rate(step),)
-
-    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor | float]) -> tuple[Tensor, ...]:
         choice = self.choice
         square, moment, velocity = averages
         square = torch.lerp(square, gradient.square(), 1.0 - choice.decay)
@@ -77,23 +74,19 @@ class FlatRMSProp(Flat):
         velocity = choice.momentum * velocity + numbers[0] * gradient / spread
         return flat - velocity, square, moment, velocity
 
+    @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """Update the parameters in place; arguments, result and errors are those of `FlatAdam.step`."""
+        """In place, in the rounding that stored runs have."""
         choice = self.choice
-        self.check(gradients)
-        with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in gradients])
-            norm = torch.linalg.vector_norm(gradient)
-            watch(norm, "the norm of its gradient")
-            gradient = self.clipped(gradient, norm)
-            self.square.lerp_(gradient.square(), 1 - choice.decay)
-            if choice.centered:
-                self.moment.lerp_(gradient, 1 - choice.decay)
-            # rounding may leave a variance just below zero
-            spread = (self.square - self.moment.square()).clamp_(min=0.0).add_(choice.eps).sqrt_()
-            self.velocity.mul_(choice.momentum).addcdiv_(gradient, spread, value=self.rate(step))
-            if not watch.immediate:
-                self.velocity.masked_fill_(watch.failed > 0, 0.0)
-            self.flat.sub_(self.velocity)
-            self.taken += 1
+        gradient, norm = self.joined(gradients, watch)
+        self.square.lerp_(gradient.square(), 1 - choice.decay)
+        if choice.centered:
+            self.moment.lerp_(gradient, 1 - choice.decay)
+        # rounding may leave a variance just below zero
+        spread = (self.square - self.moment.square()).clamp_(min=0.0).add_(choice.eps).sqrt_()
+        self.velocity.mul_(choice.momentum).addcdiv_(gradient, spread, value=self.rate(step))
+        if not watch.immediate:
+            self.velocity.masked_fill_(watch.failed > 0, 0.0)
+        self.flat.sub_(self.velocity)
+        self.taken += 1
         return norm
