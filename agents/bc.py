@@ -12,14 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deeprl.choice import Part
-from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
-from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.policy_agent import PolicyAgent, only
-from deeprl.learning.transforms.masks import divided_batch, without_mask
+from deeprl.learning.transforms.masks import divided_batch
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.types import Batch, Spec, Term
 
@@ -49,12 +47,8 @@ class Cloning(PolicyAgent):
         normalize: Callable[..., Part],
         optimizer: Optimizer,
     ):
-        torso = torso.resolve(without_mask(spec))
-        super().__init__(spec, torso, policy, rewards, normalize)
-        initialise(self.policy, seed, "policy")
-        weight_normalise(self.policy, torso.weight_norm)
-        parameters = list(self.policy.parameters())
-        self.objectives = {"policy": Objective(self.loss, parameters, optimizer.build(parameters))}
+        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize)
+        self.objectives = {"policy": Objective.of(self.loss, [self.policy], optimizer)}
 
     def loss(self, batch: Batch) -> Term:
         """L; the error is −log π(a|s)."""

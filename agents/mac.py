@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from deeprl.choice import Part, counts, in_range
 from deeprl.learning.networks.actors import OutputNetwork
-from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
-from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.policy_agent import PolicyAgent, only
@@ -172,14 +171,10 @@ class MAC(PolicyAgent):
         value_optimizer: Optimizer,
         rate_optimizer: Optimizer,
     ):
-        inner = without_mask(spec)
-        torso = torso.resolve(inner)
-        super().__init__(spec, torso, policy, rewards, normalize)
+        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize)
         check_single(self.rewards)
-        self.value, self.rate = OutputNetwork(inner, torso, 1, "orthogonal", unit=False), Gain()
-        for place, module in {"policy": self.policy, "value": self.value}.items():
-            initialise(module, seed, place)
-            weight_normalise(module, torso.weight_norm)
+        self.value, self.rate = OutputNetwork(without_mask(spec), self.torso, 1, "orthogonal", unit=False), Gain()
+        initialise_with_gains(self.value, seed, "value", self.torso.weight_norm)
         groups = [(list(self.value.parameters()), value_optimizer), (list(self.rate.parameters()), rate_optimizer)]
         self.objectives = {"policy": Objective.of(self.loss, [self.policy], optimizer, groups)}
 

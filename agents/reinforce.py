@@ -18,16 +18,14 @@ from torch import Tensor, nn
 from deeprl.choice import Part, in_range, one_of
 from deeprl.errors import NotFinite
 from deeprl.learning.agent import Infer
-from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.policies import Policy, PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
-from deeprl.learning.networks.weight_norm import weight_normalise
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.directions import flat_gradient
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.policy_agent import PolicyAgent, only
-from deeprl.learning.transforms.masks import divided_batch, without_mask
+from deeprl.learning.transforms.masks import divided_batch
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Report, Spec, Term
 
 
@@ -191,10 +189,7 @@ class TrajectoryPolicy(PolicyAgent):
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
     ):
-        torso = torso.resolve(without_mask(spec))
-        super().__init__(spec, torso, policy, rewards, normalize)
-        initialise(self.policy, seed, "policy")
-        weight_normalise(self.policy, torso.weight_norm)
+        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize)
         self.ascent = ascent(policy=self.policy, seed=seed)
         self.needs, self.drawn_size = type(self).needs | self.ascent.needs, self.ascent.drawn_size
         parameters = [*self.policy.parameters(), *self.ascent.trained()]

@@ -26,9 +26,9 @@ from deeprl.choice import Part, counts, in_range
 from deeprl.learning.agent import CORE, Agent, Infer, numbered
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.actors import OutputNetwork
-from deeprl.learning.networks.blocks import has_statistics, initialise
+from deeprl.learning.networks.blocks import has_statistics
 from deeprl.learning.networks.torsos import TorsoChoice
-from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Flat, Optimizer
 from deeprl.learning.parts.exploration import certain, drawn
@@ -119,8 +119,7 @@ class SQIRL(Agent):
         if moving or has_statistics(self.network.torso):
             name = type(moving[0] if moving else torso).__name__
             raise ValueError(f"{name} has running statistics, which would change frozen policies: choose another option")
-        initialise(self.network, seed, "value")
-        weight_normalise(self.network, torso.weight_norm)
+        initialise_with_gains(self.network, seed, "value", torso.weight_norm)
         self.objectives = {"value": Objective.of(self.loss, [self.network], optimizer)}
         flat = self.flat
         self.shapes = {name: parameter.shape for name, parameter in self.network.named_parameters()}

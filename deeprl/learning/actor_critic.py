@@ -21,12 +21,11 @@ from torch import Tensor
 
 from deeprl.choice import Part, counts
 from deeprl.learning.agent import CORE, Agent, Infer, of_iterations, watching
-from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.critics import Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.networks.torsos import CommonTorso
 from deeprl.learning.networks.value_network import Networks
-from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective, without_decay
 from deeprl.learning.parts.actor_value import ActorValue
 from deeprl.learning.parts.auxiliary import Auxiliary
@@ -123,8 +122,7 @@ class ActorCritic(Agent):
         self.state_size = 0 if self.actor.core is None else self.actor.core.size
         self.renews_actor = getattr(self.actor.torso, "every_update", False)
         """The actor's running averages move at every update of the critics, see `renewed`"""
-        initialise(self.actor, seed, "actor")
-        weight_normalise(self.actor, torso.weight_norm)
+        initialise_with_gains(self.actor, seed, "actor", torso.weight_norm)
         self.target_actor = target_of(self.actor, self.chain) if self.backup.target_actor else None
         self.temperature, self.rate = temperature(action_dim=spec.action_dim), rate(networks=networks)
         self.chain.companions += self.rate.companions()

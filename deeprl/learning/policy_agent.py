@@ -14,6 +14,7 @@ from deeprl.learning.networks.blocks import has_statistics
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import CommonTorso, TorsoChoice
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.masks import divided, divided_rows, without_mask
@@ -33,8 +34,10 @@ class PolicyAgent(Agent):
     """What acts by a policy, for discrete or continuous actions. Subclasses build on it and add losses.
 
     Args:
-        spec: spaces of the environment.
-        torso, policy, rewards, normalize, core: as in `PolicyGradient`.
+        spec, seed, torso, policy, rewards, normalize, core: as in `PolicyGradient`.
+
+    Attributes:
+        torso: the choice, resolved.
 
     Raises:
         ValueError: the torso has running averages.
@@ -46,7 +49,9 @@ class PolicyAgent(Agent):
 
     def __init__(
         self,
+        *,
         spec: Spec,
+        seed: int,
         torso: TorsoChoice,
         policy: PolicyChoice,
         rewards: Callable[..., Part],
@@ -56,12 +61,14 @@ class PolicyAgent(Agent):
         super().__init__()
         self.spec, seen = spec, without_mask(spec)
         self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
-        self.policy = policy.build(seen, CommonTorso.of(torso, seen), core)
+        self.torso = torso.resolve(seen)
+        self.policy = policy.build(seen, CommonTorso.of(self.torso, seen), core)
         if has_statistics(self.policy.torso):
             raise ValueError(
                 f"{type(torso).__name__} has running averages, which only the losses of values and of an actor renew: "
                 "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
             )
+        initialise_with_gains(self.policy, seed, "policy", self.torso.weight_norm)
         self.observers = watching(self.normalize, self.rewards)
 
     def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:

@@ -22,13 +22,12 @@ from torch import Tensor, nn
 from deeprl.choice import Choice, Group, Part, bounds_above_zero, in_range, one_of
 from deeprl.learning.agent import watching
 from deeprl.learning.networks.actors import OutputNetwork
-from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.unrolled import Unrolled
-from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.advantage import GAE
@@ -156,9 +155,8 @@ class PolicyGradient(PolicyAgent):
         core: CoreChoice = Memoryless(),
         rollout: RolloutChoices = RolloutChoices(),
     ):
-        inner = without_mask(spec)
-        torso = torso.resolve(inner)
-        super().__init__(spec, torso, policy, rewards, normalize, core)
+        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize, core=core)
+        torso, inner = self.torso, without_mask(spec)
         self.core, self.needs = core, type(self).needs | core.needs | rollout.advantage.needs
         self.lam, self.surrogate, self.shared, self.kl, self.advantage = lam, surrogate, shared, rollout.kl(), rollout.advantage
         in_range(self, lam=(0, 1))
@@ -171,9 +169,7 @@ class PolicyGradient(PolicyAgent):
         else:
             self.value = OutputNetwork(inner, torso, 1, "orthogonal", unit=False, core=core)
         self.state_size = sum(network.core.size for network in self.recurrent if network.core is not None)
-        for place, module in {"policy": self.policy, "value": self.value}.items():
-            initialise(module, seed, place)
-            weight_normalise(module, torso.weight_norm)
+        initialise_with_gains(self.value, seed, "value", torso.weight_norm)
         self.baseline = rollout.baseline(spec=self.spec)
         if self.baseline.zero_start:
             last = self.value if shared else self.value.last

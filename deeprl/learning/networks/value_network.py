@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.learning.networks.blocks import REMEDY, Torso, has_dropout, has_statistics, initialise, learning
+from deeprl.learning.networks.blocks import REMEDY, Torso, has_dropout, has_statistics, learning
 from deeprl.learning.networks.cores import WITHOUT_STATE, Core, CoreChoice, Memoryless
 from deeprl.learning.networks.heads import HeadChoice, Scalar, under
 from deeprl.learning.networks.mapped import Mapped
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.unrolled import Unrolled
-from deeprl.learning.networks.weight_norm import weight_normalise
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.values.returns import Values
 from deeprl.types import QUIET, Batch, NetworkNoise, Spec
 
@@ -211,6 +211,5 @@ class Networks:
 
     def _started(self, body: Torso, top: nn.Module, place: str, *others: Any) -> ValueNetwork:
         network = ValueNetwork(body, top, len(self.spec.obs_shape), *others)
-        initialise(network, self.seed, place)
-        weight_normalise(network, self.torso.weight_norm)
+        initialise_with_gains(network, self.seed, place, self.torso.weight_norm)
         return network

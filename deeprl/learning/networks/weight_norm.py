@@ -13,11 +13,17 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from deeprl.learning.networks.blocks import Block
+from deeprl.learning.networks.blocks import Block, initialise
 from deeprl.learning.networks.layers import Init, lengths
 
 OPTIONS = ("none", "hidden", "all")
 """Normalised layers: none, all but the last of a head, or all."""
+
+
+def initialise_with_gains(module: nn.Module, seed: int, place: str, which: str) -> None:
+    """Fill the parameters of `module` as `initialise` does, then give its layers gains as `weight_normalise` does."""
+    initialise(module, seed, place)
+    weight_normalise(module, which)
 
 
 @torch.no_grad()
