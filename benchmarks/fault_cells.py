@@ -26,7 +26,6 @@ FAMILIES = {
     "robotics": ("env.num=2", "steps=2000", "replay.learning_starts=300", "replay.capacity=1500", "replay.ratio=0.25",
         "replay.batch_size=32"),
     "tensor": ("env.num=4", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25"),
-    "lab": ("steps=3000",),
     "goals": ("env.num=2", "steps=6000", "replay.learning_starts=500", "replay.capacity=3000", "replay.ratio=0.25", "replay.batch_size=32"),
     "stock": ("env.num=2", "steps=3000", "replay.learning_starts=500", "replay.capacity=2000", "replay.ratio=0.25", "replay.batch_size=32"),
     "parts": ("env.num=2", "steps=3000", "replay.learning_starts=500", "replay.capacity=2000", "replay.ratio=0.25", "replay.batch_size=32"),
@@ -46,7 +45,9 @@ ROLLOUTS = {
 """The same for agents that learn from rollouts, which refuse the sizes of a memory."""
 EPISODES = {"classic": ("env.num=2", "steps=6000", "replay.episodes=5", "replay.horizon=60")}
 LEVELS = {"classic": ("env.num=2", "steps=6000")}
-SOURCES = {"rollout": ROLLOUTS, "trajectories": EPISODES, "multilevel": LEVELS}
+TAILS = {"lab": ("steps=4000", "replay.episodes=40", "replay.horizon=6")}
+OWN_DATA = {"lab": ("steps=3000",), "mujoco": ("steps=6000",)}
+SOURCES = {"rollout": ROLLOUTS, "trajectories": EPISODES, "multilevel": LEVELS, "random_tails": TAILS, "none": OWN_DATA}
 """Sizes of each replay that is no memory"""
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
 BLOCKS = tuple(f"agent.{torso}.{key}" for torso in ("torso", "actor_torso") for key in ("width=16", "blocks=1"))
@@ -311,12 +312,15 @@ CELLS = [
     Cell("mbpo", "classic/pendulum", "model", "sync", ("collect=ray", "collect.actors=2", "collect.ahead=1"), launch="ray"),
     Cell("ppo", "tensor/cartpole", "rollout", "sync"),
     Cell("dqn", "tensor/acrobot", "uniform", "sync"),
+    Cell("pqn", "tensor/minatar_breakout", "rollout", "sync"),
     Cell("dqn", "parts/marks", "prioritized", "sync"),
     Cell("sac", "parts/marks_continuous", "uniform", "async"),
     Cell("ppo", "parts/marks", "rollout", "sync"),
     Cell("ppo", "classic/acrobot", "rollout", "async", ("agent/intrinsic=rnd", "agent/kl=adaptive_rate", "agent/advantage=vtrace")),
     Cell("qrdqn", "stock/coins", "prioritized", "async", ("agent/utility=target", "discount=1")),
     Cell("iqn", "stock/coins", "uniform", "sync", ("agent/utility=cvar", "discount=0.9", "agent.chain.target_update_period=200")),
+    Cell("sqirl", "lab/sparse_mdp", "random_tails", "sync", ("discount=1", "agent.depth=2")),
+    Cell("lab/tagi", "mujoco/inverted_pendulum", "none", "sync", ("agent.interval=256",)),
     Cell("mac", "classic/acrobot", "multilevel", "sync"),
     Cell("pois", "classic/cartpole", "trajectories", "async"),
     Cell("harpg", "classic/pendulum", "trajectories", "sync", ("agent.ascent.lr=1e-6",)),  # steps are as large as returns

@@ -6,6 +6,7 @@ python -m benchmarks.tables    after an option, a recipe or a page was added
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 
@@ -133,14 +134,38 @@ def environment_table() -> str:
     return table("family | names | needs", rows)
 
 
+# ---- docs/reliability.md
+
+
+def kill_table() -> str:
+    """A row for each stored campaign of `benchmarks.faults`, and one for all."""
+    rows, everything = [], []
+    for path in sorted((ROOT / "benchmarks" / "results").glob("faults*.jsonl")):
+        cells = [json.loads(line) for line in path.read_text().splitlines()]
+        agents, families = ({cell[key].split("/")[0] for cell in cells} for key in ("agent", "env"))
+        few = len(agents) <= 8
+        said = [", ".join(sorted(agents)) if few else f"{len(agents)} agents", ", ".join(sorted(families))]
+        rows.append([f"`{path.name}`", *said, *counted(cells)])
+        everything += cells
+    rows.append(["all", "", "", *counted(everything)])
+    return table("campaign | agents | environments | runs | kills | in the writing of a checkpoint | equal", rows)
+
+
+def counted(cells: list[dict]) -> list[str]:
+    kills = [kill for cell in cells for kill in cell["kills"]]
+    equal = sum(not cell["differences"] for cell in cells)
+    return [f"{len(cells)}", f"{len(kills)}", f"{sum(kill['inside'] for kill in kills)}", f"{equal} of {len(cells)}"]
+
+
 TABLES = {
+    "kills": kill_table,
     "slots": slot_table,
     "pages": page_table,
     "papers": paper_table,
     "experiments": experiment_table,
     "environments": environment_table,
 }
-PAGES = tuple(ROOT / "docs" / name for name in ("slots.md", "algorithms/README.md", "papers.md", "usage.md"))
+PAGES = tuple(ROOT / "docs" / name for name in ("slots.md", "algorithms/README.md", "papers.md", "usage.md", "reliability.md"))
 
 
 if __name__ == "__main__":
