@@ -172,7 +172,7 @@ class GuidedDiffusion(Agent):
         if len(spec.obs_shape) > 1 or any(part.privileged for part in spec.parts):
             raise ValueError("this agent reads vectors that critics and policy both see: choose agent=td3_bc, or env.parts=flat")
         self.spec, self.guidance, self.tau, self.frequency = spec, guidance, tau, frequency
-        self.hidden = hidden
+        self.hidden, self.first_phase = hidden, ("agent.guidance.clone", guidance.clone)
         in_range(self, tau=(0, 1), frequency=(0, None))
         widths(self, "hidden")
         self.rewards, self.normalize = rewards(), normalizer(normalize, spec)

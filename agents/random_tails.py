@@ -56,7 +56,7 @@ class RandomTails(Trajectories):
     ):
         super().__init__(episodes=episodes, horizon=horizon, **others)
         if not isinstance(agent, SQIRL):
-            raise ValueError("agent must be sqirl, whose policies are frozen: choose another replay")
+            raise ValueError("the policies of agent=sqirl alone are frozen: choose that agent, or another replay")
         if agent.horizon != horizon:
             raise ValueError(
                 f"horizon must be that of agent.horizon={agent.horizon}, not {horizon}: leave agent.horizon out, which follows it"

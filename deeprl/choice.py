@@ -165,4 +165,5 @@ def one_of(owner: object, **options) -> None:
     for name, allowed in options.items():
         value = getattr(owner, name)
         if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+            several = "one of " if len(allowed) > 1 else ""
+            raise ValueError(f"{name} must be {several}{', '.join(map(str, allowed))}, not {value!r}")

@@ -47,6 +47,7 @@ def counting(text: str) -> int:
 FOREIGN = {
     "--help": "it takes no value: `deeprl list agent` shows the options of a slot",
     "--dry-run": "`deeprl check` measures what a run would be and cost, and budget=tiny trains a few hundred steps",
+    "--render": "`deeprl record RUN` films the policy",
     "--verbose": "a run prints its progress; log.every sets the period of its metrics, and DEEPRL_DEBUG=1 in front prints tracebacks",
 }
 """Flags of other programs, and what does the same here"""

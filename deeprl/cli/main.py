@@ -112,9 +112,11 @@ def parsed(words: list[str]) -> tuple[Callable[[argparse.Namespace], int], argpa
         from deeprl.cli.arguments import foreign
         from deeprl.running.config.rules import nearest
 
-        flags = re.findall(r"--[\w-]+", commands.choices[options.command].format_usage())
-        hint = foreign(rest) or nearest(rest[0].partition("=")[0], flags).rstrip("?")
-        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
+        command = commands.choices[options.command]
+        flags = [flag[2:] for flag in re.findall(r"--[\w-]+", command.format_usage())]
+        near = nearest(rest[0].partition("=")[0].lstrip("-"), flags).replace("mean ", "mean --")  # the dashes of all are alike
+        hint = foreign(rest) or (near and f".{near}")
+        command.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     return module.run, options
 
 

@@ -53,6 +53,8 @@ class Agent(nn.Module, Choice):
     rewards: Part
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
     needs: frozenset[str] = frozenset()
+    first_phase: tuple[str, int] = ("", 0)
+    """Updates before which not every loss is learned, and the key that says how many"""
     state_size = 0
     """S, numbers of the core's state for one environment; 0: the agent has no core"""
     drawn_size = 0

@@ -118,7 +118,7 @@ class Progress:
             self._draw(lambda bar: bar.update(0, completed=self.step, words=self._words(), refresh=True))
         else:
             self._next_time, self._next_step = now + 10.0, self.step + self.total / 20
-            self.say(f"{self.step / self.total:4.0%}  step {self.step:,} of {self.total:,}  {self._words()}")
+            self.say(f"{min(self.step / self.total, 1.0):4.0%}  step {self.step:,} of {self.total:,}  {self._words()}")
 
     def _words(self) -> str:
         words = [f"{self._speed:,.0f} steps/s" if self._speed >= 10 else f"{self._speed:.2g} steps/s"]

@@ -37,6 +37,10 @@ def test_plain_lines_wait_for_five_percent_and_for_ten_seconds():
     assert [line.split()[2] for line in fast] == ["100", "200", "300", "400", "450"]
 
 
+def test_the_last_step_of_many_environments_is_behind_the_end():
+    assert shown(400, [(4096, 10, {})])[0].startswith("100%  step 4,096 of 400")
+
+
 def test_a_resumed_run_starts_where_it_is():
     (line,) = shown(1000, [(600, 10, {})], start=500)
     assert line.startswith(" 60%  step 600 of 1,000  10 steps/s  40 s left")

@@ -221,7 +221,7 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
         needy = refused[-1]
         if needy.consumer.startswith("agent="):
             needy = needy._replace(consumer=f"agent={config['names']['agent']}")
-        choice = f", or choose one of {', '.join(others)}" if others else ""
+        choice = f", or choose replay={', '.join(others)}" if others else ""
         raise ConfigError(f"{in_options(str(needy))} Leave replay out{choice}.")
 
 

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config import folders, own_files, settings, source, tuned
+from deeprl.running.config import captions, folders, own_files, settings, source, tuned
 from deeprl.running.config.composition import composed
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of, unplaced
@@ -156,7 +156,7 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException:
         if missing := OmegaConf.missing_keys(cfg):
-            raise ConfigError(f"{min(missing)} has no value: give one, {min(missing)}=...") from None
+            raise ConfigError(without_value(min(missing), chosen)) from None
         raise
     assert isinstance(resolved, dict)
     own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
@@ -166,6 +166,13 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
         resolved["names"]["others"] = others  # type: ignore[assignment]
     return resolved, user  # type: ignore[return-value]
+
+
+def without_value(key: str, chosen: dict[str, str]) -> str:
+    """The message of a key that has no default, with what the file of its option says of it."""
+    files = [(f"{group}/{option}", f"{slot.replace('/', '.')}.") for slot, (group, option) in settings.places(chosen).items()]
+    comment = next((entry.comment for file, prefix in files for entry in captions.keys(file, prefix) if entry.name == key), "")
+    return f"{key} has no value: give one, {key}=...{comment and f', {comment}'}"
 
 
 def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:

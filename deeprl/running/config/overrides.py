@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override, QuotedString, ValueType
 from hydra.errors import HydraException
 
 from deeprl.errors import ConfigError
+from deeprl.running.config import tuned
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.rules import FIXED, is_within, nearest
 from deeprl.running.runs.config_file import flatten
@@ -130,11 +131,19 @@ def check_words(overrides: list[str]) -> None:
             require_option(override)
         if slot and chosen.setdefault(target, value) != value:
             raise ConfigError(f"{key} is given twice, as {chosen[target]} and as {value}: leave one out.")
-        if key.replace(".", "/") in known and "." in key and "=" in override and not value.startswith(("{", "$")):
+        dotted = key.replace(".", "/") in known and "." in key and "=" in override
+        if dotted and not value.startswith(("{", "$")) and not has_number(overrides, key):
             raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
             raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `{front_door()} -m {override}`.{written}")
+
+
+def has_number(overrides: list[str], key: str) -> bool:
+    """Whether an option that they choose has a value under a key that is a slot elsewhere, as agent=lab/contextual has agent.rate."""
+    group, _, name = key.partition(".")
+    chosen = [override.partition("=")[2] for override in overrides if override.startswith(f"{group}=")]
+    return any(name in tuned.values(group, option) for option in chosen)
 
 
 def meant_option(word: str) -> str:

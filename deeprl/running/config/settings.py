@@ -59,9 +59,10 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> li
         user: keys that the command line sets.
 
     Returns:
-        the slots whose option the command line chose and has no settings, while another option of the slot has some.
+        the slots whose option the command line chose and has no settings, while another option of the slot has some with other values
+        than its own.
     """
-    user, written, given = [*user], list[str](), set[str]()
+    user, written, given = [*user], dict[str, Config](), set[str]()
     leaves = [key for key in user if "." in key and not any(other != key and is_within(other, key) for other in user)]
     for settings in taken(cfg):
         for slot, (group, option) in places(chosen).items():
@@ -70,9 +71,18 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> li
                 key = f"{slot.replace('/', '.')}.{name}"
                 if not any(is_within(key, leaf) for leaf in leaves):
                     OmegaConf.update(cfg, key, value, force_add=True)
-            if slot in user and any(key.partition("=")[0] == slot for key in settings):
-                written.append(slot)
-    return [slot for slot in dict.fromkeys(written) if slot not in given]
+            if slot in user:
+                for key in settings:
+                    if key.partition("=")[0] == slot:
+                        written.setdefault(slot, {}).update(flatten(settings[key]))
+    return [slot for slot, others in written.items() if slot not in given and not same(cfg, slot, others)]
+
+
+def same(cfg: DictConfig, slot: str, others: Config) -> bool:
+    """Whether an option has keys that settings of others set, each of them with the same value."""
+    own = {key: OmegaConf.select(cfg, f"{slot.replace('/', '.')}.{key}", default=None) for key in others}
+    known = {key: value for key, value in own.items() if value is not None}
+    return bool(known) and all(others[key] == value for key, value in known.items())
 
 
 def of_option(settings: Settings, slot: str, group: str, option: str) -> Config:

@@ -23,12 +23,12 @@ from deeprl.running.collect.collector import Actors, RemoteCollector
 from deeprl.running.config.build import build_agent, check_actions, check_device, check_replay, environment
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
-from deeprl.running.config.rules import get
 from deeprl.running.config.sources import build_source, planned_updates, source_class
 from deeprl.running.config.stateless import require_stateless
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.costs import tell_first_phase, tell_width
 from deeprl.running.session.needs import can_compile, require_compiler, require_packages
 from deeprl.running.session.prior import load_prior
 from deeprl.running.session.warm_start import warm_start
@@ -41,7 +41,7 @@ from deeprl.running.training.trainer import Trainer
 from deeprl.system.functions import GIVEN, unimportable
 from deeprl.system.machine import flush_denormals, keep_memory
 from deeprl.system.ranks import ALONE, Ranks
-from deeprl.system.terminal import amount, say
+from deeprl.system.terminal import say
 from deeprl.types import Batch, Rows, Spec
 
 MACHINE_THREADS = torch.get_num_threads()
@@ -91,6 +91,7 @@ def assemble(
     dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
     require_stateless(agent=agent, env=env)
     tell_width(config, agent)
+    tell_first_phase(agent, planned_updates(config, make_replay.cls))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         config["init_from"] = warm_start(agent, config["init_from"])
     if not stored.steps():
@@ -122,22 +123,6 @@ def assemble(
         cut = source.cut if source.cuts else None
         collector = Collector(agent, learner.act, watched(envs), source.append, config["seed"], config["device"], cut)
     return Trainer(config, learner, collector, source, env.make_evaluation, folder, checkpoints, ranks)
-
-
-WIDE = 50
-"""Networks side by side above which a run says what they cost. Papers have up to 20 critics, and iterations."""
-
-
-def tell_width(config: Config, agent: Agent) -> None:
-    """Say what very many networks cost, because a zero too many would only show as a slow run."""
-    for key in ("agent.chain.length", "agent.ensemble"):
-        number = get(config, key)
-        if isinstance(number, int) and number > WIDE:
-            size = sum(tensor.nbytes for tensor in [*agent.parameters(), *agent.buffers()])
-            say(
-                f"{key}={number}: {number:,} networks side by side, and each update computes all of them. Weights and targets take "
-                f"{amount(size)}, and gradients and the optimizer up to three times that"
-            )
 
 
 def set_up_process(config: Config) -> None:

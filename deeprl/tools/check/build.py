@@ -76,6 +76,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
             support=facts.support(run),
             average_reward=bool(getattr(getattr(trainer.agent, "rate", None), "learned", False)),
             sequences=facts.sequences(trainer.agent),
+            first_phase=trainer.agent.first_phase,
             speed=speed,
             evaluating=evaluating,
             checkpoint_seconds=trainer.saver.cost["time/checkpoint_seconds"],

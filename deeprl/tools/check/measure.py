@@ -1,7 +1,8 @@
 """Measurement of the trainer of a run: the loop itself, for a few seconds, with every call of its parts timed.
 
-The trainer starts in the middle of the run, where exploration has fallen and the policy acts, with an empty replay; its first updates are
-made as soon as the replay holds a batch. It is stopped as by a signal, so that it also writes a checkpoint.
+The trainer starts in the middle of the run, where exploration has fallen and the policy acts, behind a phase in which not all losses are
+learned, with an empty replay; its first updates are made as soon as the replay holds a batch. It is stopped as by a signal, so that it also
+writes a checkpoint.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from deeprl.errors import Stopped
 from deeprl.learning.agent import Agent
 from deeprl.replay.source import Source
 from deeprl.running.config.rules import MOST
+from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.loggers import Logging
 from deeprl.running.training.learner import Learner
@@ -29,7 +31,7 @@ from deeprl.tools.check.record import Evaluating, Speed
 P = ParamSpec("P")
 T = TypeVar("T")
 LONGEST_WAIT = 10_000
-"""Updates after which the measurement starts even if an objective was never due"""
+"""Updates within which every objective must be due once, if the measurement is to wait for it"""
 
 
 class Laps:
@@ -138,14 +140,18 @@ class Trial(Signals):
             raise Stopped("measured")
 
 
-def first_updates(agent: Agent) -> int:
-    """The update at which every objective has been due once."""
+def first_updates(agent: Agent, planned: int = LONGEST_WAIT) -> int:
+    """The update at which every objective has been due once; the next one if the run does not come so far.
+
+    Args:
+        planned: updates of the run.
+    """
     due: set[str] = set()
-    for update in range(1, LONGEST_WAIT):
+    for update in range(agent.updates + 1, min(agent.updates + LONGEST_WAIT, planned) + 1):
         due.update(agent.due(update))
         if due >= set(agent.objectives):
             return update
-    return LONGEST_WAIT
+    return agent.updates + 1
 
 
 def endless(config: Config) -> None:
@@ -168,8 +174,10 @@ def measure(trainer: Trainer, laps: Laps, seconds: float, folder: Path) -> tuple
     trainer.standing.step = config["steps"] // 2 // num * num
     # earlier than it waits for learning_starts, once it holds a batch
     source.restart(trainer.step + math.prod(source.batch_shape) + num * source.reach - config["replay"].get("learning_starts", 0))
+    planned, (_, first) = planned_updates(config), trainer.agent.first_phase
+    trainer.agent.clock.updates = first if first < planned else 0
     endless(config)
-    window = MeasuredWindow(trainer, laps, first_updates(trainer.agent), seconds)
+    window = MeasuredWindow(trainer, laps, first_updates(trainer.agent, planned), seconds)
     loggers = Logging().open(folder)
     try:
         trainer.run(loggers, Progress(MOST, trainer.step, live=False), window, Watchdog(folder, None, lambda text: None))

@@ -61,9 +61,11 @@ def speed(record: Record) -> Rows:
     measured, evaluating = record.speed, record.evaluating
     ratio = update_ratio(record.config)
     step = measured.step + ratio * measured.each_update
+    acting = {"environment": measured.environment, "acting": measured.acting}
+    if not measured.environment:  # a function of its own, with acting, or none
+        acting = {"acting and environments": measured.acting}
     parts = {
-        "environment": measured.environment / measured.steps,
-        "acting": measured.acting / measured.steps,
+        **{name: seconds / measured.steps for name, seconds in acting.items()},
         "storing": measured.replay / measured.steps,
         "batches": ratio * measured.drawing / measured.updates,
         "updates": ratio * measured.update / measured.updates,
@@ -96,7 +98,9 @@ def rate(number: float) -> str:
 
 def trust(record: Record) -> Rows:
     """Reasons why the speeds may be wrong."""
-    measured, rows = record.speed, []
+    measured, rows, (key, first) = record.speed, [], record.first_phase
+    if 0 < first < record.updates:
+        rows.append(("note", f"{key}={first}: the first {first:,} updates learn less and are cheaper, so that the time is an upper bound"))
     alone = record.config["env"]["vector"] == "sync" and str(record.config["device"]).startswith("cpu")
     if alone and measured.busy < BUSY * measured.seconds:
         share = f"this process computed in {measured.busy / measured.seconds:.0%} of the measured time, because others hold the cores"

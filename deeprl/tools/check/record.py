@@ -169,6 +169,8 @@ class Record:
     evaluating: Evaluating
     checkpoint_seconds: float
     seen: Seen
+    first_phase: tuple[str, int] = ("", 0)
+    """See `Agent.first_phase`"""
 
 
 @dataclass(frozen=True)

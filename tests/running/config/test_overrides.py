@@ -33,6 +33,7 @@ from deeprl.tools.sweep.grid import expand
         ("+evaluation.evry=3", "evaluation.evry.* evaluation.every?"),
         ("+replay_ratio=3", "there is no key replay_ratio. Its name is replay.ratio now"),
         ("agent.backup=max", "agent/backup=max"),
+        ("agent=rvi_sac agent.rate=0.1", "agent.rate is a slot"),
         ("agent=[dqn,idqn]", "-m agent=dqn,idqn"),
         ("seed=40,41", r"-m seed=40,41.* seed=\[40,41\]"),
         ("agent=dqn,idqn", "-m agent=dqn,idqn"),
@@ -47,6 +48,7 @@ def test_refused(words, says):
 
 def test_not_refused():
     twice = ["agent=dqn", "agent=dqn", "steps=3", "steps=4", "agent/reduce=mean", "agent/reduce@agent.actor_reduce=first"]
+    check_words(["agent.rate=0.1", "agent=lab/contextual"])  # a number there, and a slot elsewhere
     check_words([*twice, "~agent.optimizer.eps", "+agent.new=3", "+hydra.x=1", "experiment=null", "agent.torso.hidden=[1,2]", "a='1,2'"])
 
 

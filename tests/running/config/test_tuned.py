@@ -122,6 +122,12 @@ def test_an_option_of_a_users_own_is_not_told_that_our_files_do_not_know_it(mine
     assert "own defaults" not in capsys.readouterr().err
 
 
+def test_an_option_whose_own_defaults_are_those_of_others_is_not_told(capsys):
+    """Batches of 256 transitions are those of SAC's recipe."""
+    complete(*compose(["agent=sac", "env=classic/pendulum", "replay=stored", "replay.data=x"])[:2])
+    assert "own defaults" not in capsys.readouterr().err
+
+
 def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     config = complete(*compose(["agent=own", "env=classic/cartpole"])[:2])
     assert (config["replay"]["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)

@@ -128,7 +128,9 @@ def test_flags_that_training_lacks(words, says):
     [
         (["status", "--verbose"], "DEEPRL_DEBUG=1"),
         (["eval", "run", "--n-eval-episodes", "5"], "Did you mean --episodes"),
-        (["eval", "run", "episodes=5"], "Did you mean --episodes"),
+        (["eval", "run", "episodes=5"], "episodes=5. Did you mean --episodes? (see deeprl eval --help)"),
+        (["eval", "run", "--render"], "`deeprl record RUN` films"),
+        (["record", "run", "--fps", "60"], "--fps 60 (see"),
         (["sweep", "seed=0,1", "--jobs", "0"], "argument --jobs: it takes a whole number of at least 1, not 0"),
         (["sweep", "seed=0,1", "--jobs", "many"], "argument --jobs: it takes a whole number of at least 1, not many"),
     ],
@@ -150,6 +152,11 @@ def test_a_slot_by_another_name(slot, shown, capsys):
 def test_help_is_a_command_too(capsys):
     assert console("help", "eval") == 0
     assert "--episodes" in capsys.readouterr().out
+
+
+def test_a_key_without_a_value_is_explained():
+    with pytest.raises(ConfigError, match=r"replay.data has no value: give one, replay.data=\.\.\., a run folder: runs/NAME"):
+        compose(["agent=sac", "env=classic/pendulum", "replay=stored"])
 
 
 def test_values_are_told_as_they_are_typed():

@@ -20,6 +20,7 @@ def test_speed_and_its_parts():
     text = words(SOUND)
     assert "training 286 steps/s, 143 updates/s once it learns" in text
     assert "environment 29%, acting 29%, storing 0%, batches 14%, updates 29%, the rest 0%" in text
+    assert "acting and environments 40%, storing 0%" in words(within("speed", environment=0.0, seconds=0.5))  # one function
     assert "an update 3 ms with its batch" in text
     assert "5.0 s until the first update of every loss, 4.0 s of it compiling" in text
 
@@ -47,6 +48,8 @@ def test_doubts_about_the_measurement():
     assert "computed in 50% of the measured time" in words(within("speed", busy=0.35))
     assert "computed in" not in words(with_keys(within("speed", busy=0.35), env__vector="async"))  # it waits for its workers
     assert "29 updates are few" in words(within("speed", updates=29))
+    assert "agent.x=9: the first 9 updates learn less" in words(replace(SOUND, first_phase=("agent.x", 9)))
+    assert "learn less" not in words(replace(SOUND, first_phase=("agent.x", 4_500)))  # all of them do
 
 
 def test_automatic_choices_and_suspicions_are_listed():
