@@ -150,8 +150,9 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
         cfg.pop("hydra")
         cfg.pop("experiment", None)
         budget = container(cfg.pop("budget", None) or {})
+    budget = settings.spread(budget, cfg, chosen)
     unset = settings.apply(cfg, chosen, user)
-    shorten(cfg, settings.spread(budget, chosen), user)
+    shorten(cfg, budget, user)
     try:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException:
@@ -176,13 +177,13 @@ def without_value(key: str, chosen: dict[str, str]) -> str:
 
 
 def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
-    """Apply a budget (configs/budget/tiny.yaml). Its values replace all others, so that it comes last; those under `at_most` bound numbers
-    that the command line does not set. Keys that the chosen parts do not have are passed over."""
-    bounds, absent = dict(flatten(budget.pop("at_most", {}))), object()
-    for key, value in (*flatten(budget), *bounds.items()):
-        now = OmegaConf.select(cfg, key, default=absent)
-        if now is not absent and (key not in bounds or (key not in user and (now is None or now > value))):
-            OmegaConf.update(cfg, key, value)
+    """Apply a budget (configs/budget/tiny.yaml), keys and values. They replace all others, so that it comes last; those under `at_most`
+    bound numbers that the command line does not set. Keys that the chosen parts do not have are passed over."""
+    for key, value in budget.items():
+        name = key.removeprefix("at_most.")
+        now = OmegaConf.select(cfg, name, default=settings.ABSENT)
+        if now is not settings.ABSENT and (key == name or (name not in user and (now is None or now > value))):
+            OmegaConf.update(cfg, name, value)
 
 
 def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:

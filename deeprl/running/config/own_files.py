@@ -116,7 +116,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
         if path is None:
             continue
         for word, value in tuned.content(group, name).items():
-            if word in ("defaults", "hydra"):
+            if word in ("defaults", "hydra") or (prefix and word.startswith("budget=")):  # `spread` looks at these
                 continue
             slot, _, option = word.partition("=")
             place, wanted = (slot.replace("/", "."), _group_of_slot(slot, known())) if is_setting(word) else ("", "")

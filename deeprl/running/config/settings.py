@@ -3,8 +3,10 @@
     agent/chain=polyak: {tau: 0.005}
     replay=uniform: {batch_size: 256}
 
-in a recipe, a tuned file or an experiment. They count in a run of this option; and of options whose
-files start from its file, for keys that these do not set themselves.
+in a recipe, a tuned file, an experiment or a budget. They count in a run of this option; and of options whose
+files start from its file, for keys that these do not set themselves. What an option needs in a budget may stand in its own file,
+
+    budget=tiny: {length: 2, at_most: {epochs: 10}}
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from deeprl.errors import ConfigError
 from deeprl.running.config import tuned
 from deeprl.running.config.rules import is_within
 from deeprl.running.runs.config_file import Config, flatten
 
+ABSENT = object()
 Settings = dict[str, dict[str, Any]]
 """agent/chain=polyak -> its values, not resolved"""
 
@@ -98,10 +102,30 @@ def of_option(settings: Settings, slot: str, group: str, option: str) -> Config:
     return found
 
 
-def spread(budget: Config, chosen: Mapping[str, str]) -> Config:
-    """A budget with the settings of the chosen options below their slots, and no others."""
-    found = {key: value for key, value in budget.items() if not is_setting(key)}
+def spread(budget: Config, cfg: DictConfig, chosen: Mapping[str, str]) -> Config:
+    """Keys and values of a budget for a run: its own, and below their slots those for the chosen options, which stand in the budget or in
+    the option's own file. The files' are taken out of `cfg`.
+
+    Raises:
+        ConfigError: a file sets a key for the budget that its option does not have.
+    """
+    found = dict(flatten({key: value for key, value in budget.items() if not is_setting(key)}))
     for slot, (group, option) in places(chosen).items():
-        if values := of_option(budget, slot, group, option):
-            found[slot.replace("/", ".")] = values
+        place = slot.replace("/", ".")
+        own = dict(flatten(sizes(cfg, place).get(f"budget={chosen['budget']}", {})))
+        for key, value in {**of_option(budget, slot, group, option), **own}.items():
+            name = key.removeprefix("at_most.")
+            if key in own and OmegaConf.select(cfg, f"{place}.{name}", default=ABSENT) is ABSENT:
+                raise ConfigError(f"budget={chosen['budget']} sets {name} in the file of {slot}={option}, which has no such key.")
+            found[f"{key.removesuffix(name)}{place}.{name}"] = value
     return found
+
+
+def sizes(cfg: DictConfig, place: str) -> Config:
+    """What the option at a place says of budgets, {"budget=tiny": {"length": 2}}, taken out of a composed configuration."""
+    part = OmegaConf.select(cfg, place)
+    if not isinstance(part, DictConfig):
+        return {}
+    with open_dict(part):
+        taken = {str(key): part.pop(key) for key in [*part] if str(key).startswith("budget=")}
+    return {key: OmegaConf.to_container(value, resolve=False) for key, value in taken.items() if OmegaConf.is_dict(value)}

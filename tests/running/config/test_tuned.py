@@ -298,3 +298,19 @@ def test_one_step_is_told_from_the_whole_run(value, told, capsys):
 )
 def test_an_option_takes_its_settings_and_for_keys_that_it_lacks_those_of_the_option_that_it_starts_from(slot, option, settings, values):
     assert of_option(settings, slot, slot, option) == values
+
+
+def test_an_option_of_ones_own_says_what_it_needs_in_a_budget(tmp_path, monkeypatch):
+    """`uniform`, from which it starts, has no such line, and `_memory`, from which that starts, has one."""
+    (tmp_path / "replay").mkdir()
+    file = tmp_path / "replay" / "mine.yaml"
+    file.write_text("defaults: [uniform, _self_]\nbudget=tiny: {capacity: 500, n_step: 2, at_most: {batch_size: 7}}\n")
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+    words = ("env=toy/chain", "agent=dqn", "replay=mine", "replay.n_step=3", "replay.batch_size=9", "budget=tiny")
+    replay = compose(words)[0]["replay"]
+    assert [replay[key] for key in ("capacity", "n_step", "batch_size", "learning_starts")] == [500, 2, 9, 100]
+    assert not [key for key in replay if "=" in key]
+    file.write_text("defaults: [uniform, _self_]\nbudget=tiny: {capazity: 500}\n")
+    with pytest.raises(ConfigError, match=r"budget=tiny sets capazity in the file of replay=mine"):
+        compose(words)
