@@ -40,7 +40,7 @@ def rules(game: str) -> Any:
     """
     package = importlib.util.find_spec("minatar")
     if package is None or package.origin is None:
-        raise ValueError(f"env=minatar/... needs the package minatar: {extra('minatar')}")
+        raise ValueError(f"env=minatar/{game} needs the package minatar: {extra('minatar')}")
     return run_path(str(Path(package.origin).with_name("environments") / f"{game}.py"))["Env"]
 
 

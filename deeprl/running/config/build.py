@@ -110,7 +110,7 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
             env.try_evaluation(min(evaluation["num"], max(evaluation["episodes"], evaluation["final_episodes"])))
         return env, spec
     except ValueError as error:
-        raise ConfigError(f"env: {error}") from error
+        raise ConfigError(str(error) if str(error).startswith("env") else f"env: {error}") from error
     except (Exception, SystemExit) as error:
         passing = machine_fault(error) or isinstance(error, (ConnectionError, TimeoutError))
         kind = MachineError if passing else ConfigError

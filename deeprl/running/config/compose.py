@@ -264,6 +264,12 @@ def slots_of(known: list[str]) -> list[str]:
     return [group for group in known if group == "env/protocol" or not group.startswith(("tuned", "env/"))]
 
 
+def owner_of(slot: str, chosen: dict[str, str]) -> str:
+    """The option that a slot would belong to: agent=dqn of agent/actor."""
+    group = slot.partition("/")[0]
+    return f"{group}={chosen.get(group)}"
+
+
 def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
     """Message for `override`, which fails although the overrides `good` before it compose."""
     if fault := fault_of_grammar(override):
@@ -273,7 +279,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     chosen = choices(composed)
     target, owner = override.partition("=")[0], key.rpartition("/")[0]  # together with a package, agent/torso@agent.actor_torso
     if key in known and target not in chosen and (owner or target == key) and not override.startswith(("+", "~")):
-        return f"{unplaced(override)}: {owner}={chosen.get(owner)} has no slot {unplaced(target)}."
+        slots = ", ".join(unplaced(slot) for slot in chosen if slot.startswith(f"{owner}/"))
+        return f"{unplaced(override)}: {owner}={chosen.get(owner)} has no slot {unplaced(target)}. It has {slots or 'none'}."
     base: Any = OmegaConf.to_container(composed, resolve=False)  # as it is, because a required key may come later
     keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
     keys = [k for k in keys if not settings.is_setting(k)]
@@ -296,6 +303,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
         offered = f"has {', '.join(own)}" if own else "has no keys"
         return f"{override}: there is no key {key}.{renamed(key) or nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
+    if slot in known and slot not in chosen:
+        return f"{override}: {owner_of(slot, chosen)} has no slot {slot}, and {key} is a key of it: leave it out."
     meant = [unplaced(slot) for slot in chosen if slot.partition("@")[2].replace(".", "/") == key]  # agent/actor_torso
     meant += [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
     hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,13 +90,17 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
 def refusal(cls: type, path: str, error: ValueError) -> ConfigError:
     """What a check says of a value, with the key."""
     text = str(error).rstrip(".")
-    field = text.split()[0] if text else ""
+    field = text.split()[0].partition("=")[0] if text else ""  # replay.data=DATA: ..., replay.share must be ...
     return ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{labelled(path, cls)}: {text}.")
 
 
 def accepted(cls: type) -> dict[str, Any]:
     """Keyword arguments of a choice, with their annotations as text."""
     return {key: p.annotation for key, p in keys_of(cls).items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+
+def taken(names: Iterable[str]) -> str:
+    return f" Its keys are {', '.join(names)}." if names else " It has no keys."
 
 
 def is_deferred(owner: type, annotation: object) -> bool | None:
@@ -131,7 +136,7 @@ def instantiate(node: object, path: str, allowed: Allowed = PACKAGES, deferred: 
         raise ConfigError(f"{path}._partial_={partial!r:.100} is out of range: it takes {form}.")
     for key in items:
         if key not in names:
-            raise UnknownNameError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names)}")
+            raise UnknownNameError(f"{path}.{key}={node[key]!r}: {cls.__name__} takes no {key}.{nearest(key, names) or taken(names)}")
         if names[key] == "bool" and not isinstance(items[key], bool):  # any other value would count as true
             raise ConfigError(f"{path}.{key}={node[key]!r} is out of range: it takes true or false.")
         if names[key] in ("int", "int | None") and isinstance(items[key], (float, bool)):  # 1e4 is a float in YAML

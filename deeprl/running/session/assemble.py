@@ -156,7 +156,9 @@ def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay
         try:
             own["goals"] = env.goals()
         except (ValueError, NotImplementedError) as error:
-            raise ConfigError(f"replay={config['names']['replay']} needs an environment with goals: {error}") from error
+            raise ConfigError(
+                f"replay={config['names']['replay']} needs an environment with goals: {error}. Such is env=goals/reach."
+            ) from error
     if make_replay.cls.imagines:  # type: ignore[attr-defined]
         own["terminates"] = env.terminates() if hasattr(env, "terminates") else None
     found = build_source(config, spec, agent, make_replay, **own)

@@ -239,4 +239,7 @@ def slot_decision(slot: str, config: Config, agent: Agent) -> tuple[str, str]:
     if group == "agent/normalize":
         scaled = get(config, "agent.normalize.by") is not None
         return ("divided by env.obs_scale", "the environment's file has it") if scaled else ("none", "env.obs_scale is not set")
+    if (policy := getattr(agent, "policy", None)) is not None and group == "agent/policy":
+        kind = "components" if agent.spec.choices else "discrete" if agent.spec.num_actions else "continuous"
+        return type(policy).__name__, f"actions are {kind}"
     return "auto", "see the comment of its file"

@@ -66,7 +66,7 @@ def test_entries_of_an_open_dictionary_need_no_plus():
     ("word", "says"),
     [
         ("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"),
-        ("agent/actor=deterministic", "agent=dqn has no slot"),
+        ("agent/actor=deterministic", "agent=dqn has no slot agent/actor. It has agent/.*agent/backup"),
         ("agent/actor/torso=mlp", "agent/actor/torso=mlp: agent=dqn has no slot agent/actor/torso"),
     ],
 )
@@ -74,6 +74,13 @@ def test_a_slot_that_the_choice_lacks(word, says):
     """Of the agent that is chosen, wherever it stands."""
     with pytest.raises(ConfigError, match=says):
         compose([word, "agent=dqn"])
+
+
+def test_a_key_of_a_slot_that_the_choice_lacks():
+    with pytest.raises(
+        ConfigError, match="agent=lab/tagi has no slot agent/optimizer, and agent.optimizer.lr is a key of it: leave it out"
+    ):
+        compose(["agent.optimizer.lr=1", "agent=lab/tagi"])
 
 
 @pytest.mark.parametrize(("before", "now"), RENAMED.items())

@@ -105,9 +105,14 @@ def test_amounts_of_memory_and_ends_of_actions():
 
 
 @pytest.mark.parametrize(
-    ("words", "choice"), [(("agent=dqn",), "uniform"), (("agent=retrace_dqn",), "sequences"), (("agent=ppo",), "rollout")]
+    ("agent", "slot", "choice"),
+    [
+        ("dqn", "replay", "uniform"),
+        ("retrace_dqn", "replay", "sequences"),
+        ("ppo", "replay", "rollout"),
+        ("ppo", "agent/policy", "CategoricalPolicy"),
+    ],
 )
-def test_what_replay_auto_chose(words, choice):
-    config = settled(*words, "env=classic/cartpole")
-    _, _, agent, _ = fitted(config)
-    assert facts.slot_decision("replay", config, agent)[0] == choice
+def test_what_auto_chose(agent, slot, choice):
+    config = settled(f"agent={agent}", "env=classic/cartpole")
+    assert facts.slot_decision(slot, config, fitted(config)[2])[0] == choice
