@@ -122,10 +122,11 @@ def spread(budget: Config, cfg: DictConfig, chosen: Mapping[str, str]) -> Config
 
 
 def sizes(cfg: DictConfig, place: str) -> Config:
-    """What the option at a place says of budgets, {"budget=tiny": {"length": 2}}, taken out of a composed configuration."""
+    """What the option at a place says of budgets, {"budget=tiny": {"length": 2}}. It is taken out of a composed configuration, and with it
+    what is said of tuned files (`tuned.places`)."""
     part = OmegaConf.select(cfg, place)
     if not isinstance(part, DictConfig):
         return {}
     with open_dict(part):
-        taken = {str(key): part.pop(key) for key in [*part] if str(key).startswith("budget=")}
+        taken = {str(key): part.pop(key) for key in [*part] if str(key).startswith(("budget=", "tuned="))}
     return {key: OmegaConf.to_container(value, resolve=False) for key, value in taken.items() if OmegaConf.is_dict(value)}

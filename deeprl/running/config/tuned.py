@@ -3,7 +3,10 @@
 <family>/<task>/<agent>.yaml    one task
 <family>/<agent>.yaml           every task of the family
 <family>/_base.yaml             settings that agents of the family share; used only if an agent's file lists it in `defaults`
-tensor/<family>/<agent>.yaml    every tensor world of the family's tasks; without it the files above, of the task itself
+
+An environment whose file has the line `tuned=classic/cartpole:` takes, where it has none, the files of that one, and before them
+
+tensor/<family>/<agent>.yaml    of its family (tensor), for all that are as an environment of another family (classic)
 """
 
 from __future__ import annotations
@@ -15,9 +18,6 @@ from deeprl.running.config.folders import file
 from deeprl.running.config.parsed import Content, parsed
 from deeprl.running.runs.config_file import Config, flatten
 
-TENSOR_WORLDS = {"tensor/minatar_": "minatar", "tensor/": "classic"}
-"""The family of the tasks that they are, by the beginning of their names"""
-
 
 def family(env: str) -> str:
     """Family of an environment: "mujoco" for "mujoco/hopper", "gym" for "gym"."""
@@ -25,12 +25,10 @@ def family(env: str) -> str:
 
 
 def places(env: str) -> list[str]:
-    """Folders with files for an environment, the most particular first. Those of a tensor world end with those of its task, whose settings
-    an agent without a file for many copies keeps."""
-    for start, of in TENSOR_WORLDS.items():
-        if env.startswith(start):
-            return [env, f"tensor/{of}", "tensor", f"{of}/{env.removeprefix(start)}", of]
-    return [*dict.fromkeys((env, family(env)))]
+    """Folders with files for an environment, the most particular first."""
+    own = family(env)
+    other = next((str(key).removeprefix("tuned=") for key in content("env", env) if str(key).startswith("tuned=")), "")
+    return [env, f"{own}/{family(other)}", own, other, family(other)] if other else [*dict.fromkeys((env, own))]
 
 
 def option(env: str, agent: str) -> str:
