@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "agents": "agent", "algorithms": "agent", "algos": "agent", "envs": "env", "environments": "env", "experiments": "experiment",
+    "slots": "",
 }  # fmt: skip
 """What people call a slot"""
 
@@ -38,7 +39,7 @@ def run(asked: argparse.Namespace) -> int:
         folders.add(asked.config_dir)
     slot = NAMES.get(asked.slot, asked.slot)
     slot = placed(slot).partition("@")[0] if slot else slot  # agent/actor/torso has the options of agent/torso
-    if slot is None:
+    if not slot:
         print_result("\n".join(table(all_slots(others=True))))  # `--help` has ours alone, because it is for one screen
     elif slot == "combinations":
         print_result(combinations())
@@ -114,7 +115,7 @@ def combinations() -> str:
             "The table is for the default settings of a head. With low=0 or high=0, bounded and categorical heads represent one sign only.",
             "Every row fits every auxiliary loss and exploration, every n_step unless its backup needs sequences, and every chain; but "
             "inverse_variance needs one that copies target networks to start an iteration: single, iterated or iterated_live; and "
-            "gradient_correction needs max or double, scalar or categorical without a mapping, and iterated_live or none.",
+            "gradient_correction needs max or double, scalar or categorical without a mapping, and iterated_live or online_target.",
             "Agents for continuous actions take every head, mapping of one channel, chain, reduction, temperature and rate, but truncate",
             f"needs {WORDS['quantiles']}; a temperature and explore=sampled need {WORDS['density']}.",
             "They take inverse_variance under the same conditions, and every auxiliary loss but gradient_correction; this one and every",

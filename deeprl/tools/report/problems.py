@@ -65,14 +65,16 @@ def mixed(settings: Iterable[Setting]) -> Iterator[str]:
 
 def seeds(groups: dict[str, list[RunRecord]]) -> Iterator[str]:
     scored = {group: [run for run in runs if run.final] for group, runs in groups.items()}
-    for task in sorted({run.task for runs in groups.values() for run in runs}):
+    tasks = sorted({run.task for runs in groups.values() for run in runs})
+    for group, runs in scored.items():
+        times = Counter(run.task for run in runs)
+        if without := [task for task in tasks if not times[task]]:
+            yield f"{group} has no scored run on {some(without, 3)}, and is left out of aggregates over tasks"
+        if once := [task for task in tasks if times[task] == 1]:
+            yield f"{group} has one seed on {some(once, 3)}: no interval can be given"
+    for task in tasks:
         numbers = {group: Counter(run.seed for run in runs if run.task == task) for group, runs in scored.items()}
         counts = {group: sum(number.values()) for group, number in numbers.items()}
-        for group, count in counts.items():
-            if count == 0:
-                yield f"{group} has no scored run on {task}, and is left out of aggregates over tasks"
-            if count == 1:
-                yield f"{group} has one seed on {task}: no interval can be given"
         if len({*counts.values()} - {0}) > 1:
             yield f"on {task} the groups have different numbers of seeds: {', '.join(f'{group} {n}' for group, n in counts.items() if n)}"
         for group, times in numbers.items():

@@ -142,7 +142,8 @@ def test_flags_that_a_command_lacks(words, says):
 
 
 @pytest.mark.parametrize(
-    ("slot", "shown"), [("algos", "munchausen"), ("env/atari", "space_invaders"), ("environments", "classic/cartpole")]
+    ("slot", "shown"),
+    [("algos", "munchausen"), ("slots", "agent/backup="), ("env/atari", "space_invaders"), ("environments", "classic/cartpole")],
 )
 def test_a_slot_by_another_name(slot, shown, capsys):
     assert console("list", slot) == 0

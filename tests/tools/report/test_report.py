@@ -277,6 +277,19 @@ def test_a_run_that_is_unlike_the_others_is_named(tmp_path, change, sentence):
     assert [note for note in notes(tmp_path) if re.search(sentence, note)]
 
 
+def test_what_a_group_lacks_on_many_tasks_is_one_note(tmp_path):
+    for task in ("one", "two", "three", "four", "five"):
+        write_run(tmp_path / task, env=task)
+    write_run(tmp_path / "other", agent="idqn", env="one")
+    found = [note for note in notes(tmp_path) if "scored" in note or "interval" in note]
+    assert [note.split(" on ")[0] for note in found] == [
+        "agent=dqn has one seed",
+        "agent=idqn has no scored run",
+        "agent=idqn has one seed",
+    ]
+    assert "five, four, three and 1 more, and is left out" in found[1]
+
+
 def test_damage_is_named_and_the_rest_is_read(tmp_path):
     path = write_run(tmp_path / "a", [1, 2, 3])
     content = (path / "evaluations.jsonl").read_text().splitlines()
