@@ -17,6 +17,12 @@ def test_the_tables_are_up_to_date(page):
     assert page.read_text() == renewed(page.read_text()), "an option, a recipe or a page has changed: python -m benchmarks.tables"
 
 
+def test_readme_counts_the_kills_of_all_campaigns():
+    *_, runs, kills, _, equal = (cell.strip() for cell in tables.kill_table().splitlines()[-1].strip("|").split("|"))
+    assert equal == f"{runs} of {runs}"
+    assert (tables.ROOT / "README.md").read_text().count(f"{int(kills):,} kills") == 2
+
+
 def test_options_stand_in_groups_by_what_they_need(monkeypatch):
     monkeypatch.setattr(tables, "options", lambda slot: ["boltzmann", "gaussian", "epsilon_greedy"])
     assert grouped("agent/explore", "epsilon_greedy") == "`epsilon_greedy` `boltzmann`; continuous: `gaussian`"
