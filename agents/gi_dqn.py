@@ -133,7 +133,7 @@ class GradientCorrection(Auxiliary):
         if not chain.live or chain.anchors or has_statistics(chain.online.torso):
             raise ValueError(
                 "auxiliary gradient_correction needs targets that move with the online network, and a torso without batch statistics: "
-                "agent/chain=iterated_live or none"
+                "agent/chain=iterated_live or online_target"
             )
         self.anchored = chain.target is not chain.online
         self.share = float(chain.combine(torch.ones(chain.length))) / chain.length  # of each loss in the agent's

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deeprl.running.config.menu import options
+from deeprl.running.config.menu import groups, options
 from docs.navigation import papers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,3 +139,14 @@ def test_every_metric_is_described():
     described = set(re.findall(r"`((?:time|train|rollout|eval)/[a-z_]+)(?:/<\w>)?`", page))
     made = {"train/actor_learning_rate", *(f"eval/{name}" for name in ("value", "discounted_return", "overestimation", "action_gap"))}
     assert described - found == made, "metrics that no code logs"
+
+
+def test_the_index_names_options_that_exist():
+    """chains `iterated_live`, `none`: the option had another name for a while."""
+    known = {option for slot in groups() for option in options(slot)}
+    clauses = [clause for paper in papers() for clause in paper.options.split(";") if re.fullmatch(r" ?[a-z_]+( `\w+`,?)+", clause)]
+    assert len(clauses) > 20
+    for clause in clauses:
+        word = clause.split()[0]
+        slots = [slot for slot in groups() if slot in (f"agent/{word}", f"agent/{word.removesuffix('s')}")]
+        assert set(re.findall(r"`(\w+)`", clause)) <= ({option for slot in slots for option in options(slot)} or known), clause
