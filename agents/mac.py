@@ -55,6 +55,7 @@ class MultiLevel(Source):
     """
 
     offers = frozenset({"consecutive"})
+    counted = ("levels",)
     paced_by = ("replay.levels",)
     one_policy = True
     batch_size = 1

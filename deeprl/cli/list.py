@@ -70,10 +70,6 @@ def installable(text: str) -> str:
     return text if folders.in_checkout() else re.sub(r'pip install -e "\.\[([\w-]+)\]"', lambda found: extra(found[1]), text)
 
 
-POLAR = ("log", "loglinear", "loglinear_paper")
-"""Mappings of positive values only, which therefore need rewards split by sign."""
-
-
 def combinations() -> str:
     """Table with a row for each backup and weighting, a column for each head and each mapping of the scalar head, and reasons below."""
     from deeprl.running.config.combinations import WORDS, among_parts
@@ -83,14 +79,16 @@ def combinations() -> str:
     def part(slot: str, option: str) -> Any:
         return instantiate(compose(["agent=dqn", "env=toy/chain", f"agent/{slot}={option}"])[0]["agent"][slot], f"agent.{slot}", None)
 
-    backups = {option: part("backup", option) for option in options("agent/backup") if option != "policy"}  # policy: continuous agents only
+    backups = {option: part("backup", option) for option in options("agent/backup")}
+    backups = {option: backup for option, backup in backups.items() if "actor" not in backup.needs}  # those of continuous agents
     weightings = {option: part("weighting", option) for option in options("agent/weighting")}
     rewards = {option: part("rewards", option)() for option in ("raw", "polar")}
     scalar, identity = part("head", "scalar"), part("mapping", "identity")
     columns = {option: (part("head", option), identity, rewards["raw"]) for option in options("agent/head")}
     for option in options("agent/mapping"):
         if option not in ("identity", "per_channel"):
-            columns[option] = (scalar, part("mapping", option), rewards["polar" if option in POLAR else "raw"])
+            mapping = part("mapping", option)
+            columns[option] = (scalar, mapping, rewards["polar" if "nonnegative" in mapping.needs else "raw"])  # split by sign
     rows = {option: {"backup": backup, "weighting": weightings["one"]} for option, backup in backups.items()}
     rows |= {option: {"backup": backups["max"], "weighting": weighting} for option, weighting in weightings.items()}
     needs: list[str] = []  # words of each

@@ -9,7 +9,10 @@ import torch
 from deeprl.agents.truncation import Truncated
 from deeprl.errors import ConfigError
 from deeprl.replay.trajectories import Trajectories
+from deeprl.running.config.build import option_class
+from deeprl.running.config.menu import options
 from deeprl.running.config.sources import check_source
+from deeprl.running.config.tuned import values
 from deeprl.running.session.complete import tell_if_no_update
 from deeprl.types import Rows, Spec
 
@@ -199,18 +202,13 @@ def test_a_run_that_goes_on_behind_its_last_update_says_so(capsys):
     assert said in told
 
 
-SIZES = {
-    "deeprl.replay.rollout.Rollout": {"length": 8, "epochs": 4, "minibatches": 1},
-    "deeprl.replay.trajectories.Trajectories": {"episodes": 2, "horizon": 4},
-    "deeprl.agents.truncation.Truncated": {"budget": 8, "horizon": 4},
-    "deeprl.agents.random_tails.RandomTails": {"episodes": 2, "horizon": 4, "epochs": 3, "batch_size": 4},
-}
+COUNTED = [(option, key) for option in options("replay") for key in option_class("replay", option).counted]
 
 
-@pytest.mark.parametrize(("target", "key"), [(target, key) for target, sizes in SIZES.items() for key in sizes])
-def test_sizes_of_which_the_number_of_updates_is_made_are_checked_before(target, key):
+@pytest.mark.parametrize(("option", "key"), COUNTED)
+def test_sizes_of_which_the_number_of_updates_is_made_are_checked_before(option, key):
     """Each was a TypeError."""
     for value in (None, "abc", 0, 2.5, True):
-        config = {"replay": {"_target_": target, **SIZES[target], key: value}, "agent": {"_target_": "deeprl.agents.sqirl.SQIRL"}}
+        config = {"replay": {**values("replay", option), key: value}, "agent": {"_target_": "deeprl.agents.sqirl.SQIRL"}}
         with pytest.raises(ConfigError, match=f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1"):
             check_source(config, set())
