@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class MultiLevel(Source):
     """
 
     offers = frozenset({"consecutive"})
-    counted = ("levels",)
+    counted: ClassVar = {"levels": 1}
     paced_by = ("replay.levels",)
     one_policy = True
     batch_size = 1

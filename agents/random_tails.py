@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class RandomTails(Trajectories):
 
     offers = SQIRL.needs
     imagines = True  # gets the agent
-    counted = ("episodes", "horizon", "epochs", "batch_size")
+    counted: ClassVar = {"episodes": 1, "horizon": 1, "epochs": 1, "batch_size": 1}
 
     def __init__(
         self,

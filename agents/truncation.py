@@ -10,6 +10,8 @@ steps, which are not spent again.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from deeprl.choice import counts
@@ -58,7 +60,7 @@ class Truncated(Trajectories):
     """
 
     paced_by = ("replay.budget", "replay.horizon")
-    counted = ("budget", "horizon")
+    counted: ClassVar = {"budget": 1, "horizon": 1}
 
     def __init__(self, *, budget: int = 4000, horizon: int = 200, **others):
         self.budget = budget

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Rollout(Source):
             a rollout needs.
     """
 
-    counted = ("length", "epochs", "minibatches")
+    counted: ClassVar = {"length": 1, "epochs": 1, "minibatches": 1}
     offers = frozenset({"rollout", "successor", "behavior_probability", "terminated", "state"})
     paced_by = ("env.num", "replay.length")
 

@@ -76,8 +76,8 @@ class Source(Choice):
 
     paced_by: ClassVar[tuple[str, ...]] = ()
     """Keys that say when it is learned from; none, where it never is"""
-    counted: ClassVar[tuple[str, ...]] = ()
-    """Keys of whole numbers that `planned` and its like are made of"""
+    counted: ClassVar[Mapping[str, int]] = MappingProxyType({})
+    """Keys of whole numbers that `planned` and its like are made of, with the least of each"""
     collects: ClassVar[bool] = True
     """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
     cuts: ClassVar[bool] = False

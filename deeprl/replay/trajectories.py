@@ -47,7 +47,7 @@ class Trajectories(Source):
 
     offers = frozenset({"trajectories", "planned", "drawn", "successor", "behavior_probability", "terminated"})
     paced_by = ("replay.episodes", "replay.horizon")
-    counted: ClassVar[tuple[str, ...]] = ("episodes", "horizon")
+    counted: ClassVar = {"episodes": 1, "horizon": 1}
     cuts = one_policy = True
 
     def __init__(

@@ -191,7 +191,7 @@ def test_what_it_plans_and_what_it_refuses():
     assert (RandomTails.learns_until(settings, 1), RandomTails.ratio_of(settings, 1)) == (32, 6 / 8)
     with pytest.raises(ValueError, match="horizon must be that of agent.horizon=4, not 5"):
         source(horizon=5)
-    with pytest.raises(ValueError, match="agent must be sqirl"):
+    with pytest.raises(ValueError, match="agent=sqirl alone"):
         RandomTails(spec=ONE, num=1, discount=1.0, agent=torch.nn.Module())
     with pytest.raises(ValueError, match="Running has running statistics"):
         agent(normalize=Running)

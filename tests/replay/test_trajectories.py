@@ -202,13 +202,13 @@ def test_a_run_that_goes_on_behind_its_last_update_says_so(capsys):
     assert said in told
 
 
-COUNTED = [(option, key) for option in options("replay") for key in option_class("replay", option).counted]
+COUNTED = [(option, key, least) for option in options("replay") for key, least in option_class("replay", option).counted.items()]
 
 
-@pytest.mark.parametrize(("option", "key"), COUNTED)
-def test_sizes_of_which_the_number_of_updates_is_made_are_checked_before(option, key):
+@pytest.mark.parametrize(("option", "key", "least"), COUNTED)
+def test_sizes_of_which_the_number_of_updates_is_made_are_checked_before(option, key, least):
     """Each was a TypeError."""
-    for value in (None, "abc", 0, 2.5, True):
+    for value in (None, "abc", least - 1, 2.5, True):
         config = {"replay": {**values("replay", option), key: value}, "agent": {"_target_": "deeprl.agents.sqirl.SQIRL"}}
-        with pytest.raises(ConfigError, match=f"replay.{key}={value!r} is out of range: it takes a whole number of at least 1"):
+        with pytest.raises(ConfigError, match=f"replay.{key}={value!r} is out of range: it takes a whole number of at least {least}"):
             check_source(config, set())

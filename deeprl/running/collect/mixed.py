@@ -5,6 +5,7 @@ offline before the first of an environment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class Mixed(Replay):
     Raises:
         ValueError: as in `Stored`; the share is no whole number of transitions, or the data do not fit into the replay.
     """
+
+    counted: ClassVar = {"offline_steps": 0}
 
     def __init__(
         self,
