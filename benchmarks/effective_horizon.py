@@ -36,25 +36,25 @@ FILE = RESULTS / "effective_horizon.json"
 QUIET = "agent.torso.hidden=[64,64] evaluation.every=null checkpoint.every=null log.every=0.1 runtime.threads=1 accelerate=fast"
 SQIRL = "agent=sqirl agent.optimizer.lr=1e-3 replay.epochs={epochs} replay.episodes={episodes} replay.horizon={horizon} agent.depth={depth}"
 DQN = (
-    "agent=dqn agent.optimizer.lr=1e-3 agent.chain.target_update_period=200 agent.explore.schedule.end=0.1 "
+    "agent=dqn agent.optimizer.lr={dqn} agent.chain.target_update_period=200 agent.explore.schedule.end=0.1 "
     "agent.explore.schedule.duration=0.3 replay.learning_starts=500 replay.ratio={ratio} replay.batch_size=128"
 )
-PPO = "agent=ppo agent.optimizer.lr=3e-3 env.num=8 replay.length={length}"
+PPO = "agent=ppo agent.optimizer.lr={ppo} env.num=8 replay.length={length}"
 SETS: dict[str, tuple[str, dict, range]] = {
     "worlds": (
         "env=lab/sparse_mdp env.num_actions=2 discount=1 steps=6000 evaluation.final_episodes=500 evaluation.num=50",
-        {"epochs": 100, "episodes": 160, "horizon": 6, "ratio": 0.5, "length": 24},
+        {"epochs": 100, "episodes": 160, "horizon": 6, "dqn": "1e-3", "ratio": 0.5, "ppo": "3e-3", "length": 24},
         range(20),
     ),
     "frozen_lake": (
         "env=gym env.id=FrozenLake-v1 discount=0.99 steps=60000 evaluation.final_episodes=200 evaluation.num=20",
-        {"epochs": 20, "episodes": 100, "horizon": 100, "ratio": 0.25, "length": 64},
+        {"epochs": 40, "episodes": 400, "horizon": 100, "dqn": "3e-4", "ratio": 0.25, "ppo": "1e-3", "length": 32},
         range(3),
     ),
     "minigrid": (
         "env=gym env.id=MiniGrid-Empty-5x5-v0 env.package=minigrid env.wrappers=[minigrid.wrappers.ImgObsWrapper] agent/torso=mlp "
         "discount=0.99 steps=40000 evaluation.final_episodes=50 evaluation.num=10",
-        {"epochs": 20, "episodes": 40, "horizon": 100, "ratio": 0.25, "length": 64},
+        {"epochs": 20, "episodes": 40, "horizon": 100, "dqn": "1e-3", "ratio": 0.25, "ppo": "3e-3", "length": 64},
         range(3),
     ),
 }
