@@ -53,7 +53,7 @@ def show(options: argparse.Namespace) -> None:
         stored = read(options.data, spec)
     except (ValueError, OSError) as error:
         raise ConfigError(str(error)) from error
-    of_actions = f"{spec.num_actions} actions" if spec.num_actions else f"actions of {spec.action_dim} numbers"
+    of_actions = f"{spec.num_actions} actions" if spec.num_actions else f"actions of {spec.action_dim} number{'s' * (spec.action_dim != 1)}"
     lines = [f"observations of shape {spec.obs_shape}, {of_actions}", *told([*episodes(stored)]), f"digest {stored.digest}"]
     print_result("\n".join([options.data, *(f"  {line}" for line in lines)]))
 

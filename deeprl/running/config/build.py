@@ -77,8 +77,9 @@ def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
             f"{', '.join(name for name, kind in kinds().items() if kind == 'any')}."
         )
     if takes not in (has, "any"):
+        number = spec.num_actions or spec.action_dim
         raise ConfigError(
-            f"{agent} takes {takes} actions, and {env} has {spec.num_actions or spec.action_dim} {has} actions: "
+            f"{agent} takes {takes} actions, and {env} has {number} {has} action{'s' * (number != 1)}: "
             f"choose one of agent={', '.join(agents_for(has))}, or another environment."
         )
 
