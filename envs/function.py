@@ -84,7 +84,7 @@ class Function(EnvChoice):
             raise ValueError(
                 f"function={self.function} cannot be imported ({error}): PYTHONPATH=. before the command adds the current folder, "
                 f"{Path.cwd()}, where modules of your own are looked for; it must stand at the top of its module. A lambda or a function"
-                "  of a notebook exists only in the process that called deeprl.train(env=...)"
+                " of a notebook exists only in the process that called deeprl.train(env=...)"
             ) from error
         try:
             env = function(**self.kwargs)

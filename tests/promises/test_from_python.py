@@ -145,7 +145,7 @@ def test_the_command_line_takes_a_function_too(capfd):
     assert json.loads(summary.read_text())["final"]["length"] == 7
     assert f"deeprl eval {next(Path('runs').rglob('summary.json')).parent} --episodes 100 --allow-package tests\n" in capfd.readouterr().out
     assert front_door("env=function", "env.function=tests.nowhere:make", *worded(PLAIN)) == exits.WRONG
-    assert "function=tests.nowhere:make cannot be imported (No module named 'tests.nowhere')" in capfd.readouterr().err
+    assert "env.function=tests.nowhere:make cannot be imported (No module named 'tests.nowhere')" in capfd.readouterr().err
 
 
 def test_functions_without_an_importable_name():

@@ -16,7 +16,7 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.networks.cores import Memoryless
 from deeprl.learning.values.mapping import Identity
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
-from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, instantiate, resolve
+from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, accepted, instantiate, resolve
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.option_names import in_options
 from deeprl.running.config.own_files import of_users
@@ -111,11 +111,18 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
             env.try_evaluation(min(evaluation["num"], max(evaluation["episodes"], evaluation["final_episodes"])))
         return env, spec
     except ValueError as error:
-        raise ConfigError(str(error) if str(error).startswith("env") else f"env: {error}") from error
+        raise ConfigError(of_env(env, str(error))) from error
     except (Exception, SystemExit) as error:
         passing = machine_fault(error) or isinstance(error, (ConnectionError, TimeoutError))
         kind = MachineError if passing else ConfigError
         raise kind(f"env: {env.name} cannot be made, because it raised {origin(error)}: {error}") from error
+
+
+def of_env(env: Any, text: str) -> str:
+    """A message with its key: env.function=m:f for function=m:f."""
+    if text.startswith("env"):
+        return text
+    return f"env.{text}" if text.split()[:1] and text.split()[0].partition("=")[0] in accepted(type(env)) else f"env: {text}"
 
 
 def require_of_run(part: object, place: str, config: Config) -> None:
