@@ -1,0 +1,156 @@
+"""Whether the values of an earlier run, in the baseline of PPO, save steps.
+
+    python -m benchmarks.prior TASK --folder FOLDER     train what is missing in benchmarks/results/prior.json, print the table
+    python -m benchmarks.prior TASK --table             print what is stored
+    TASK: cartpole, acrobot, long_pole
+
+The rule, written before the runs: PPO with its tuned settings, 100,000 steps, seeds 0 to 4, none left out. The values are of one run with
+seed 100: DQN with its tuned settings (30,000 steps of CartPole, 60,000 of Acrobot), the same after 8,000 steps ("early"), and after 5,000,
+before its first update ("random"); on the long pole, which is twice as long and under 1.5 times the gravity, PPO's own value after 200,000
+steps of the plain task. Arms: no prior, `mix` (κ from 0.5), `residual`, `mix` with early and random values, and the prior alone (κ = 1 to
+the end). Measured: the first step at which the mean return of the last 100 training episodes is at least the goal (400; −100 on Acrobot); a
+run that never is counts with its budget. A task confirms the claim if the interval of the difference (Welch, 95 %) of `mix` to no prior is
+below 0; and the values are what helps, if that of random values is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from benchmarks.exploring import difference, interval
+from benchmarks.learning import RESULTS, keep, stored
+from deeprl.running.config.compose import compose
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session import session
+from deeprl.running.session.complete import complete
+
+FILE = RESULTS / "prior.json"
+SEEDS, PRIOR_SEED, STEPS = range(5), 100, 100_000
+COMMON = ("checkpoint.every=null", "runtime.threads=1", "accelerate=fast")
+PPO = ("agent=ppo", f"steps={STEPS}", "evaluation.every=null", "evaluation.final_episodes=50", "log.every=0.01", *COMMON)
+LONG = (  # the tuned settings of PPO on CartPole, which are found by the name of a task
+    "env=function", "env.function=benchmarks.prior:long_pole", "env.num=4", "discount=0.99", "agent.optimizer.lr=2.5e-4",
+    "agent.optimizer.schedule.end=0", "agent.surrogate.value_clip=0.2", "agent.surrogate.value_weight=0.5",
+    "agent.surrogate.entropy_weight=0.01",
+)  # fmt: skip
+ENVS = {"cartpole": ("env=classic/cartpole",), "acrobot": ("env=classic/acrobot",), "long_pole": LONG}
+GOALS = {"cartpole": 400.0, "acrobot": -100.0, "long_pole": 400.0}
+DQN = ("agent=dqn", "evaluation.final_episodes=50")
+PRIORS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cartpole": {
+        "": (*DQN, "env=classic/cartpole", "steps=30000"),
+        "early": (*DQN, "env=classic/cartpole", "steps=8000"),
+        "random": (*DQN, "env=classic/cartpole", "steps=5000"),
+    },
+    "acrobot": {
+        "": (*DQN, "env=classic/acrobot", "steps=60000"),
+        "early": (*DQN, "env=classic/acrobot", "steps=8000"),
+        "random": (*DQN, "env=classic/acrobot", "steps=5000"),
+    },
+    "long_pole": {
+        "": ("agent=ppo", "env=classic/cartpole", "steps=200000", "evaluation.final_episodes=50"),
+        "random": (*DQN, "env=classic/cartpole", "steps=5000"),
+    },
+}
+"""Task -> which values -> the run that learned them"""
+BASELINES = {
+    "mix": ("agent/baseline=mix",),
+    "residual": ("agent/baseline=residual",),
+    "alone": ("agent/baseline=mix", "agent.baseline.kappa.start=1", "agent.baseline.kappa.end=1"),
+}
+
+
+def long_pole() -> gymnasium.Env:
+    """CartPole with another pole and gravity, which values of the plain one know nothing of."""
+    env = gymnasium.make("CartPole-v1")
+    world: Any = env.unwrapped
+    world.length, world.gravity = 1.0, 1.5 * 9.8  # half of the pole's length
+    world.polemass_length = world.masspole * world.length
+    return env
+
+
+def arms(task: str) -> dict[str, tuple[str, str] | None]:
+    """Arm -> its baseline, and which values are in it."""
+    others = {f"mix, {kind}": ("mix", kind) for kind in PRIORS[task] if kind}
+    return {"none": None, "mix": ("mix", ""), "residual": ("residual", ""), **others, "alone": ("alone", "")}
+
+
+def trained(words: tuple[str, ...], path: Path) -> RunFolder:
+    config, user, _ = compose(list(words))
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    session.train(complete(config, user), path)
+    return RunFolder(path)
+
+
+def prior(folder: Path, task: str, kind: str) -> Path:
+    """The run whose values are taken; trained once."""
+    path = folder / "-".join(filter(None, ("prior", task, kind)))
+    if RunFolder(path).read_summary() is None:
+        trained((*PRIORS[task][kind], *COMMON, "evaluation.every=null", f"seed={PRIOR_SEED}"), path)
+    return path
+
+
+def measured(folder: Path, task: str, arm: str, seed: int) -> dict:
+    """Train one run; its line of results."""
+    own, of = arms(task)[arm], {}
+    words = [*PPO, *ENVS[task], f"seed={seed}"]
+    if own is not None:
+        path = prior(folder, task, own[1])
+        words += [*BASELINES[own[0]], f"agent.baseline.run={path}@last"]
+        of = {"prior": (RunFolder(path).read_summary() or {})["final"]["mean"]}
+    run = trained(tuple(words), folder / f"{task}-{arm}-{seed}".replace(", ", "_"))
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    means = ((line["step"], line.get("rollout/ep_rew_mean")) for line in lines)
+    reached = next((step for step, mean in means if mean is not None and mean >= GOALS[task]), None)
+    final = (run.read_summary() or {})["final"]["mean"]
+    return {"task": task, "arm": arm, "seed": seed, "reached": reached, "final": final, **of}
+
+
+def train(task: str, folder: Path) -> None:
+    for arm in arms(task):
+        for seed in SEEDS:
+            if not any((line["task"], line["arm"], line["seed"]) == (task, arm, seed) for line in stored(FILE)):
+                line = measured(folder, task, arm, seed)
+                keep(line, FILE)
+                print(line, flush=True)
+
+
+def table(task: str) -> Iterator[str]:
+    found = {arm: [line for line in stored(FILE) if (line["task"], line["arm"]) == (task, arm)] for arm in arms(task)}
+    steps = {arm: np.array([line["reached"] or STEPS for line in lines], float) for arm, lines in found.items() if len(lines) > 1}
+    yield f"| arm | seeds | steps to {GOALS[task]:.0f} | finals | return of the prior |"
+    yield "|---|---|---|---|---|"
+    for arm, each in steps.items():
+        lines = found[arm]
+        finals, of = ", ".join(f"{line['final']:.0f}" for line in lines), lines[0].get("prior")
+        count = sum(line["reached"] is not None for line in lines)
+        yield f"| {arm} | {len(lines)} | {count} of {len(lines)}, {interval(each)} | {finals} | {'' if of is None else f'{of:.0f}'} |"
+    for arm, each in steps.items():
+        if arm != "none":
+            yield f"{arm} minus none: {difference(each, steps['none'])}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=ENVS)
+    parser.add_argument("--folder", type=Path, help="of the run folders")
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    given = parser.parse_args()
+    if not given.table:
+        if given.folder is None:
+            parser.error("--folder says where the runs go")
+        train(given.task, given.folder.resolve())
+    print("\n".join(table(given.task)))
+
+
+if __name__ == "__main__":
+    main()
