@@ -28,18 +28,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if missing := lacking(NEEDS):
-        raise ConfigError(f"deeprl report needs {', '.join(missing)}: {extra('report')}")
+    out = page_folder("report", options.out)
     from deeprl.tools.report.build import build
 
-    out = options.out or Path("report")
-    if options.out is None and out.is_symlink():  # the current folder may be a stranger's
-        raise ConfigError("report is a link, which is followed only if it is named: --out report")
     notes = build(options.folders, out, options.group, options.names, shlex.join(["deeprl", *sys.argv[1:]]))
     for note in notes:
         say(f"note: {note}")
     print_result(f"{out / 'index.html'}")
     return 0
+
+
+def page_folder(command: str, out: Path | None) -> Path:
+    """The folder of the page that `deeprl COMMAND` writes: --out, or one of the command's name.
+
+    Raises:
+        ConfigError: a package is not installed, or the folder is a link that the command line does not name.
+    """
+    if missing := lacking(NEEDS):
+        raise ConfigError(f"deeprl {command} needs {', '.join(missing)}: {extra('report')}")
+    if out is None and Path(command).is_symlink():  # the current folder may be a stranger's
+        raise ConfigError(f"{command} is a link, which is followed only if it is named: --out {command}")
+    return out or Path(command)
 
 
 def words(text: str) -> list[str]:

@@ -8,9 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from deeprl.cli.report import NEEDS
-from deeprl.errors import ConfigError
-from deeprl.system.machine import extra, lacking
+from deeprl.cli.report import page_folder
 from deeprl.system.terminal import print_result, say
 
 
@@ -26,13 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if missing := lacking(NEEDS):
-        raise ConfigError(f"deeprl scaling needs {', '.join(missing)}: {extra('report')}")
+    out = page_folder("scaling", options.out)
     from deeprl.tools.scaling.build import Asked, build
 
-    out = options.out or Path("scaling")
-    if options.out is None and out.is_symlink():  # the current folder may be a stranger's
-        raise ConfigError("scaling is a link, which is followed only if it is named: --out scaling")
     command = shlex.join(["deeprl", *sys.argv[1:]])
     asked = Asked(options.rate, options.returns, options.hours, options.parameters, command)
     notes, words = build(options.folders, out, asked)
