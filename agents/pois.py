@@ -20,11 +20,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from deeprl.agents.reinforce import Ascent, WholeEpisodes, finite
+from deeprl.agents.reinforce import Ascent
 from deeprl.choice import Choice, counts, in_range, one_of
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
 from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector, flat_gradient, parabolic_search
+from deeprl.learning.optim.finite import finite
 from deeprl.learning.optim.own import OwnSteps
+from deeprl.learning.parts.whole_episodes import WholeEpisodes
 
 
 def gaussian_log_d2(mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor) -> Tensor:

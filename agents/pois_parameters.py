@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.agents.pois import Steepest, climb_, gaussian_log_d2
-from deeprl.agents.reinforce import Ascent, WholeEpisodes
+from deeprl.agents.reinforce import Ascent
 from deeprl.choice import counts, in_range, one_of
 from deeprl.learning.networks.policies import Policy, normal_log_density
 from deeprl.learning.optim.directions import as_flat
+from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.learning.policy_gradient import only
 
 

@@ -10,73 +10,23 @@ An episode that ends by itself earns nothing behind its end, and counts in m_t t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.choice import Part, in_range, one_of
-from deeprl.errors import NotFinite
 from deeprl.learning.agent import Infer
 from deeprl.learning.networks.policies import Policy, PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.directions import flat_gradient
+from deeprl.learning.optim.finite import finite
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.exploration import certain
+from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.learning.policy_agent import PolicyAgent, only
 from deeprl.learning.transforms.masks import divided_batch
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Report, Spec, Term
-
-
-@dataclass(frozen=True)
-class WholeEpisodes:
-    """A batch of whole episodes as an ascent reads it; axes (T, N), step and episode.
-
-    Args:
-        batch: of `deeprl.replay.trajectories`, with normalised observations, and the mask of valid actions in `extra`.
-    """
-
-    batch: Batch
-
-    def outputs(self, policy: Policy) -> Tensor:
-        """Parameters of a policy, (T, N, outputs)."""
-        return only(policy.outputs(self.batch.obs), self.batch.extra.get("valid"))
-
-    def log_prob(self, policy: Policy, outputs: Tensor | None = None) -> Tensor:
-        """log π(a|s), (T, N) float64, 0 behind an end: a sum over a long episode would lose digits of float32."""
-        outputs = self.outputs(policy) if outputs is None else outputs
-        return torch.where(self.batch.valid, policy.log_prob(outputs, self.batch.action).double(), 0.0)
-
-    @property
-    def discount_powers(self) -> Tensor:
-        """γ^t of the longest episode, (T,)."""
-        ones = torch.ones_like(self.batch.discount[:1])
-        return torch.cat([ones, self.batch.discount[:-1]]).double().cumprod(0).amax(1)
-
-    @property
-    def discounted(self) -> Tensor:
-        """γ^t r_t, (T, N)."""
-        return self.discount_powers[:, None] * self.batch.reward
-
-    @property
-    def counts(self) -> Tensor:
-        """m_t, (T, 1)."""
-        return self.batch.extra["planned"].sum(1, keepdim=True).double()
-
-    def returns(self, baseline: str = "none") -> Tensor:
-        """G_{i,t}, (T, N).
-
-        Args:
-            baseline: what is taken from it: "none", or the mean of the "others" that are as long, which leaves the mean gradient.
-        """
-        found = (self.discounted / self.counts).flip(0).cumsum(0).flip(0)
-        if baseline == "none":
-            return found
-        valid = self.batch.valid
-        others = (valid.sum(1, keepdim=True) - 1).clamp(min=1)
-        total = torch.where(valid, found, 0.0).sum(1, keepdim=True)
-        return torch.where(valid.sum(1, keepdim=True) > 1, found - (total - found) / others, found)
 
 
 class Ascent(Part):
@@ -149,17 +99,6 @@ class Ascent(Part):
         gradient = self.gradient(episodes)
         self.optimizer.move_(self.optimizer.flat + self.lr * gradient, self.lr)
         return {}, torch.linalg.vector_norm(gradient)
-
-
-def finite(gradient: Tensor) -> Tensor:
-    """
-    Raises:
-        NotFinite: it is not.
-    """
-    norm = float(torch.linalg.vector_norm(gradient))
-    if not norm < float("inf"):
-        raise NotFinite(f"the norm of its gradient is {norm}")
-    return gradient
 
 
 class TrajectoryPolicy(PolicyAgent):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -183,10 +182,7 @@ class Rollout(Source):
         numbers = torch.cat([self.uniforms.next()["u"] for _ in range(0, self.shuffled, self.batch_size)])
         bits = self.shuffled.bit_length()
         keys = (numbers * 2.0 ** (62 - bits)).long() << bits | torch.arange(self.shuffled)
-        if self.on_device and self.device.type != "cpu":
-            order = keys.to(self.device).sort().values
-        else:
-            order = torch.from_numpy(np.sort(keys.numpy()))  # a tenth of the time of torch
+        order = (keys.to(self.device) if self.on_device else keys).sort().values
         yield from (order & (1 << bits) - 1).split(self.batch_size)
 
     def prepared(self) -> Batch:

@@ -53,3 +53,13 @@ class Watch:
 
 HOST = Watch(torch.device("cpu"))
 """Default watch of the optimizers: it reads at once and has no state."""
+
+
+def finite(gradient: Tensor) -> Tensor:
+    """The gradient itself, (P,).
+
+    Raises:
+        NotFinite: its norm is not finite.
+    """
+    HOST(torch.linalg.vector_norm(gradient), "the norm of its gradient")
+    return gradient
