@@ -140,7 +140,7 @@ def check_words(overrides: list[str]) -> None:
 
 
 def has_number(overrides: list[str], key: str) -> bool:
-    """Whether an option that they choose has a value under a key that is a slot elsewhere, as agent=lab/contextual has agent.rate."""
+    """Whether an option that they choose has a value under a key that is a slot elsewhere."""
     group, _, name = key.partition(".")
     chosen = [override.partition("=")[2] for override in overrides if override.startswith(f"{group}=")]
     return any(name in tuned.values(group, option) for option in chosen)
