@@ -95,7 +95,7 @@ COMMANDS = {
         "deeprl eval {run} --episodes 0", "deeprl eval {run} --episodes many", "deeprl eval {run} --seed -1",
         "deeprl record {run} --episodes 0", "deeprl record {run} --seed x", "deeprl report", "deeprl report /nowhere",
         "deeprl report {file}", "deeprl report {run} --group agnet", "deeprl report {run} --names a,b", "deeprl report {run} --out {file}",
-        "deeprl list slots", "deeprl help nothing", "deeprl status --watch soon", "deeprl eval {run} --episodes 1.5",
+        "deeprl list slotz", "deeprl help nothing", "deeprl status --watch soon", "deeprl eval {run} --episodes 1.5",
         "deeprl eval {run} --n-eval-episodes 5", "deeprl eval {run} episodes=5", "deeprl export {run} --format onnxx",
         "deeprl report {empty}", "deeprl resume {run} -m", "deeprl resume {run} steps=700,800",
         "deeprl resume {run} agent.optimizer.lr=1", "deeprl resume {run} env=toy/chain", "deeprl sweep",

@@ -21,9 +21,9 @@ from deeprl.system.terminal import columns, print_result
 if TYPE_CHECKING:
     from deeprl.running.config.combinations import Refusal
 
-NAMES = {
+NAMES: dict[str, str | None] = {
     "agents": "agent", "algorithms": "agent", "algos": "agent", "envs": "env", "environments": "env", "experiments": "experiment",
-    "slots": "",
+    "slots": None,
 }  # fmt: skip
 """What people call a slot"""
 
@@ -39,7 +39,7 @@ def run(asked: argparse.Namespace) -> int:
         folders.add(asked.config_dir)
     slot = NAMES.get(asked.slot, asked.slot)
     slot = placed(slot).partition("@")[0] if slot else slot  # agent/actor/torso has the options of agent/torso
-    if not slot:
+    if slot is None:
         print_result("\n".join(table(all_slots(others=True))))  # `--help` has ours alone, because it is for one screen
     elif slot == "combinations":
         print_result(combinations())
