@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ FEW_MODULES = 40
 """New modules that the garbage collector may visit in each of its rounds"""
 spared = {"modules": 0}
 
+SHARED_MEMORY = Path("/dev/shm")
+"""Where folders of tests go, if it is large enough (in a container it may be small): a disk is slow at removing checkpoints"""
+if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(SHARED_MEMORY))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors; and the machine is shared, with the other test process to begin with
 os.fsync = os.fstat  # no power cut ends a test; a wrong handle is still an error
 # compiled kernels of one instruction set abort or give NaN on another, and inductor's own folder is the same for all
