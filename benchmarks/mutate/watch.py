@@ -15,7 +15,7 @@ CHANGES = {"os.remove": 1, "os.rename": 2, "os.rmdir": 1, "os.mkdir": 1, "os.tru
 """Events whose first so many arguments are paths that they change"""
 CODE = ("canary", "this", "antigravity")
 OWN = (
-    "/dev/null", "/dev/shm", "/proc/self", *map(os.path.expanduser, ("~/.cache/", "~/.config/matplotlib")),
+    "/dev/null", "/proc/self", *map(os.path.expanduser, ("~/.cache/", "~/.config/matplotlib")),
     os.path.join(tempfile.gettempdir(), "torchinductor_"),
 )  # fmt: skip
 """Where a process writes that leaves no trace, and caches that libraries make when they are imported"""

@@ -426,7 +426,7 @@ def test_wrong_settings_are_refused():
         ({}, "either id or function"),
         ({"id": "CartPole-v1", "function": "a:b"}, "either id or function"),
         ({"function": "make"}, "module:function, not 'make'"),
-        ({"id": "CartPole-v1", "vector": "async"}, "vector must be one of sync"),
+        ({"id": "CartPole-v1", "vector": "async"}, "vector must be sync, not 'async'"),
         ({"id": "CartPole-v1", "on_error": "restart"}, "on_error must be fail"),
     ]:
         with pytest.raises(ValueError, match=words):

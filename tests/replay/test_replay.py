@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import hydra
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch.utils._pytree import tree_leaves
 
 from deeprl.noise import torch_generator
@@ -18,6 +14,7 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.ring import layout
 from deeprl.replay.samplers import Prioritized, Uniform, UniformDraws
 from deeprl.running.accelerate.graph import traced
+from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate
 from deeprl.types import Rows, Spec
 from tests.builders import draw
@@ -516,10 +513,8 @@ def test_wrong_values_are_refused():
 
 @pytest.mark.parametrize("name", ["uniform", "prioritized"])
 def test_the_configs_compose_and_build(name):
-    folder = str(Path(__file__).parents[2] / "configs")
-    with hydra.initialize_config_dir(folder, version_base=None):
-        config = hydra.compose(overrides=[f"+replay={name}", "replay.capacity=50"]).replay
-    replay = instantiate(OmegaConf.to_container(config), "replay", None)(spec=VECTOR, num=1, discount=0.9)
+    config, _, _ = compose(["agent=dqn", f"replay={name}", "replay.capacity=50", "replay.batch_size=32"])
+    replay = instantiate(config["replay"], "replay", None)(spec=VECTOR, num=1, discount=0.9)
     stream = Stream(VECTOR, 1, seed=0)
     for _ in range(20):
         replay.append(next(stream))

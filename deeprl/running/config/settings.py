@@ -84,7 +84,9 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> li
 
 def same(cfg: DictConfig, slot: str, others: Config) -> bool:
     """Whether an option has keys that settings of others set, each of them with the same value."""
-    own = {key: OmegaConf.select(cfg, f"{slot.replace('/', '.')}.{key}", default=None) for key in others}
+    part = OmegaConf.select(cfg, slot.replace("/", "."))
+    keys = others if isinstance(part, DictConfig) else ()  # what else a file of one's own may hold is refused later
+    own = {key: OmegaConf.select(part, key, default=None) for key in keys}
     known = {key: value for key, value in own.items() if value is not None}
     return bool(known) and all(others[key] == value for key, value in known.items())
 
