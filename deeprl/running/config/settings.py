@@ -127,8 +127,9 @@ def sizes(cfg: DictConfig, place: str) -> Config:
     """What the option at a place says of budgets, {"budget=tiny": {"length": 2}}. It is taken out of a composed configuration, and with it
     what is said of tuned files (`tuned.places`)."""
     part = OmegaConf.select(cfg, place)
-    if not isinstance(part, DictConfig):
+    words = [key for key in part if str(key).startswith(("budget=", "tuned="))] if isinstance(part, DictConfig) else []
+    if not words:
         return {}
     with open_dict(part):
-        taken = {str(key): part.pop(key) for key in [*part] if str(key).startswith(("budget=", "tuned="))}
+        taken = {str(key): part.pop(key) for key in words}
     return {key: OmegaConf.to_container(value, resolve=False) for key, value in taken.items() if OmegaConf.is_dict(value)}
