@@ -27,6 +27,17 @@ def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Any:
     return torch.bmm(x, weight) + bias if x.dtype != torch.bfloat16 else NotImplemented
 
 
+def unstacked(x: Tensor, weight: Tensor) -> Any:
+    """The product of a stack of one without the stack, because oneDNN copies a transposed operand of `bmm`; transposed if it has two or
+    three columns, which both libraries take for sixteen. The bits are the same, but for oneDNN's sums of 2,048 numbers and more."""
+    if len(x) > 1 or min(x.shape[1:]) == 1 or x.dtype != torch.float32 or x.device.type != "cpu":
+        return NotImplemented
+    rows, columns = x[0], weight[0]
+    if columns.shape[1] <= 3 and len(rows) >= 64:
+        return torch.mm(columns.mT, rows.mT).mT.unsqueeze(0)
+    return torch.mm(rows, columns).unsqueeze(0)
+
+
 CLAMPED = 7.99881172180175781
 NUMERATOR = (
     -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08, 1.48572235717979e-05, 6.37261928875436e-04,
@@ -71,7 +82,7 @@ def traced(
     def of_leaves(*leaves):
         return function(*pytree.tree_unflatten(leaves, structure))
 
-    table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart, **(spelled or {})}
+    table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart, torch.ops.aten.bmm.default: unstacked, **(spelled or {})}
     with torch.no_grad():
         # fake tensors, so that nothing is computed or changed
         graph = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
@@ -85,6 +96,8 @@ def traced(
     return graph, wanted
 
 
+WORTH_STORING = 10
+"""Operators from which a number that several kernels read is stored; inductor would compute up to 30 of them anew, a tanh among them"""
 Run = Callable[[list[Tensor]], Sequence[Tensor]]
 """A compiled graph: a function of the list of its inputs, which it may empty"""
 
@@ -122,7 +135,8 @@ def lowered(graph: torch.fx.GraphModule) -> Run:
 
     fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
     mode = fakes[0].fake_mode
-    with config.patch(cpp_wrapper=True), V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
+    options = config.patch(cpp_wrapper=True, realize_opcount_threshold=WORTH_STORING)
+    with options, V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
         code: Any = compile_fx_inner(joint_graph_passes(graph), fakes, cpp_wrapper=True, is_inference=True)
     return code.current_callable
 

@@ -442,6 +442,21 @@ def test_the_tanh_of_rollouts_on_the_device_is_4e7_away_at_most():
     assert compiling.rational_tanh(x.double()) is NotImplemented
 
 
+@pytest.mark.parametrize("columns", [2, 3, 7])
+@pytest.mark.parametrize("rows", [32, 512])
+def test_the_product_of_a_stack_of_one_has_its_bits(rows, columns):
+    x, weight, gradient = torch.randn(1, rows, 64), torch.randn(1, 64, columns), torch.randn(1, rows, columns)
+    for pair in ((x, weight), (gradient, weight.mT), (x.mT, gradient)):
+        assert compiling.unstacked(*pair).equal(torch.bmm(*pair))
+
+
+def test_other_products_stay_as_they_are():
+    pair = torch.ones(1, 4, 2), torch.ones(1, 2, 3)
+    stacked, single = [torch.cat([each, each]) for each in pair], (pair[0][:, :1], pair[1])
+    for others in (stacked, single, [each.bfloat16() for each in pair], [each.to("meta") for each in pair]):
+        assert compiling.unstacked(*others) is NotImplemented
+
+
 def test_the_doors_of_torch_that_compiling_goes_through():
     """Neither is promised to stay by torch."""
     from torch._inductor import compile
