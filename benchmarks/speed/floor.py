@@ -9,7 +9,7 @@ With `rollouts` it is that of an agent that learns from rollouts: the products o
 rollout once, and those of its updates. A tensor world steps compiled.
 
 They are read off a plain update of that very agent, forward and backward, and done again with the same shapes, strides and float32
-product into memory at hand. A stack is done as one batched product, or one by one, whichever is faster.
+product into memory at hand. A stack is done as one batched product, or one by one, transposed or not, whichever is fastest.
 """
 
 from __future__ import annotations
@@ -64,7 +64,13 @@ def ways(a: torch.Tensor, b: torch.Tensor) -> list[Callable[[], object]]:
         for x, y, z in zip(a, b, stack):
             torch.mm(x, y, out=z)
 
-    return [lambda: torch.bmm(a, b, out=stack), singly]
+    turned = torch.empty(a.shape[0], b.shape[2], a.shape[1])
+
+    def transposed() -> None:
+        for x, y, z in zip(a, b, turned):
+            torch.mm(y.mT, x.mT, out=z)
+
+    return [lambda: torch.bmm(a, b, out=stack), singly, transposed]
 
 
 def fastest(choices: list[Callable[[], object]], rounds: int = 30) -> Callable[[], object]:

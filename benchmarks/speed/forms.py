@@ -20,7 +20,7 @@ import numpy as np
 
 import deeprl
 from deeprl.replay.rollout import Rollout
-from deeprl.running.accelerate import compiled, modes
+from deeprl.running.accelerate import compiled, graph, modes
 
 PPO = "agent=ppo env=tensor/cartpole env.num=1024 replay.minibatches=16 accelerate=compiled"
 """`benchmarks.speed ppo_tensor_1024`: passes of 32,768 transitions in batches of 2,048"""
@@ -30,6 +30,8 @@ SLICE, SLICES, FIRST = 32_768 * 4, 12, 3
 
 FORMS: dict[str, Callable[[], mock._patch]] = {
     "the rational tanh of compiled rollouts": lambda: mock.patch.object(compiled, "QUICK", {}),
+    "products of one network without its stack": lambda: mock.patch.object(graph, "unstacked", return_value=NotImplemented),
+    "numbers of ten operators stored": lambda: mock.patch.object(graph, "WORTH_STORING", 30),
     "oneDNN for batches of many rows": lambda: mock.patch.object(modes, "MANY_ROWS", 1 << 60),
     "passes sorted by packed keys": lambda: mock.patch.object(Rollout, "_sorted", Rollout._shuffled),
 }

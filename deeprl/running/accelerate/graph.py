@@ -82,7 +82,8 @@ def traced(
     def of_leaves(*leaves):
         return function(*pytree.tree_unflatten(leaves, structure))
 
-    table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart, torch.ops.aten.bmm.default: unstacked, **(spelled or {})}
+    products = {torch.ops.aten.baddbmm.default: apart, torch.ops.aten.bmm.default: unstacked}
+    table: dict[Any, Any] = {**select_decomp_table(), **products, **(spelled or {})}
     with torch.no_grad():
         # fake tensors, so that nothing is computed or changed
         graph = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
