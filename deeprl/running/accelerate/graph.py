@@ -29,7 +29,7 @@ def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Any:
 
 def unstacked(x: Tensor, weight: Tensor) -> Any:
     """The product of a stack of one without the stack, because oneDNN copies a transposed operand of `bmm`; transposed if it has two or
-    three columns, which both libraries take for sixteen. The bits are the same, but for oneDNN's sums of 2,048 numbers and more."""
+    three columns, which both libraries take for sixteen: `python -m benchmarks.speed.forms stack`. Rounding may differ in oneDNN alone."""
     if len(x) > 1 or min(x.shape[1:]) == 1 or x.dtype != torch.float32 or x.device.type != "cpu":
         return NotImplemented
     rows, columns = x[0], weight[0]
@@ -57,7 +57,10 @@ def rational_tanh(x: Tensor) -> Any:
     return x * above / below
 
 
-QUICK = {torch.ops.aten.tanh.default: rational_tanh}
+WORTH_STORING = 10
+"""Operators from which these functions store a number that several kernels read; inductor would compute up to 30 anew, a tanh among them.
+`python -m benchmarks.speed.forms stored`"""
+QUICK: dict[Any, Callable] = {torch.ops.aten.tanh.default: rational_tanh, torch.ops.aten.bmm.default: unstacked}
 """Operators that are spelled otherwise in compiled functions of rollouts on the device"""
 
 
@@ -82,8 +85,7 @@ def traced(
     def of_leaves(*leaves):
         return function(*pytree.tree_unflatten(leaves, structure))
 
-    products = {torch.ops.aten.baddbmm.default: apart, torch.ops.aten.bmm.default: unstacked}
-    table: dict[Any, Any] = {**select_decomp_table(), **products, **(spelled or {})}
+    table = {**select_decomp_table(), torch.ops.aten.baddbmm.default: apart, **(spelled or {})}
     with torch.no_grad():
         # fake tensors, so that nothing is computed or changed
         graph = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
@@ -94,11 +96,10 @@ def traced(
         if not keep:
             graph.graph.erase_node(node)
     graph.recompile()
+    graph.meta["stores"] = WORTH_STORING if spelled else None
     return graph, wanted
 
 
-WORTH_STORING = 10
-"""Operators from which a number that several kernels read is stored; inductor would compute up to 30 of them anew, a tanh among them"""
 Run = Callable[[list[Tensor]], Sequence[Tensor]]
 """A compiled graph: a function of the list of its inputs, which it may empty"""
 
@@ -136,7 +137,7 @@ def lowered(graph: torch.fx.GraphModule) -> Run:
 
     fakes = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
     mode = fakes[0].fake_mode
-    options = config.patch(cpp_wrapper=True, realize_opcount_threshold=WORTH_STORING)
+    options = config.patch(cpp_wrapper=True, realize_opcount_threshold=graph.meta.get("stores") or config.realize_opcount_threshold)
     with options, V.set_fake_mode(mode), tracing(TracingContext(mode)), torch.no_grad():
         code: Any = compile_fx_inner(joint_graph_passes(graph), fakes, cpp_wrapper=True, is_inference=True)
     return code.current_callable
