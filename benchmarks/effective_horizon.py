@@ -20,6 +20,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 
 from benchmarks.learning import RESULTS, keep, stored
@@ -91,6 +92,19 @@ def mdp_of(instance: int) -> FiniteMDP:
     return SparseMDP(instance=instance, num_actions=2).mdp
 
 
+def frozen_lake() -> FiniteMDP:
+    """Gymnasium's table as an MDP of 100 steps; who has fallen or arrived stays there."""
+    table = gymnasium.make("FrozenLake-v1").unwrapped.P  # type: ignore[attr-defined]
+    states, actions = len(table), len(table[0])
+    transition, reward = np.zeros((states, actions, states)), np.zeros((states, actions, states))
+    for state, choices in table.items():
+        for action, outcomes in choices.items():
+            for chance, after, paid, _ in outcomes:
+                transition[state, action, after] += chance
+                reward[state, action, after] = paid
+    return FiniteMDP(transition, reward, np.eye(states)[0], horizon=100)
+
+
 def value(mdp: FiniteMDP, policy: np.ndarray | None = None) -> float:
     return float(backward_induction(mdp, policy=policy)[1][0] @ mdp.start)
 
@@ -156,6 +170,11 @@ def grid(name: str) -> str:
     for arm, each in found.items():
         rows.append(f"| {arm} | {', '.join(f'{each[seed]:.3f}' for seed in sorted(each))} | {means[arm]:.3f} |")
     mine, others = max(means[f"sqirl {depth}"] for depth in DEPTHS), max(means["dqn"], means["ppo"])
+    if name == "frozen_lake":
+        mdp = frozen_lake()
+        low, high = ends(mdp)
+        greedy = ", ".join(f"{low + (high - low) * scaled:.3f}" for scaled in exact(mdp))
+        rows += ["", f"exactly: random play {low:.3f}, greedy in Q¹, Q², Q³ {greedy}, the optimum {high:.3f}"]
     return "\n".join([*rows, "", f"{mine:.3f} beside {others:.3f}: {'confirmed' if mine >= BESIDE * others else 'not confirmed'}"])
 
 
