@@ -190,6 +190,8 @@ def test_a_run_that_may_end_before_its_first_update_says_so(steps, said, capsys)
     tell_if_no_update({"steps": steps, "env": {"num": 8}, "replay": replay})
     told = capsys.readouterr().err
     assert said in told if said else not told
+    tell_if_no_update({"steps": 8, "env": {"num": 8}, "replay": replay}, {"budget"})
+    assert "budget=tiny" not in capsys.readouterr().err  # which the run has
 
 
 def test_a_run_that_goes_on_behind_its_last_update_says_so(capsys):

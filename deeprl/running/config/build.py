@@ -21,7 +21,7 @@ from deeprl.running.config.menu import groups, options
 from deeprl.running.config.option_names import in_options
 from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import asked_info
-from deeprl.running.config.tuned import content, lineage
+from deeprl.running.config.tuned import content, is_tuned, lineage
 from deeprl.running.runs.config_file import Config
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
@@ -36,9 +36,11 @@ def agent_actions(config: Config, allowed: Allowed = None) -> str:
     return found.actions
 
 
-def agents_for(kind: str) -> list[str]:
-    """Names of the agents that take "discrete" or "continuous" actions, or both, and run on any such environment."""
-    return [name for name, takes in kinds().items() if takes in (kind, "any")]
+def agents_for(kind: str, env: str = "") -> list[str]:
+    """Names of the agents that take "discrete" or "continuous" actions, or both, and run on any such environment; first those with tuned
+    settings of their own for `env`."""
+    found = [name for name, takes in kinds().items() if takes in (kind, "any")]
+    return sorted(found, key=lambda name: not is_tuned(env, name))
 
 
 def kinds() -> dict[str, str]:
@@ -80,7 +82,7 @@ def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
         number = spec.num_actions or spec.action_dim
         raise ConfigError(
             f"{agent} takes {takes} actions, and {env} has {number} {has} action{'s' * (number != 1)}: "
-            f"choose one of agent={', '.join(agents_for(has))}, or another environment."
+            f"choose one of agent={', '.join(agents_for(has, config['names']['env']))}, or another environment."
         )
 
 

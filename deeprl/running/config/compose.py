@@ -178,12 +178,30 @@ def without_value(key: str, chosen: dict[str, str]) -> str:
 
 def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
     """Apply a budget (configs/budget/tiny.yaml), keys and values. They replace all others, so that it comes last; those under `at_most`
-    bound numbers that the command line does not set. Keys that the chosen parts do not have are passed over."""
+    bound numbers that the command line does not set. Keys that the chosen parts do not have are passed over.
+
+    What the command line sets in place of a positive number stays, so that a value out of range is refused with a budget too.
+
+    Raises:
+        ConfigError: a bound is no number.
+    """
     for key, value in budget.items():
         name = key.removeprefix("at_most.")
         now = OmegaConf.select(cfg, name, default=settings.ABSENT)
-        if now is not settings.ABSENT and (key == name or (name not in user and (now is None or now > value))):
+        if now is settings.ABSENT:
+            continue
+        if key == name:
+            applies = name not in user or now is None or not is_number(value) or (is_number(now) and now > 0)
+        elif is_number(value):
+            applies = name not in user and (now is None or (is_number(now) and now > value))
+        else:
+            raise ConfigError(f"{key}={value!r} of a budget is no number, and bounds nothing.")
+        if applies:
             OmegaConf.update(cfg, name, value)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:

@@ -120,12 +120,16 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                 continue
             slot, _, option = word.partition("=")
             place, wanted = (slot.replace("/", "."), _group_of_slot(slot, known())) if is_setting(word) else ("", "")
+            if slot in ("budget", "tuned", "experiment") and wanted:
+                raise ConfigError(
+                    f"{path}, line {line_of(path, word)}: {word} stands in files of options, and no setting can stand under it."
+                )
             if wanted:
                 _check_option(path, word, value, option, wanted)
             for key, _ in flatten(value, f"{word}.") if isinstance(value, dict) else [(word, value)]:
                 full = f"{place}{key.removeprefix(word)}" if wanted else f"{prefix}{key}"
                 if wanted:
-                    right = {f"{place}.{each}" for each in tuned.values(wanted, option)}
+                    right = {f"{place}.{each}" for each in tuned.values(wanted, option) if not is_setting(each)}
                 else:
                     right = below(_group_of(full, known())) if full.split(".")[0] in CLASSES else set(FIXED)
                 if not any(is_within(full, each) or is_within(each, full) for each in right) and not _is_taken(full, config):

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import tuned
-from deeprl.running.config.rules import is_within
+from deeprl.running.config.menu import options
+from deeprl.running.config.rules import is_within, nearest
 from deeprl.running.runs.config_file import Config, flatten
 
 ABSENT = object()
@@ -105,31 +106,57 @@ def of_option(settings: Settings, slot: str, group: str, option: str) -> Config:
 
 
 def spread(budget: Config, cfg: DictConfig, chosen: Mapping[str, str]) -> Config:
-    """Keys and values of a budget for a run: its own, and below their slots those for the chosen options, which stand in the budget or in
-    the option's own file. The files' are taken out of `cfg`.
+    """Keys and values of a budget for a run: below their slots those that the chosen options' own files have for it, or for the budgets
+    from which it starts, then those that it has for these options, and its own; the later ones count. The files' are taken out of `cfg`.
 
     Raises:
-        ConfigError: a file sets a key for the budget that its option does not have.
+        ConfigError: a file sets a key for the budget that its option does not have; or as in `words`.
     """
-    found = dict(flatten({key: value for key, value in budget.items() if not is_setting(key)}))
+    found, budgets = dict[str, Any](), [f"budget={name}" for name in reversed(tuned.lineage(chosen["budget"], "budget"))]
     for slot, (group, option) in places(chosen).items():
         place = slot.replace("/", ".")
-        own = dict(flatten(sizes(cfg, place).get(f"budget={chosen['budget']}", {})))
-        for key, value in {**of_option(budget, slot, group, option), **own}.items():
+        said = words(cfg, place, f"{slot}={option}")
+        own = {key: value for word in budgets for key, value in flatten(said.get(word, {}))}
+        for key, value in {**own, **of_option(budget, slot, group, option)}.items():
             name = key.removeprefix("at_most.")
-            if key in own and OmegaConf.select(cfg, f"{place}.{name}", default=ABSENT) is ABSENT:
-                raise ConfigError(f"budget={chosen['budget']} sets {name} in the file of {slot}={option}, which has no such key.")
+            if key in own and lacks(OmegaConf.select(cfg, place), name):
+                raise ConfigError(f"{budgets[-1]} sets {name} in the file of {slot}={option}, which has no such key.")
             found[f"{key.removesuffix(name)}{place}.{name}"] = value
-    return found
+    return {**found, **dict(flatten({key: value for key, value in budget.items() if not is_setting(key)}))}
 
 
-def sizes(cfg: DictConfig, place: str) -> Config:
-    """What the option at a place says of budgets, {"budget=tiny": {"length": 2}}. It is taken out of a composed configuration, and with it
-    what is said of tuned files (`tuned.places`)."""
+def lacks(part: Any, key: str) -> bool:
+    """Whether a part has no such key. One that is null has all: the run leaves it out."""
+    for name in key.split("."):
+        if part is None:
+            return False
+        if not isinstance(part, DictConfig) or name not in part.keys():  # noqa: SIM118  `in` denies keys without a value
+            return True
+        part = OmegaConf.select(part, name)
+    return False
+
+
+def words(cfg: DictConfig, place: str, option: str) -> Settings:
+    """What the file of the option at a place says of budgets, {"budget=tiny": {"length": 2}}. It is taken out of a composed configuration,
+    and with it what is said of tuned files (`tuned.places`).
+
+    Raises:
+        ConfigError: there is no such budget or environment, or something else stands under it.
+    """
     part = OmegaConf.select(cfg, place)
-    words = [key for key in part if str(key).startswith(("budget=", "tuned="))] if isinstance(part, DictConfig) else []
-    if not words:
-        return {}
-    with open_dict(part):
-        taken = {str(key): part.pop(key) for key in words}
-    return {key: OmegaConf.to_container(value, resolve=False) for key, value in taken.items() if OmegaConf.is_dict(value)}
+    found = [str(key) for key in part if str(key).startswith(("budget=", "tuned="))] if isinstance(part, DictConfig) else []
+    taken: Settings = {}
+    for word in found:
+        with open_dict(part):
+            value = part.pop(word)
+        kind, _, name = word.partition("=")
+        group = "env" if kind == "tuned" else kind
+        if name not in (offered := options(group)):
+            raise ConfigError(f"{word} in the file of {option}: there is no {group}={name}.{nearest(name, offered)}")
+        if kind == "budget" and not OmegaConf.is_dict(value):
+            raise ConfigError(f"{word} in the file of {option}: keys belong under it. Write {word}: {{key: value}}.")
+        if kind == "tuned" and (value is not None or place != "env"):
+            raise ConfigError(f"{word} in the file of {option}: this line stands in files of environments, and nothing under it.")
+        if kind == "budget":
+            taken[word] = OmegaConf.to_container(value, resolve=False)  # type: ignore[assignment]
+    return taken

@@ -4,7 +4,8 @@
 <family>/<agent>.yaml           every task of the family
 <family>/_base.yaml             settings that agents of the family share; used only if an agent's file lists it in `defaults`
 
-An environment whose file has the line `tuned=classic/cartpole:` takes, where it has none, the files of that one, and before them
+An environment whose file, or one from which that starts, has the line `tuned=classic/cartpole:` takes, where it has none, the files of
+that one, and before them
 
 tensor/<family>/<agent>.yaml    of its family (tensor), for all that are as an environment of another family (classic)
 """
@@ -26,8 +27,8 @@ def family(env: str) -> str:
 
 def places(env: str) -> list[str]:
     """Folders with files for an environment, the most particular first."""
-    own = family(env)
-    other = next((str(key).removeprefix("tuned=") for key in content("env", env) if str(key).startswith("tuned=")), "")
+    own, lines = family(env), [str(key) for each in lineage(env, "env") for key in content("env", each)]
+    other = next((line.removeprefix("tuned=") for line in lines if line.startswith("tuned=")), "")
     return [env, f"{own}/{family(other)}", own, other, family(other)] if other else [*dict.fromkeys((env, own))]
 
 
@@ -37,8 +38,14 @@ def option(env: str, agent: str) -> str:
 
     If there is no file, it is the name that the agent's file for the family would have.
     """
-    names = [f"{place}/{each}" for each in lineage(agent) for place in places(str(env))]
+    folders = places(str(env))
+    names = [f"{place}/{each}" for each in lineage(agent) for place in folders]
     return next((name for name in names if file("tuned", name)), f"{family(env)}/{agent}")
+
+
+def is_tuned(env: str, agent: str) -> bool:
+    """Whether an agent has a file of its own for an environment."""
+    return any(file("tuned", f"{place}/{agent}") for place in places(env))
 
 
 def lineage(name: str, group: str = "agent") -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from deeprl.running.collect.choice import complete_collect
 from deeprl.running.config import own_files, tuned
 from deeprl.running.config.folders import file
@@ -38,7 +40,7 @@ def complete(config: Config, user: set[str]) -> Config:
     embed_prior(config)
     config = finalise(config)
     check_source(config, user)
-    tell_if_no_update(config)
+    tell_if_no_update(config, user)
     return config
 
 
@@ -80,12 +82,17 @@ def fit_periods(config: Config, user: set[str]) -> None:
             say(f"{key}={max(1, round(share * steps))} replaces {period:,}, which the {steps:,} steps of this run do not reach")
 
 
-def tell_if_no_update(config: Config) -> None:
-    """Say that a run of an agent that learns ends before its first update, or goes on behind its last."""
+def tell_if_no_update(config: Config, user: Collection[str] = ()) -> None:
+    """Say that a run of an agent that learns ends before its first update, or goes on behind its last.
+
+    Args:
+        user: keys that the command line set.
+    """
     source, num = source_class(config), config["env"]["num"]
     figures = ", ".join(f"{key}={get(config, key)}" for key in ("steps", *source.paced_by))
     if source.paced_by and not planned_updates(config):
-        say(f"this run will make no update, because it ends too early: {figures}. A short run that learns: budget=tiny")
+        advice = "" if "budget" in user else ". A short run that learns: budget=tiny"
+        say(f"this run will make no update, because it ends too early: {figures}{advice}")
     elif (until := source.learns_until(config["replay"], num)) is not None and config["steps"] > until:
         say(f"this run will learn nothing after its first {until:,} steps at most: {figures}")
     elif num * -(-config["steps"] // num) < (most := source.longest(config["replay"], num)):

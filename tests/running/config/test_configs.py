@@ -318,6 +318,9 @@ def test_which_agents_would_do():
     found = agents_for("continuous")
     assert {"td3", "ppo"} < set(found)
     assert not {"dqn", "lab/dtr"} & set(found)
+    first = agents_for("continuous", "mujoco/hopper")
+    assert first.index("td3") < first.index("bc")  # which has no tuned settings there
+    assert sorted(first) == found
 
 
 @pytest.mark.parametrize("agent", presets())

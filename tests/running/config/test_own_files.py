@@ -87,6 +87,8 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
         ("agent/chain=none: {x: 1}\n", r"agent/chain has no option none\. Its name is agent/chain=online_target now\."),
         ("agent: {chain: {tau: 0.1}}\n", LOOSE),
         ("replay: {batch_size: 5}\n", r"line 2: replay\.batch_size stands under no option of replay\."),
+        ("replay=uniform: {budget=tiny: {capacity: 5}}\n", r"there is no key replay\.budget=tiny\.capacity\."),
+        ("budget=tiny: {steps: 5}\n", r"line 2: budget=tiny is no setting: it stands in files of options\."),
         ("env: {kwargs: {size: 5}}\n", None),
     ],
 )

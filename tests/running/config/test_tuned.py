@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from functools import cache
 
 import pytest
+from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
-from deeprl.running.config.compose import compose
+from deeprl.running.config.compose import compose, shorten
 from deeprl.running.config.menu import options
 from deeprl.running.config.rules import get
-from deeprl.running.config.settings import of_option
+from deeprl.running.config.settings import of_option, spread
 from deeprl.running.config.sources import update_ratio
 from deeprl.running.session.complete import complete
 from tests.builders import composed, settled
@@ -311,6 +313,57 @@ def test_an_option_of_ones_own_says_what_it_needs_in_a_budget(tmp_path, monkeypa
     replay = compose(words)[0]["replay"]
     assert [replay[key] for key in ("capacity", "n_step", "batch_size", "learning_starts")] == [500, 2, 9, 100]
     assert not [key for key in replay if "=" in key]
-    file.write_text("defaults: [uniform, _self_]\nbudget=tiny: {capazity: 500}\n")
-    with pytest.raises(ConfigError, match=r"budget=tiny sets capazity in the file of replay=mine"):
-        compose(words)
+    (tmp_path / "budget").mkdir()
+    (tmp_path / "budget" / "small.yaml").write_text("defaults: [tiny, _self_]\nreplay=_memory: {capacity: 70}\n")
+    replay = compose([*words[:-1], "budget=small"])[0]["replay"]
+    assert [replay[key] for key in ("capacity", "n_step", "batch_size", "learning_starts")] == [70, 2, 9, 100]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ({"budget=tiny": {"capazity": 500}}, "budget=tiny sets capazity in the file of replay=mine, which has no such key"),
+        ({"budget=tiny": {"model": {"capacity": 5}}}, "budget=tiny sets model.capacity in the file of replay=mine"),
+        ({"budget=tiny": {"part": {"epochs": 5}}}, ""),  # null, which the run leaves out
+        ({"budget=tinny": {"capacity": 500}}, "budget=tinny in the file of replay=mine: there is no budget=tinny. Did you mean tiny?"),
+        ({"budget=tiny": 7}, "budget=tiny in the file of replay=mine: keys belong under it"),
+        ({"tuned=classic/cartpole": None}, "in the file of replay=mine: this line stands in files of environments"),
+    ],
+)
+def test_a_line_of_an_option_that_says_nothing_is_refused(line, says):
+    """All but the first set nothing, and nobody was told."""
+    cfg = OmegaConf.create({"replay": {"capacity": 9, "part": None, **line}})
+    with pytest.raises(ConfigError, match=re.escape(says)) if says else nullcontext():
+        spread({}, cfg, {"budget": "tiny", "replay": "mine"})
+
+
+def test_an_environment_takes_the_settings_that_its_file_or_one_from_which_it_starts_names(tmp_path, monkeypatch):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "pole.yaml").write_text("tuned=classic/cartpole:\n")
+    (tmp_path / "env" / "pole_2.yaml").write_text("defaults: [pole, _self_]\n")
+    monkeypatch.setattr(folders, "_added", [])
+    folders.add(tmp_path)
+    assert {tuned.option(env, "idqn") for env in ("pole", "pole_2")} == {"classic/cartpole/idqn"}
+    with pytest.raises(ConfigError, match="there is no env=classic/cart. Did you mean classic/cartpole?"):
+        spread({}, OmegaConf.create({"env": {"tuned=classic/cart": None}}), {"budget": "None", "env": "pole"})
+
+
+@pytest.mark.parametrize(
+    ("now", "budget", "user", "then"),
+    [
+        (5, {"a.b": 3}, {"a.b"}, 3),
+        (None, {"a.b": 3}, {"a.b"}, 3),
+        ("word", {"a.b": "other"}, {"a.b"}, "other"),
+        (0, {"a.b": 3}, {"a.b"}, 0),  # refused by the key's range
+        ("abc", {"a.b": 3}, {"a.b"}, "abc"),
+        ("auto", {"at_most.a.b": 3}, {}, "auto"),
+        (5, {"at_most.a.b": 3}, {"a.b"}, 5),
+        (5, {"at_most.a.b": 3}, {}, 3),
+    ],
+)
+def test_what_a_budget_replaces(now, budget, user, then):
+    cfg = OmegaConf.create({"a": {"b": now}})
+    shorten(cfg, budget, user)
+    assert cfg.a.b == then
+    with pytest.raises(ConfigError, match=r"at_most.a.b='abc' of a budget is no number"):
+        shorten(cfg, {"at_most.a.b": "abc"}, set())
