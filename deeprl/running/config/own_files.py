@@ -121,9 +121,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
             slot, _, option = word.partition("=")
             place, wanted = (slot.replace("/", "."), _group_of_slot(slot, known())) if is_setting(word) else ("", "")
             if slot in ("budget", "tuned", "experiment") and wanted:
-                raise ConfigError(
-                    f"{path}, line {line_of(path, word)}: {word} stands in files of options, and no setting can stand under it."
-                )
+                raise ConfigError(f"{path}, line {line_of(path, word)}: {word} is no setting: it stands in files of options.")
             if wanted:
                 _check_option(path, word, value, option, wanted)
             for key, _ in flatten(value, f"{word}.") if isinstance(value, dict) else [(word, value)]:
