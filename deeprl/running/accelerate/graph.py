@@ -29,7 +29,8 @@ def apart(bias: Tensor, x: Tensor, weight: Tensor) -> Any:
 
 def unstacked(x: Tensor, weight: Tensor) -> Any:
     """The product of a stack of one without the stack, because oneDNN copies a transposed operand of `bmm`; transposed if it has two or
-    three columns, which both libraries take for sixteen: `python -m benchmarks.speed.forms stack`. Rounding may differ in oneDNN alone."""
+    three columns, which both libraries take for sixteen. `python -m benchmarks.speed.forms stack` found 5.64 µs a step and 6.17 without, a
+    saving of 9 %. Rounding may differ: in oneDNN, and in products of two or three rows."""
     if len(x) > 1 or min(x.shape[1:]) == 1 or x.dtype != torch.float32 or x.device.type != "cpu":
         return NotImplemented
     rows, columns = x[0], weight[0]
@@ -59,7 +60,7 @@ def rational_tanh(x: Tensor) -> Any:
 
 WORTH_STORING = 10
 """Operators from which these functions store a number that several kernels read; inductor would compute up to 30 anew, a tanh among them.
-`python -m benchmarks.speed.forms stored`"""
+`python -m benchmarks.speed.forms stored` found 5.57 µs a step and 5.71 without, a saving of 2 %, about the spread of two such runs"""
 QUICK: dict[Any, Callable] = {torch.ops.aten.tanh.default: rational_tanh, torch.ops.aten.bmm.default: unstacked}
 """Operators that are spelled otherwise in compiled functions of rollouts on the device"""
 
