@@ -261,13 +261,13 @@ def go_on_without_compiler(config: Config, resumed: bool) -> None:
         config["accelerate"]["mode"] = "fast"
 
 
-def decide_computation(config: Config, agent: Agent, updates: int, many: bool = False) -> bool:
+def decide_computation(config: Config, agent: Agent, updates: int, on_device: bool = False) -> bool:
     """Decide `accelerate.mode`, `accelerate.matmul_precision` and the number of threads by fixed rules, and write them into the
     configuration. A resumed run reads them there.
 
     Args:
         updates: of the whole run.
-        many: whether batches are of rollouts on the device, which have many rows.
+        on_device: whether rollouts are collected on the device, so that their batches have many rows.
 
     Returns:
         Whether the mode was chosen here. Such a mode may be replaced if it does not work.
@@ -278,12 +278,10 @@ def decide_computation(config: Config, agent: Agent, updates: int, many: bool = 
     chosen = config["accelerate"]
     automatic = chosen["mode"] == "auto"
     if automatic:
-        rows = config["replay"].get("length", 1) + config["replay"].get("burn_in", 0)
-        compiles = has_compiler() and (not agent.state_size or rows <= UNROLLED)
-        chosen["mode"] = modes.choose(updates, str(config["device"]), compiles)
+        chosen["mode"], _ = automatic_mode(config, agent, updates, on_device)
     if chosen.get("matmul_precision", "auto") == "auto":
         stack = max((getattr(block, "n", 1) for block in blocks_of(agent)), default=1)
-        rows = config["replay"]["length"] * config["env"]["num"] // config["replay"]["minibatches"] if many else 1
+        rows = config["replay"]["length"] * config["env"]["num"] // config["replay"]["minibatches"] if on_device else 1
         on_cpu = str(config["device"]).startswith("cpu")
         chosen["matmul_precision"] = modes.product(stack, widest(agent), rows=rows) if on_cpu else "highest"
     try:
@@ -295,6 +293,14 @@ def decide_computation(config: Config, agent: Agent, updates: int, many: bool = 
     if config["runtime"]["threads"] is None:
         config["runtime"]["threads"] = MACHINE_THREADS if widest(agent) >= WORTH_THREADS else 1
     return automatic
+
+
+def automatic_mode(config: Config, agent: Agent, updates: int, on_device: bool) -> tuple[str, str]:
+    """Mode that `accelerate=auto` takes, and the reason. Arguments are those of `decide_computation`."""
+    rows = config["replay"].get("length", 1) + config["replay"].get("burn_in", 0)
+    long = f"the unroll of {rows} rows, more than {UNROLLED}, compiles for minutes" if agent.state_size and rows > UNROLLED else ""
+    obstacle = long if has_compiler() else "there is no C++ compiler"
+    return modes.choose(updates, str(config["device"]), obstacle, config["steps"] // config["env"]["num"] if on_device else 0)
 
 
 def blocks_of(agent: Agent) -> list[Block]:

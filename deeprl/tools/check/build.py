@@ -67,7 +67,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
             config=run,
             tuned=source(path) if path else None,
             system=facts.system(device),
-            decisions=facts.decisions(asked, run, chosen, trainer.agent),
+            decisions=facts.decisions(asked, run, chosen, trainer.agent, trainer.source.on_device),
             environment=facts.environment(run, instantiate(run["env"], "env", None)),
             networks=facts.networks(trainer.agent),
             memory=memory,

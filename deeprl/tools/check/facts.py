@@ -16,13 +16,11 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.networks.side_by_side import of_part as spaces_of
 from deeprl.learning.networks.torsos import PartsTorso
 from deeprl.replay.source import Source
-from deeprl.running.accelerate.graph import has_compiler
-from deeprl.running.accelerate.modes import WORTH_COMPILING
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.rules import get
 from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.config_file import Config
-from deeprl.running.session.assemble import WORTH_THREADS, widest
+from deeprl.running.session.assemble import WORTH_THREADS, automatic_mode, widest
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.files import JsonObject
@@ -176,18 +174,19 @@ def seen(source: Source, played: Episodes, agent: Agent) -> Seen:
 # ---- automatic choices
 
 
-def decisions(asked: Config, config: Config, chosen: dict[str, str], agent: Agent) -> tuple[Decision, ...]:
+def decisions(asked: Config, config: Config, chosen: dict[str, str], agent: Agent, on_device: bool) -> tuple[Decision, ...]:
     """What every automatic setting chose, and why.
 
     Args:
         asked: the configuration before the trainer was built.
         config: afterwards.
         chosen: options by slot.
+        on_device: whether rollouts are collected on the device.
     """
-    device, updates = str(config["device"]), planned_updates(config)
     found = []
     if asked["accelerate"]["mode"] == "auto":
-        found.append(Decision("accelerate", config["accelerate"]["mode"], why_mode(device, updates, has_compiler())))
+        _, why = automatic_mode(config, agent, planned_updates(config), on_device)
+        found.append(Decision("accelerate", config["accelerate"]["mode"], why))
     if asked["runtime"]["threads"] is None:
         units = widest(agent)
         rule = f"less than {WORTH_THREADS}" if units < WORTH_THREADS else "so as many as torch chooses on this machine"
@@ -197,15 +196,6 @@ def decisions(asked: Config, config: Config, chosen: dict[str, str], agent: Agen
         if option == "auto" and slot != "accelerate":
             found.append(Decision(slot, *slot_decision(slot, config, agent)))
     return tuple(found)
-
-
-def why_mode(device: str, updates: int, compiler: bool) -> str:
-    """The reason of `deeprl.running.accelerate.modes.choose`."""
-    if not device.startswith("cpu"):
-        return f"the device is {device}"
-    if updates < WORTH_COMPILING:
-        return f"{updates:,} updates are planned, and compiling pays from {WORTH_COMPILING:,} on"
-    return f"{updates:,} updates are planned, at least {WORTH_COMPILING:,}" if compiler else "there is no C++ compiler"
 
 
 def sequences(agent: Agent) -> bool:

@@ -194,16 +194,20 @@ def test_another_layout_of_batches_is_another_compiled_step(backend):
 
 
 @pytest.mark.parametrize(
-    ("updates", "device", "compiler", "mode"),
+    ("updates", "device", "obstacle", "ticks", "mode", "why"),
     [
-        (WORTH_COMPILING - 1, "cpu", True, "fast"),
-        (WORTH_COMPILING, "cpu", True, "compiled"),
-        (WORTH_COMPILING, "cpu", False, "fast"),
-        (1e9, "cuda:0", True, "reference"),
+        (WORTH_COMPILING - 1, "cpu", "", 0, "fast", "49,999 updates are planned, and compiling pays from 50,000 on"),
+        (WORTH_COMPILING, "cpu", "", 0, "compiled", "50,000 updates are planned, at least 50,000"),
+        (WORTH_COMPILING, "cpu", "there is no C++ compiler", 0, "fast", "there is no C++ compiler"),
+        (1e9, "cuda:0", "", 1 << 40, "reference", "the device is cuda:0"),
+        (5_000, "cpu", "", 10_000, "compiled", "15,000 ticks on the device and updates are planned, at least 15,000"),
+        (5_000, "cpu", "", 9_999, "fast", "14,999 ticks on the device and updates are planned, and compiling pays from 15,000 on"),
     ],
 )
-def test_auto_compiles_where_it_pays(updates, device, compiler, mode):
-    assert choose(updates, device, compiler) == mode
+def test_auto_compiles_where_it_pays(updates, device, obstacle, ticks, mode, why):
+    chosen, told = choose(updates, device, obstacle, ticks)
+    assert chosen == mode
+    assert why in told
 
 
 def break_inductor(monkeypatch) -> None:
@@ -552,7 +556,7 @@ def test_a_run_of_which_one_part_does_not_compile_has_one_mode(which, tmp_path, 
 
     monkeypatch.setattr(f"deeprl.running.training.learner.{which}", broken)
     monkeypatch.setattr("deeprl.running.session.assemble.CompiledLearner", partial(CompiledLearner, backend="eager"))
-    monkeypatch.setattr("deeprl.running.accelerate.modes.choose", lambda *_: "compiled")
+    monkeypatch.setattr("deeprl.running.accelerate.modes.choose", lambda *_: ("compiled", ""))
     trainer = train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=auto")
     assert trainer.guard.learner.broken
     assert trainer.config["accelerate"]["mode"] == trainer.folder.read_config()["accelerate"]["mode"] == "fast"

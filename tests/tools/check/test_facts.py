@@ -9,7 +9,6 @@ import pytest
 
 from deeprl.learning.transforms.observations import Scale
 from deeprl.replay.replay import Replay
-from deeprl.running.accelerate.modes import WORTH_COMPILING, choose
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.session.assemble import fitted
 from deeprl.running.training.episodes import Episode
@@ -54,15 +53,6 @@ def test_parameters_by_network():
 def test_an_actor_and_its_target():
     found = {network.name: network.trained > 0 for network in facts.networks(actor_critic())}
     assert found == {"chain.online": True, "chain.target": False, "actor": True, "target_actor": False}
-
-
-@pytest.mark.parametrize(
-    ("updates", "device", "compiler"), [(1, "cpu", True), (10**6, "cpu", True), (10**6, "cpu", False), (1, "cuda", True)]
-)
-def test_the_reason_of_a_mode_names_what_decided(updates, device, compiler):
-    slow = f"pays from {WORTH_COMPILING:,} on" if compiler else "no C++ compiler"
-    words = {"reference": device, "compiled": f"at least {WORTH_COMPILING:,}", "fast": slow}
-    assert words[choose(updates, device, compiler)] in facts.why_mode(device, updates, compiler)
 
 
 def test_periods_of_target_networks():
