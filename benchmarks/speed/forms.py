@@ -19,14 +19,18 @@ from unittest import mock
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import deeprl
+from deeprl.envs.tensor_minatar.world import MinAtarWorld
+from deeprl.envs.vector.worlds import State
 from deeprl.replay.rollout import Rollout
 from deeprl.running.accelerate import graph, modes
 
+PQN = "agent=pqn env=tensor/minatar_breakout accelerate=compiled"
 PPO = "agent=ppo env=tensor/cartpole env.num=1024 replay.minibatches=16 accelerate=compiled"
 """`benchmarks.speed ppo_tensor_1024`: passes of 32,768 transitions in batches of 2,048"""
-SLICE, SLICES, FIRST = 32_768 * 4, 12, 3
+SLICE, SLICES, FIRST = {PPO: 32_768 * 4, PQN: 4_096 * 4}, 12, 3
 """Steps of a slice, slices of a run, and those that are not counted"""
 
 
@@ -38,27 +42,37 @@ def as_it_is(*arguments: Any) -> Any:
     return NotImplemented
 
 
+def stacked(world: MinAtarWorld, state: State) -> Tensor:
+    """Observations of `MinAtarWorld`, without the way through int32."""
+    return torch.stack(world.layers(state), 1).to(torch.uint8)
+
+
+PLANES = "planes of bytes through int32"
 FORMS: dict[str, Callable[[], Any]] = {
     "the rational tanh of compiled rollouts": lambda: mock.patch.dict(graph.QUICK, {aten.tanh.default: as_it_is}),
     "products of one network without its stack": lambda: mock.patch.dict(graph.QUICK, {aten.bmm.default: as_it_is}),
     "numbers of ten operators stored": lambda: mock.patch.object(graph, "WORTH_STORING", 30),
     "oneDNN for batches of many rows": lambda: mock.patch.object(modes, "MANY_ROWS", 1 << 60),
     "passes sorted by packed keys": lambda: mock.patch.object(Rollout, "_sorted", Rollout._shuffled),
+    PLANES: lambda: mock.patch.object(MinAtarWorld, "observe", stacked),
 }
 """What puts the plain form in the place of each"""
+LOOPS = {PLANES: PQN}
+"""Where the loop is not that of PPO"""
 
 
 def slices(words: str) -> Iterator[float]:
     """Microseconds of processor time a step, in each slice of a run."""
     times: list[float] = []
-    common = f"steps={SLICE * SLICES} log.every={SLICE} evaluation.every=null evaluation.final_episodes=1 checkpoint.every=null"
+    size = SLICE[words]
+    common = f"steps={size * SLICES} log.every={size} evaluation.every=null evaluation.final_episodes=1 checkpoint.every=null"
     with tempfile.TemporaryDirectory() as folder:
         deeprl.train(
             [*words.split(), *common.split(), "runtime.threads=1"],
             folder=Path(folder) / "run",
             on_log=lambda step, metrics: times.append(time.process_time()),
         )
-    yield from (1e6 * float(spent) / SLICE for spent in np.diff(times)[FIRST:])
+    yield from (1e6 * float(spent) / size for spent in np.diff(times)[FIRST:])
 
 
 def main() -> None:
@@ -69,11 +83,12 @@ def main() -> None:
     for name, plain in FORMS.items():
         if given.forms and not any(word in name for word in given.forms):
             continue
+        loop = LOOPS.get(name, PPO)
         having, lacking = float("inf"), float("inf")
         for _ in range(given.rounds):
-            having = min(having, *slices(PPO))
+            having = min(having, *slices(loop))
             with plain():
-                lacking = min(lacking, *slices(PPO))
+                lacking = min(lacking, *slices(loop))
         print(
             json.dumps({"form": name, "us": round(having, 3), "without": round(lacking, 3), "saves": round(1 - having / lacking, 3)}),
             flush=True,

@@ -64,7 +64,9 @@ class MinAtarWorld(TensorWorld):
         return {**after, "action": move}, reward.float(), terminal
 
     def observe(self, state: State) -> Tensor:
-        return torch.stack(self.layers(state), 1).to(torch.uint8)
+        # through int32, because compiled code turns truths into bytes one by one: `python -m benchmarks.speed.forms planes` found 48.8 µs a
+        # step of PQN, and 58.3 without
+        return torch.stack([layer.int().to(torch.uint8) for layer in self.layers(state)], 1)
 
     def frame(self, state: State) -> np.ndarray:
         return picture(self.observe(state)[0].numpy())
