@@ -421,7 +421,7 @@ WRONG = [
 def test_a_wrong_command_line_leaves_with_2_and_names_the_key(overrides, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "deeprl.running.config.build.agents_for", lambda kind: ["dqn"]
+        "deeprl.running.config.build.agents_for", lambda kind, env: ["dqn"]
     )  # composes every agent; tests/running/config asks it
     assert front_door(*overrides) == exits.WRONG == 2
     error = capsys.readouterr().err

@@ -327,7 +327,7 @@ def test_which_agents_would_do():
 @pytest.mark.parametrize("env", DISCRETE_ENVS + CONTINUOUS_ENVS)
 def test_every_other_pair_is_refused_with_both_names_and_the_way_out(agent, env, monkeypatch):
     kind = KINDS[agent]
-    monkeypatch.setattr(build, "agents_for", lambda kind: sorted(n for n in KINDS if KINDS[n] == kind))  # a second; tested above
+    monkeypatch.setattr(build, "agents_for", lambda kind, env: sorted(n for n in KINDS if KINDS[n] == kind))  # a second; tested above
     config = {**settled(f"agent={agent}", f"env={ENVS[kind][0]}"), "names": {"agent": agent, "env": env}}
     if env in ENVS[kind]:
         check_actions(config, spec_of(env))
@@ -342,7 +342,7 @@ def test_every_other_pair_is_refused_with_both_names_and_the_way_out(agent, env,
 
 @pytest.mark.parametrize(("agent", "env"), [("idqn", "mujoco/hopper"), ("td3", "atari/pong")])
 def test_a_refused_pair_composes_so_that_it_can_be_refused(agent, env, monkeypatch):
-    monkeypatch.setattr(build, "agents_for", lambda kind: [])
+    monkeypatch.setattr(build, "agents_for", lambda kind, env: [])
     with pytest.raises(ConfigError, match=f"agent={agent} .*env={env} "):
         check_actions(settled(f"agent={agent}", f"env={env}"), spec_of(env))
 
