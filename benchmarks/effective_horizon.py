@@ -17,17 +17,13 @@ were chosen on instances 100 to 103, and with seed 100. Results: benchmarks/resu
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 
 from benchmarks.learning import RESULTS, keep, stored
-from deeprl.running.config.compose import compose
-from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session import session
-from deeprl.running.session.complete import complete
+from benchmarks.trained import trained
 from deeprl_lab.envs.sparse import SparseMDP
 from deeprl_lab.mathematics.effective_horizon import effective_horizon, iterated, random_values
 from deeprl_lab.mathematics.mdp import FiniteMDP
@@ -78,12 +74,7 @@ def words(name: str, arm: str, seed: int) -> list[str]:
 def measured(folder: Path, name: str, arm: str, seed: int) -> dict:
     """Train one run; its line of results."""
     given = words(name, arm, seed)
-    config, user, _ = compose(given)
-    path = folder / f"{name}-{arm.replace(' ', '')}-{seed}"
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    session.train(complete(config, user), path)
-    summary = RunFolder(path).read_summary() or {}
+    summary = trained(given, folder / f"{name}-{arm.replace(' ', '')}-{seed}").read_summary() or {}
     kept = {key: summary["final"][key] for key in ("mean", "std", "episodes")}
     return {"set": name, "arm": arm, "seed": seed, "final": kept, "updates": summary["updates"], "overrides": " ".join(given)}
 

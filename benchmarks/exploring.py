@@ -21,16 +21,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import scipy
 
-from deeprl.running.config.compose import compose
-from deeprl.running.session import session
-from deeprl.running.session.complete import complete
+from benchmarks.trained import trained
 
 STORED = Path(__file__).parent / "results" / "exploring.json"
 SEEDS = range(5)
@@ -72,13 +69,9 @@ def words(name: str, arm: str, seed: int) -> list[str]:
 
 def measured(folder: Path, name: str, arm: str, seed: int) -> dict:
     """Train one run; its line of results."""
-    config, user, _ = compose(words(name, arm, seed))
-    path = folder / f"{name}-{arm}-{seed}".replace(", ", "_")
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    session.train(complete(config, user), path)
-    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    found: dict = {"set": name, "arm": arm, "seed": seed, "steps": config["steps"]}
+    run = trained(words(name, arm, seed), folder / f"{name}-{arm}-{seed}".replace(", ", "_"))
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    found: dict = {"set": name, "arm": arm, "seed": seed, "steps": run.read_config()["steps"]}
     if name == "utilities":
         return {**found, "suboptimality": [line["train/suboptimality"] for line in lines if "train/suboptimality" in line][-1]}
     reached = (line["step"] for line in lines if (line.get("rollout/ep_rew_mean") or -1) > ABOVE[name])

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,8 @@ import numpy as np
 
 from benchmarks.exploring import difference, interval
 from benchmarks.learning import RESULTS, keep, stored
-from deeprl.running.config.compose import compose
+from benchmarks.trained import trained
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session import session
-from deeprl.running.session.complete import complete
 
 FILE = RESULTS / "prior.json"
 SEEDS, PRIOR_SEED, STEPS = range(5), 100, 100_000
@@ -91,14 +88,6 @@ def arms(task: str) -> dict[str, tuple[str, str] | None]:
     return {"none": None, "mix": ("mix", ""), "residual": ("residual", ""), **others, "alone": ("alone", "")}
 
 
-def trained(words: tuple[str, ...], path: Path) -> RunFolder:
-    config, user, _ = compose(list(words))
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    session.train(complete(config, user), path)
-    return RunFolder(path)
-
-
 def prior(folder: Path, task: str, kind: str) -> Path:
     """The run whose values are taken; trained once."""
     path = folder / "-".join(filter(None, ("prior", task, kind)))
@@ -115,7 +104,7 @@ def measured(folder: Path, task: str, arm: str, seed: int) -> dict:
         path = prior(folder, task, own[1])
         words += [*BASELINES[own[0]], f"agent.baseline.run={path}@last"]
         of = {"prior": (RunFolder(path).read_summary() or {})["final"]["mean"]}
-    run = trained(tuple(words), folder / f"{task}-{arm}-{seed}".replace(", ", "_"))
+    run = trained(words, folder / f"{task}-{arm}-{seed}".replace(", ", "_"))
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     means = [(line["step"], line["rollout/ep_rew_mean"]) for line in lines if line.get("rollout/ep_rew_mean") is not None]
     found = {

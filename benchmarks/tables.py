@@ -142,9 +142,8 @@ def kill_table() -> str:
     rows, everything = [], []
     for path in sorted((ROOT / "benchmarks" / "results").glob("faults*.jsonl")):
         cells = [json.loads(line) for line in path.read_text().splitlines()]
-        agents, families = ({cell[key].split("/")[0] for cell in cells} for key in ("agent", "env"))
-        few = len(agents) <= 8
-        said = [", ".join(sorted(agents)) if few else f"{len(agents)} agents", ", ".join(sorted(families))]
+        agents, families = {cell["agent"] for cell in cells}, {cell["env"].split("/")[0] for cell in cells}
+        said = [", ".join(sorted(agents)) if len(agents) <= 8 else f"{len(agents)} agents", ", ".join(sorted(families))]
         rows.append([f"`{path.name}`", *said, *counted(cells)])
         everything += cells
     rows.append(["all", "", "", *counted(everything)])

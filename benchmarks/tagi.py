@@ -22,16 +22,13 @@ observations and rewards were not normalised yet, and the actor of seed 1 satura
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.learning import RESULTS, keep, stored
-from deeprl.running.config.compose import compose
-from deeprl.running.runs.folder import RunFolder, read_lines
-from deeprl.running.session import session
-from deeprl.running.session.complete import complete
+from benchmarks.trained import trained
+from deeprl.running.runs.folder import read_lines
 from deeprl_lab.mathematics.tagi import BayesianLayer, IndependentNormal, backward, derivative, forward, network, observed, uphill
 
 FILE, SPIRALS, PENDULUM = RESULTS / "tagi.json", RESULTS / "tagi_spirals.json", RESULTS / "tagi_pendulum.json"
@@ -99,13 +96,9 @@ def classified(seed: int) -> dict[str, float]:
 def balanced(seed: int, folder: Path) -> dict:
     """Train one run; its line of results."""
     given = [*WORDS.split(), f"seed={seed}"]
-    config, user, _ = compose(given)
-    path = folder / str(seed)
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    session.train(complete(config, user), path)
-    final = (RunFolder(path).read_summary() or {})["final"]
-    lines = [line for _, line in read_lines(path / "metrics.jsonl") if "rollout/ep_rew_mean" in line]
+    run = trained(given, folder / str(seed))
+    final = (run.read_summary() or {})["final"]
+    lines = [line for _, line in read_lines(run.path / "metrics.jsonl") if "rollout/ep_rew_mean" in line]
     curve = [[line["step"], round(line["rollout/ep_rew_mean"], 1)] for line in lines]
     kept = {key: final[key] for key in ("mean", "std", "episodes")}
     return {"seed": seed, "final": kept, "training": curve, "overrides": " ".join(given)}

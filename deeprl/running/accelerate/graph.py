@@ -60,7 +60,7 @@ def rational_tanh(x: Tensor) -> Any:
 
 WORTH_STORING = 10
 """Operators from which these functions store a number that several kernels read; inductor would compute up to 30 anew, a tanh among them.
-`python -m benchmarks.speed.forms stored` found 5.57 µs a step, and without 5.71 in three rounds and 6.08 in four: a saving of 2 to 8 %"""
+`python -m benchmarks.speed.forms stored` found 4.54 µs a step, and 4.69 without, a saving of 3 %"""
 QUICK: dict[Any, Callable] = {torch.ops.aten.tanh.default: rational_tanh, torch.ops.aten.bmm.default: unstacked}
 """Operators that are spelled otherwise in compiled functions of rollouts on the device"""
 

@@ -25,8 +25,7 @@ WORTH_COMPILING = 50_000
 """Number of updates from which compiling pays: it takes seconds once and saves time at every update."""
 WORTH_COMPILING_CALLS = 15_000
 """Number of ticks and updates from which it pays where rollouts are collected on the device, because acting and the world are compiled
-too. Processor time with a cold cache: the compiler takes some 34 s (5 with a warm one), which 7,800 calls of PPO on 1,024 CartPoles save,
-11,900 on 64, and 14,000 of PQN on 128 Breakouts"""
+too: each call saves more, and few make up for the compiler."""
 
 MANY_ROWS = 1024
 """Rows of a batch from which oneDNN is faster for small layers too. `python -m benchmarks.speed.forms oneDNN`, a loop of PPO with batches
