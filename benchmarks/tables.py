@@ -129,7 +129,9 @@ def environment_table() -> str:
         if files and names != [""]:
             rows.append([f"`{family}/…`", " ".join(f"`{name}`" for name in names), needs])
         else:
-            text = caption(files[0] if files else folders.file("env", f"_{family}")).rstrip(":")
+            path = files[0] if files else folders.file("env", f"_{family}")  # names without files come from one for all of them
+            assert path, f"no file of env={family} says what it is"
+            text = caption(path).rstrip(":")
             rows.append([f"`{family}`" if files else f"`{family}/…`", re.sub(r"[\w.]+=[^\s,;]+", r"`\g<0>`", text), needs])
     return table("family | names | needs", rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeGuard
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -21,7 +21,7 @@ from deeprl.running.config.composition import composed
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of, unplaced
 from deeprl.running.config.resolvers import env_name, register_resolvers
-from deeprl.running.config.rules import nearest
+from deeprl.running.config.rules import RULES, nearest
 from deeprl.running.runs.config_file import Config, container, flatten
 from deeprl.running.runs.moved import renamed
 
@@ -180,7 +180,8 @@ def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
     """Apply a budget (configs/budget/tiny.yaml), keys and values. They replace all others, so that it comes last; those under `at_most`
     bound numbers that the command line does not set. Keys that the chosen parts do not have are passed over.
 
-    What the command line sets in place of a positive number stays, so that a value out of range is refused with a budget too.
+    A value out of range stays, so that it is refused with a budget too: of the keys of `RULES`; and of others if the command line sets, in
+    place of a positive number, something else.
 
     Raises:
         ConfigError: a bound is no number.
@@ -191,7 +192,7 @@ def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
         if now is settings.ABSENT:
             continue
         if key == name:
-            applies = name not in user or now is None or not is_number(value) or (is_number(now) and now > 0)
+            applies = RULES[name].takes(now) if name in RULES else name not in user or now is None or alike(now, value)
         elif is_number(value):
             applies = name not in user and (now is None or (is_number(now) and now > value))
         else:
@@ -200,7 +201,14 @@ def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
             OmegaConf.update(cfg, name, value)
 
 
-def is_number(value: object) -> bool:
+def alike(now: object, value: object) -> bool:
+    """Whether a value may be one of the key that a budget sets: a positive number, and a whole one, where its own value is such."""
+    if not is_number(value):
+        return True
+    return is_number(now) and now > 0 and (isinstance(value, float) or float(now).is_integer())
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

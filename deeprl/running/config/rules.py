@@ -29,6 +29,16 @@ class Range(NamedTuple):
     """A float in (0, 1] is a fraction of `steps`, turned into steps at start."""
     open_low: bool = False
 
+    def takes(self, value: object) -> bool:
+        if value is None:
+            return self.optional
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return False
+        if self.fraction and isinstance(value, float) and 0 < value <= 1:
+            return True
+        whole = self.kind is float or float(value).is_integer()
+        return whole and (value > self.low if self.open_low else value >= self.low) and value <= (MOST if self.high is None else self.high)
+
 
 RULES: dict[str, Range] = {
     "seed": Range(int, 0, 2**31 - 1),
@@ -139,16 +149,8 @@ def check(config: Config) -> None:
             continue
         if value == "":
             raise UnknownNameError(f"{key} is missing.")
-        if value is None and rule.optional:
-            continue
-        if rule.fraction and isinstance(value, float) and 0 < value <= 1:
-            continue
-        numeric = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-        whole = numeric and (rule.kind is float or float(value).is_integer())
-        low = numeric and (value > rule.low if rule.open_low else value >= rule.low)
-        high = rule.high if rule.high is not None else MOST
-        if not (whole and low and value <= high):
-            most = f" and at most {high:.0f}" if whole and low and rule.high is None else ""
+        if not rule.takes(value):
+            most = f" and at most {MOST:.0f}" if rule.high is None and isinstance(value, (int, float)) and value > MOST else ""
             raise ConfigError(f"{key}={value!r} is out of range: it takes {_words(rule)}{most}.{_meant(key, value)}")
     for key in SWITCHES:
         value = get(config, key)

@@ -356,6 +356,8 @@ def test_an_environment_takes_the_settings_that_its_file_or_one_from_which_it_st
         ("word", {"a.b": "other"}, {"a.b"}, "other"),
         (0, {"a.b": 3}, {"a.b"}, 0),  # refused by the key's range
         ("abc", {"a.b": 3}, {"a.b"}, "abc"),
+        (2.5, {"a.b": 3}, {"a.b"}, 2.5),
+        (2.5, {"a.b": 0.5}, {"a.b"}, 0.5),
         ("auto", {"at_most.a.b": 3}, {}, "auto"),
         (5, {"at_most.a.b": 3}, {"a.b"}, 5),
         (5, {"at_most.a.b": 3}, {}, 3),
@@ -367,3 +369,11 @@ def test_what_a_budget_replaces(now, budget, user, then):
     assert cfg.a.b == then
     with pytest.raises(ConfigError, match=r"at_most.a.b='abc' of a budget is no number"):
         shorten(cfg, {"at_most.a.b": "abc"}, set())
+
+
+@pytest.mark.parametrize(("num", "then"), [(8, 1), (2.5, 2.5), (5000, 5000), (None, None), (True, True)])
+@pytest.mark.parametrize("user", [set(), {"evaluation.num"}])
+def test_a_value_that_the_range_of_its_key_refuses_outlasts_a_budget(num, then, user):
+    cfg = OmegaConf.create({"evaluation": {"num": num}})
+    shorten(cfg, {"evaluation.num": 1}, user)
+    assert cfg.evaluation.num == then
