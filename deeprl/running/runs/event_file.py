@@ -36,6 +36,7 @@ WHOLE = "whole_run"
 """Group of the final metrics. HPARAMS shows scalars only, and TIME SERIES would open with their charts of single points, if their group did
 not come last in the alphabet."""
 
+OF_VALUES, OF_POLICY = "loss|critic_loss|value_loss", "actor_loss|policy_loss"
 CHARTS = {
     "returns": {
         "evaluation: mean return": "eval/mean_reward",
@@ -43,9 +44,10 @@ CHARTS = {
         "training: mean length of the last 100 episodes": "rollout/ep_len_mean",
     },
     "losses": {
-        "loss of the values": "train/(loss|critic_loss|value_loss)",
-        "loss of the policy": "train/(actor_loss|policy_loss)",
-        "values": "train/(q_values|values)",
+        "loss of the values": f"train/({OF_VALUES})",
+        "loss of the policy": f"train/({OF_POLICY})",
+        "other losses": rf"train/(?!({OF_VALUES}|{OF_POLICY})$)\w*loss\w*",
+        "values": "train/(q_|state_)?values",
     },
     "speed": {"environment steps a second": "time/fps", "updates a second": "time/updates_per_second"},
 }

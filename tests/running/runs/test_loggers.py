@@ -33,7 +33,8 @@ from deeprl.running.runs.trackio import Trackio
 from deeprl.running.runs.wandb import WandB
 from tests.builders import begin
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "logger"
+ROOT = Path(__file__).resolve().parents[3]
+CONFIGS = ROOT / "configs" / "logger"
 
 
 class Clock:
@@ -238,18 +239,28 @@ def test_the_custom_scalars_page_has_one_layout_for_all_runs(tmp_path):
     charts = {category["title"]: [chart["multiline"]["tag"] for chart in category["chart"]] for category in layout["category"]}
     assert charts == {
         "returns": [["eval/mean_reward$"], ["rollout/ep_rew_mean$"], ["rollout/ep_len_mean$"]],
-        "losses": [["train/(loss|critic_loss|value_loss)$"], ["train/(actor_loss|policy_loss)$"], ["train/(q_values|values)$"]],
+        "losses": [[f"{tag}$"] for tag in CHARTS["losses"].values()],
         "speed": [["time/fps$"], ["time/updates_per_second$"]],
     }
 
 
+def test_every_loss_that_an_agent_reports_is_in_one_chart():
+    sources = [path for room in ("deeprl/learning", "agents", "deeprl_lab") for path in (ROOT / room).rglob("*.py")]
+    reported = {name for path in sources for name in re.findall(r'"(train/\w*loss\w*)"', path.read_text())}
+    assert {"train/loss", "train/score_loss", "train/energy_loss"} < reported
+    assert {name: sum(bool(re.match(f"{tag}$", name)) for tag in CHARTS["losses"].values()) for name in reported} == dict.fromkeys(
+        reported, 1
+    )
+
+
 @pytest.mark.parametrize("agent", ["agent=dqn", "agent=td3 env=classic/pendulum", "agent=ppo"])
 def test_every_chart_of_the_layout_has_a_metric(agent, tmp_path):
-    """But that of the policy's loss, where an agent has no policy."""
+    """But those of the policy's loss and of other losses, where an agent has none."""
     assert begin(tmp_path / "run", *agent.split(), "budget=tiny", "budget.steps=240", "log.every=40", "runtime.threads=1") == 0
     logged = {name for line in lines(tmp_path / "run") for name in line}
-    empty = [tag for charts in CHARTS.values() for tag in charts.values() if not any(re.fullmatch(tag, name) for name in logged)]
-    assert empty == (["train/(actor_loss|policy_loss)"] if agent == "agent=dqn" else [])
+    charts = [pair for charts in CHARTS.values() for pair in charts.items()]
+    empty = [title for title, tag in charts if not any(re.fullmatch(tag, name) for name in logged)]
+    assert empty == [*(["loss of the policy"] if agent == "agent=dqn" else []), "other losses"]
 
 
 def test_what_followed_the_checkpoint_is_hidden_after_a_resume(tmp_path):
