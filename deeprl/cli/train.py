@@ -27,7 +27,7 @@ from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
 from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.running.config import folders
-from deeprl.running.config.compose import FAULTS, compose, compose_with_folder, one_run, prepare, resolve, run_once
+from deeprl.running.config.compose import FAULTS, compose, compose_with_folder, one_run, prepare, resolve, run_once, unresolved
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.rules import check as check_keys
@@ -128,11 +128,8 @@ def read_command_line() -> int:
     if flags.config_dir:
         folders.add(Path(flags.config_dir))
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in flags.overrides] + overrides
-    if flags.cfg == "job" and flags.resolve and not (flags.multirun or flags.package):
-        from deeprl.running.session.complete import complete
-
-        config, user, _ = compose(overrides)
-        print_result(OmegaConf.to_yaml(OmegaConf.create(complete(config, user))))  # as config.yaml has it, which Hydra does not know
+    if flags.cfg == "job" and not flags.multirun:
+        print_result(configuration(overrides, flags.resolve, flags.package))
         sys.exit(FINISHED)
     if flags.cfg:
         compose([first for o in overrides if (first := first_of(o))] if flags.multirun else overrides)
@@ -142,6 +139,27 @@ def read_command_line() -> int:
             continue_if_found(*wanted)
     prepare()
     return FINISHED
+
+
+def configuration(overrides: list[str], resolved: bool, place: str | None) -> str:
+    """The page of `--cfg job`. Hydra's would have lines of files that are for options and budgets, and values that these replace.
+
+    Args:
+        resolved: as config.yaml has it, not with interpolations as they are written.
+        place: the only part that is printed, as agent.torso.
+
+    Raises:
+        ConfigError: the configuration is wrong, or has no such part.
+    """
+    from deeprl.running.session.complete import complete
+
+    config, user, _ = compose(overrides)
+    page = OmegaConf.create(complete(config, user)) if resolved else unresolved(overrides)
+    if place not in (None, "_global_"):
+        if OmegaConf.select(page, place, default=None) is None:
+            raise ConfigError(f"--package {place}: the configuration has no such part. It has {', '.join(map(str, page))}.")
+        page = OmegaConf.select(page, place)
+    return OmegaConf.to_yaml(page).rstrip() if OmegaConf.is_config(page) else str(page)
 
 
 def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -508,6 +508,9 @@ def test_the_printed_configuration_is_that_of_the_run(tmp_path, capsys):
     words = [*TOY, "agent=dqn", "budget=tiny"]
     assert front_door(*words, "--cfg", "job", "--resolve") == exits.FINISHED
     printed = OmegaConf.create(capsys.readouterr().out)
+    assert front_door(*words, "--cfg", "job") == exits.FINISHED
+    written = OmegaConf.create(capsys.readouterr().out)
+    assert OmegaConf.to_container(written.replay) == OmegaConf.to_container(printed.replay)  # without the file's line budget=tiny
     assert front_door(*words, f"hydra.run.dir={tmp_path / 'run'}") == exits.FINISHED
     stored = OmegaConf.load(tmp_path / "run" / "config.yaml")
     for automatic in ("runtime", "accelerate", "budget"):

@@ -144,15 +144,7 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     Raises:
         ConfigError: a key has no value.
     """
-    chosen = choices(cfg)
-    user = keys_of(cfg.hydra.overrides.task)
-    with open_dict(cfg):
-        cfg.pop("hydra")
-        cfg.pop("experiment", None)
-        budget = container(cfg.pop("budget", None) or {})
-    budget = settings.spread(budget, cfg, chosen)
-    unset = settings.apply(cfg, chosen, user)
-    shorten(cfg, budget, user)
+    chosen, user, unset = apply_settings(cfg)
     try:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException:
@@ -167,6 +159,31 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
         resolved["names"]["others"] = others  # type: ignore[assignment]
     return resolved, user  # type: ignore[return-value]
+
+
+def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str]]:
+    """Put what files say of options and budgets in its place, and take Hydra's part away.
+
+    Returns:
+        the chosen options, the keys that the command line set, and what `settings.apply` returns.
+    """
+    chosen = choices(cfg)
+    user = keys_of(cfg.hydra.overrides.task)
+    with open_dict(cfg):
+        cfg.pop("hydra")
+        cfg.pop("experiment", None)
+        budget = container(cfg.pop("budget", None) or {})
+    budget = settings.spread(budget, cfg, chosen)
+    unset = settings.apply(cfg, chosen, user)
+    shorten(cfg, budget, user)
+    return chosen, user, unset
+
+
+def unresolved(overrides: list[str]) -> DictConfig:
+    """The configuration of a run, interpolations as they are written. Errors are those of OmegaConf: `compose` explains them."""
+    cfg = _compose(overrides)
+    apply_settings(cfg)
+    return cfg
 
 
 def without_value(key: str, chosen: dict[str, str]) -> str:
