@@ -12,7 +12,7 @@ from torch import Tensor
 from deeprl.agents.sqirl import SQIRL
 from deeprl.choice import counts
 from deeprl.learning.agent import Agent
-from deeprl.replay.replay import refuse_if_too_large
+from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.ring import require_actions
 from deeprl.replay.source import Settings, rows_and_memory
 from deeprl.replay.trajectories import Trajectories
@@ -65,8 +65,8 @@ class RandomTails(Trajectories):
         self.agent, self.epochs, self.batch_size, self.capacity = agent, epochs, batch_size, capacity
         counts(self, epochs=1, batch_size=1, capacity=1)
         numbers, row, device = ("reward", "discount", "returns"), tuple(self.spec.obs_shape), self.device
-        if device.type == "cpu":
-            refuse_if_too_large("capacity", capacity, capacity * (2 * prod(row) * self.spec.obs_dtype.itemsize + 4 * len(numbers) + 9))
+        needed = capacity * (2 * prod(row) * self.spec.obs_dtype.itemsize + 4 * len(numbers) + 9)
+        refuse_if_too_large("capacity", capacity, needed, device=device)
         self.kept = {
             **{name: torch.zeros((capacity, *row), dtype=self.spec.obs_dtype, device=device) for name in ("obs", "next_obs")},
             **{name: torch.zeros(capacity, device=device) for name in numbers},

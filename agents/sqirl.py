@@ -36,7 +36,7 @@ from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided, divided_batch, without_mask
 from deeprl.learning.values.masked import masked
-from deeprl.replay.replay import refuse_if_too_large
+from deeprl.replay.memory import refuse_if_too_large
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deeprl.replay.memory import SPARED
 from deeprl.replay.ring import Layout, Ring
+from deeprl.system.machine import available_memory
 from deeprl.system.staging import Staging
 
 CHUNK = 1 << 23
 """Most bytes of rows that are sent at once"""
-SPARED = 1 << 30
-"""Bytes of a device that are left to networks and their gradients"""
 
 
 def fits(storage: str, batches: torch.device, needed: int) -> bool:
@@ -35,7 +35,7 @@ def fits(storage: str, batches: torch.device, needed: int) -> bool:
         raise ValueError(f"device=cuda keeps the rows where batches are needed, and those are on {batches}: set device=cuda of the run too")
     if storage == "cpu" or batches.type == "cpu":
         return False
-    free, _ = torch.cuda.mem_get_info(batches)
+    free = available_memory(batches) or 0
     if storage == "cuda" and needed > free - SPARED:
         raise ValueError(
             f"device=cuda needs {needed:,} bytes, and {max(free - SPARED, 0):,} are free on {batches} beside {SPARED:,} for networks: "

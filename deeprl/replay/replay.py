@@ -19,32 +19,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from deeprl.choice import Group, in_range, one_of
 from deeprl.packing import kept
 from deeprl.replay.gather import Drawn, Gather, Sample, TransitionRule, Transitions
+from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring, layout
 from deeprl.replay.samplers import Live, Sampler, Uniform
 from deeprl.replay.source import Pace, Settings, Source, rows_and_memory, steady
-from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec, State
-
-
-def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0) -> None:
-    """
-    Args:
-        key: of `replay`, the number of rows.
-        count: its value.
-        needed: bytes of all rows.
-        fixed: bytes of them that are the same with each number of rows.
-
-    Raises:
-        ValueError: this machine has less memory.
-    """
-    available = available_memory()
-    if available is not None and needed > available:
-        each = (needed - fixed) / count
-        possible = max(int((available - fixed - (64 << 20)) / each), 0)
-        raise ValueError(
-            f"{key}={count} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available: replay.{key}={possible} would fit"
-        )
 
 
 class Replay(Source):

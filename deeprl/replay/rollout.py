@@ -16,9 +16,9 @@ from torch import Tensor
 
 from deeprl.choice import counts, in_range
 from deeprl.replay.gather import Minibatch, Sample
+from deeprl.replay.memory import HOST, of_gpu, too_little
 from deeprl.replay.ring import require_actions
 from deeprl.replay.source import Settings, Source, rows_and_memory
-from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec, State
 
 LISTED = 1 << 14
@@ -42,8 +42,8 @@ class Rollout(Source):
         on_device: rows lie where batches go. Who collects writes them into `ticks` there, and calls `written`.
 
     Raises:
-        ValueError: a value is out of range, or L · M is no multiple of N; with a core, if M is none; or the machine has less memory than
-            a rollout needs.
+        ValueError: a value is out of range, or L · M is no multiple of N; with a core, if M is none; or the machine or its device has less
+            memory than a rollout needs.
     """
 
     counted: ClassVar = {"length": 1, "epochs": 1, "minibatches": 1}
@@ -80,12 +80,13 @@ class Rollout(Source):
             raise ValueError(
                 f"minibatches must divide the {length} · {num} transitions of a rollout, not be {minibatches}: change it, length or env.num"
             )
-        tick, hosted = num * row_bytes(spec), not on_device or self.device.type == "cpu"
-        if hosted and (available := available_memory()) is not None and length * tick > available:
-            raise ValueError(
-                f"length={length} of {num} environments needs {length * tick:,} bytes, and {available:,} are available: "
-                f"replay.length={max((available - (64 << 20)) // tick, 1)} would fit, or fewer environments, env.num"
-            )
+        tick = num * row_bytes(spec)
+        for place in [self.device] if on_device else dict.fromkeys([HOST, self.device]):  # a whole rollout goes where it is learned from
+            if (available := too_little(length * tick, place)) is not None:
+                raise ValueError(
+                    f"length={length} of {num} environments needs {length * tick:,} bytes, and {available:,} are available{of_gpu(place)}: "
+                    f"replay.length={max((available - (64 << 20)) // tick, 1)} would fit, or fewer environments, env.num"
+                )
         self.shuffled = num if self.recurrent else self.capacity
         """What a pass shuffles: transitions, or environments"""
         self.batch_size = self.shuffled // minibatches
@@ -122,7 +123,8 @@ class Rollout(Source):
         return settings["length"]
 
     def room(self) -> str:
-        return rows_and_memory(self.capacity, self.bytes)
+        where = "" if self.device.type == "cpu" else f", on {self.device}" if self.on_device else ", with a copy on the device"
+        return rows_and_memory(self.capacity, self.bytes) + where
 
     def __len__(self) -> int:
         """Transitions collected."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import counts, in_range
+from deeprl.replay.memory import HOST, refuse_if_too_large
 from deeprl.replay.ring import require_actions
 from deeprl.replay.source import Settings, Source, rows_and_memory
 from deeprl.types import Batch, Rows, Spec, State
@@ -42,7 +43,8 @@ class Trajectories(Source):
         spec, num, discount, rewards, needs, batch_device: as in `Replay`.
 
     Raises:
-        ValueError: a value is out of range, or there are more environments than episodes.
+        ValueError: a value is out of range, there are more environments than episodes, or the machine, or its device, has less memory than
+            these need.
     """
 
     offers = frozenset({"trajectories", "planned", "drawn", "successor", "behavior_probability", "terminated"})
@@ -68,12 +70,14 @@ class Trajectories(Source):
         in_range(self, discount=(0, 1))
         self.discount = float(discount)  # of 1, without a point, a mask would make whole numbers
         self.lengths = self.plan()
+        key = self.paced_by[0].removeprefix("replay.")
         if num > len(self.lengths):
-            key = self.paced_by[0].removeprefix("replay.")
             raise ValueError(f"{key} makes {len(self.lengths)} episodes, fewer than the {num} environments: raise it, or lower env.num")
         self.capacity = num * ticks_of(self.lengths, num)
         self.batch_size = len(self.lengths)
         self.bytes = self.capacity * (2 * int(np.prod(spec.obs_shape)) * spec.obs_dtype.itemsize + 4 * max(spec.action_dim, 2) + 26)
+        for place in dict.fromkeys([HOST, self.device]):
+            refuse_if_too_large(key, getattr(self, key), self.bytes, device=place)
         self.afresh = False
         """Whether the running episodes are of before a restart, and end with the next step"""
         self.last: tuple[Tensor, Tensor] = torch.zeros(0), torch.zeros((0, *spec.obs_shape), dtype=spec.obs_dtype)

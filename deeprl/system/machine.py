@@ -244,8 +244,13 @@ def resident_memory(pid: int) -> int | None:
         return None
 
 
-def available_memory() -> int | None:
-    """Bytes that this process can still allocate: of the machine, or of its control groups if that is less. None where neither is known."""
+def available_memory(device: object = "cpu") -> int | None:
+    """Bytes that this process can still allocate: of the machine, or of its control groups if that is less; None where neither is known. Of
+    a GPU, those that are free on it."""
+    if str(device).startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(torch.device(str(device)))[0]
     known = []
     try:
         known.append(1024 * int(kernel_table("/proc/meminfo")["MemAvailable"].split()[0]))

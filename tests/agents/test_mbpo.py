@@ -260,8 +260,8 @@ def test_the_memory_of_a_replay_has_what_a_training_copies():
     ],
 )
 def test_too_much_memory_is_answered_with_what_takes_it(monkeypatch, given, message):
-    for module in ("deeprl.replay.replay", "deeprl.agents.mbpo"):
-        monkeypatch.setattr(f"{module}.available_memory", lambda: 70 << 20)
+    for module in ("deeprl.replay.memory", "deeprl.agents.mbpo"):
+        monkeypatch.setattr(f"{module}.available_memory", lambda *_: 70 << 20)
     with pytest.raises(ValueError, match=message):
         make(**given)
 

@@ -220,7 +220,7 @@ def test_a_run_with_the_weights_of_another_learns_anew(monkeypatch):
 
 
 def test_memory_that_the_machine_does_not_have_is_refused_before_it_is_taken(monkeypatch):
-    monkeypatch.setattr("deeprl.replay.replay.available_memory", lambda: 1 << 30)
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda *_: 1 << 30)
     with pytest.raises(ValueError, match=r"horizon=100000000 needs [\d,]+ bytes .* are available: replay.horizon=\d+ would fit"):
         agent(horizon=10**8)
     with pytest.raises(ValueError, match=r"capacity=1000000000000 needs [\d,]+ bytes .* are available: replay.capacity=\d+ would fit"):

@@ -8,7 +8,6 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from deeprl.noise import torch_generator
-from deeprl.replay import replay as replay_module
 from deeprl.replay.fold import fold, span
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import layout
@@ -490,12 +489,12 @@ def test_memory_of_a_million_atari_transitions():
 
 
 def test_more_than_the_machine_has_is_refused_before_allocation(monkeypatch):
-    monkeypatch.setattr(replay_module, "available_memory", lambda: 1 << 30)
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda *_: 1 << 30)
     atari = Spec((4, 84, 84), torch.uint8, 18, 0, frame_stack=4)
     with pytest.raises(ValueError, match=r"needs 7,\d+,\d+,\d+ bytes .* 1,073,741,824 are available: replay.capacity=") as error:
         make(atari, 1_000_000)
     make(atari, int(str(error.value).split("replay.capacity=")[1].split()[0]))
-    monkeypatch.setattr(replay_module, "available_memory", lambda: None)
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda *_: None)
     make(VECTOR)
 
 

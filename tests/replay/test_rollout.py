@@ -21,11 +21,14 @@ from deeprl.learning.backups.peng import Peng
 from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.recursion import linear_recursion
 from deeprl.replay.rollout import Rollout, row_bytes
+from deeprl.replay.trajectories import Trajectories
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.sources import check_source, planned_updates
 from deeprl.running.training.learner import CompiledLearner, Learner
+from deeprl.system.machine import available_memory
 from deeprl.types import Batch, Rows, Spec
 from tests.builders import DISCRETE, begin, console, made_up, settled, snapshot, spec_of, value_agent, view
+from tests.pretended import Pretended
 from tests.promises.test_resume import assert_same_run, at_step
 
 ONE = Spec((1,), torch.float32, 2, 0)
@@ -47,13 +50,35 @@ def filled(length: int, num: int = 1, **fields) -> Rollout:
 
 def test_more_than_the_machine_has_is_refused_before_allocation(monkeypatch):
     atari = Spec((4, 84, 84), torch.uint8, 18, 0)
-    monkeypatch.setattr("deeprl.replay.rollout.available_memory", lambda: 100 << 20)
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda *_: 100 << 20)
     with pytest.raises(ValueError, match=r"length=128 of 4096 environments needs 29,\d+,\d+,\d+ bytes, and 104,857,600 are available"):
         Rollout(length=128, spec=atari, num=4096, discount=0.9)
     with pytest.raises(ValueError, match=r"replay.length=83 would fit, or fewer environments, env.num"):
         Rollout(length=256, spec=atari, num=8, discount=0.9)
     for spec in (atari, Spec((3,), torch.float32, 0, 2)):
         assert Rollout(length=4, spec=spec, num=2, discount=0.9).bytes == 8 * row_bytes(spec)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            partial(Rollout, length=128, num=4096, on_device=True),
+            r"length=128 .* 29,\d+,\d+,\d+ bytes, and 2,147,483,648 .* on cuda .*: replay.length=",
+        ),
+        (partial(Rollout, length=128, num=4096), "on cuda"),  # its rows go there when they are learned from
+        (partial(Trajectories, episodes=100, horizon=10_000, num=10), "episodes=100 needs .* on cuda .*: replay.episodes="),
+    ],
+)
+def test_more_than_the_gpu_has_is_refused_before_allocation(make, message):
+    with Pretended(memory=3 << 30), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "deeprl.replay.memory.available_memory", lambda device="cpu": None if str(device) == "cpu" else available_memory(device)
+        )
+        with pytest.raises(ValueError, match=message):
+            make(spec=Spec((4, 84, 84), torch.uint8, 18, 0), discount=0.9, batch_device="cuda")
+        small = make(spec=ONE, discount=0.9, batch_device="cuda")
+    assert small.bytes > 0
 
 
 # ---- returns

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.replay import replay as replay_module
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Auto, Sequences, folded, mixed
@@ -268,7 +267,7 @@ def test_wrong_values_are_refused():
 def test_the_memory_is_that_of_the_arrays_and_is_checked(monkeypatch):
     replay = make(STACKED, capacity=1000, num=4, length=16)
     assert replay.bytes == replay.ring.rows.nbytes + replay.ring.frames.nbytes + replay.ring.slots.nbytes
-    monkeypatch.setattr(replay_module, "available_memory", lambda: 1 << 20)
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda *_: 1 << 20)
     with pytest.raises(ValueError, match=r"capacity=1000000 needs .* would fit"):
         make(VECTOR, capacity=1_000_000)
 

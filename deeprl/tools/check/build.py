@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from deeprl.errors import ConfigError, NotFinite
 from deeprl.running.config import tuned
 from deeprl.running.config.compose import compose_with_folder
@@ -49,7 +47,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
     with interrupting(), tempfile.TemporaryDirectory(prefix="deeprl-check-") as name:
         scratch, laps, available = RunFolder(Path(name)), Laps(), available_memory()
         trainer = assemble(config, scratch, watched=laps.watch)
-        device_available = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
+        device_available = available_memory(device) if device.startswith("cuda") else None
         run = copy.deepcopy(config)  # before the measurement changes it
         say(f"measuring: the first updates, then {seconds:g} s of training, and up to {seconds:g} s of an evaluation")
         try:

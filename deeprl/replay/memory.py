@@ -1,0 +1,46 @@
+"""Memory that rows need on the machine or on its GPU, asked before it is taken."""
+
+from __future__ import annotations
+
+import torch
+
+from deeprl.system.machine import available_memory
+
+HOST = torch.device("cpu")
+SPARED = 1 << 30
+"""Bytes of a GPU that are left to networks and their gradients"""
+
+
+def too_little(needed: int, device: torch.device) -> int | None:
+    """Bytes that rows may take on a device, if they need more; None if they fit, or nothing is known. A GPU keeps `SPARED` free beside
+    them, or as much as they take, if that is less."""
+    available = available_memory(device)
+    if available is None:
+        return None
+    available -= min(SPARED, needed) if device.type == "cuda" else 0
+    return max(available, 0) if needed > available else None
+
+
+def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0, device: torch.device = HOST) -> None:
+    """
+    Args:
+        key: of `replay`, the number of rows.
+        count: its value.
+        needed: bytes of all rows.
+        fixed: bytes of them that are the same with each number of rows.
+        device: where they lie.
+
+    Raises:
+        ValueError: it has less memory.
+    """
+    if (available := too_little(needed, device)) is not None:
+        each = (needed - fixed) / count
+        possible = max(int((available - fixed - (64 << 20)) / each), 0)
+        raise ValueError(
+            f"{key}={count} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available{of_gpu(device)}: "
+            f"replay.{key}={possible} would fit"
+        )
+
+
+def of_gpu(device: torch.device) -> str:
+    return f" on {device} beside those of networks" if device.type == "cuda" else ""
