@@ -19,7 +19,7 @@ from torch import Tensor
 from deeprl.learning.agent import Agent
 from deeprl.learning.parts.baseline import Baseline
 from deeprl.learning.policy_gradient import PolicyGradient
-from deeprl.types import Batch, Spec
+from deeprl.types import Spec
 
 
 def state_values(agent: Agent, obs: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def state_values(agent: Agent, obs: Tensor) -> Tensor:
     lead = obs.shape[: obs.dim() - len(agent.spec.obs_shape)]
     rows = obs.flatten(0, len(lead) - 1)
     if isinstance(agent, PolicyGradient):
-        found = agent.evaluated(agent.seen(rows)[0])[1]
+        found = agent.state_value(rows, agent.evaluated(agent.seen(rows)[0])[1])
     elif agent.actions == "discrete" and agent.objectives:
         found = agent.greedy_values(rows).amax(-1)
     else:
@@ -61,11 +61,8 @@ class Prior(Baseline):
             parameter.requires_grad_(False)
         state_values(self.prior, torch.zeros((1, *spec.obs_shape), dtype=spec.obs_dtype))
 
-    def columns(self, rollout: Batch, step: int) -> dict[str, Tensor]:
-        return {"prior": state_values(self.prior, rollout.obs)}
-
-    def ahead(self, rollout: Batch, columns: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {**columns, "prior": state_values(self.prior, rollout.next_obs)}
+    def columns(self, obs: Tensor, step: int) -> dict[str, Tensor]:
+        return {"prior": state_values(self.prior, obs)}
 
 
 class MixedPrior(Prior):
@@ -80,8 +77,8 @@ class MixedPrior(Prior):
         if not all(0.0 <= getattr(kappa, end, 0.0) <= 1.0 for end in ("value", "start", "end")):
             raise ValueError(f"kappa must lie between 0 and 1, not {kappa}")
 
-    def columns(self, rollout: Batch, step: int) -> dict[str, Tensor]:
-        found = super().columns(rollout, step)
+    def columns(self, obs: Tensor, step: int) -> dict[str, Tensor]:
+        found = super().columns(obs, step)
         return {**found, "kappa": torch.full_like(found["prior"], self.kappa(step))}
 
     def forward(self, learned: Tensor, columns: dict[str, Tensor]) -> Tensor:

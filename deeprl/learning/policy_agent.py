@@ -75,6 +75,10 @@ class PolicyAgent(Agent):
         """Parameters of the policy (M, outputs), and values (M,) or None, of normalised observations; with a core the new state too."""
         return self.policy.outputs(obs), None
 
+    def state_value(self, obs: Tensor, learned: Tensor) -> Tensor:
+        """V(s) of observations as the environment gives them, (*B, *obs), with the learned value, (*B,), that `evaluated` gives."""
+        return learned
+
     def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
         if not self.spec.masked:
@@ -122,8 +126,9 @@ class PolicyAgent(Agent):
             rows, valid = self.seen(obs)
             outputs, value, *after = self.evaluated(rows, *state)
             action = self.policy.greedy(only(outputs, valid))
+            value = None if value is None else self.state_value(obs, value).cpu()
         memory = {**memory, CORE: after[0]} if after else memory
-        return AgentStep(action.cpu(), probability, memory, None if value is None else value.cpu(), state=state[0] if state else None)
+        return AgentStep(action.cpu(), probability, memory, value, state=state[0] if state else None)
 
     def greedy(self, obs: Tensor, *state: Tensor) -> Any:
         values = self.greedy_values(obs, *state)

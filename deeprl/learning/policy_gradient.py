@@ -217,6 +217,9 @@ class PolicyGradient(PolicyAgent):
     def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:
         return self.advance(obs, *state) if state else self.outputs(obs)
 
+    def state_value(self, obs: Tensor, learned: Tensor) -> Tensor:
+        return self.baseline(learned, self.baseline.columns(obs, self.step))
+
     def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`outputs` of (M, *obs), and the new state (M, S)."""
         found = []
@@ -243,8 +246,8 @@ class PolicyGradient(PolicyAgent):
         if self.intrinsic.gives:
             rollout = rollout._replace(reward=rollout.reward + self.intrinsic(self.without_masks(rollout)))
         outputs, value, after = self.both_ends(rollout)
-        log_prob, known = self.policy.log_prob(outputs, rollout.action), self.baseline.columns(rollout, self.step)
-        value, following = self.baseline(value, known), self.baseline(after(), self.baseline.ahead(rollout, known))
+        log_prob, known = self.policy.log_prob(outputs, rollout.action), self.baseline.columns(rollout.obs, self.step)
+        value, following = self.baseline(value, known), self.state_value(rollout.next_obs, after())
         advantage, returns = self.advantage(rollout, value, following, log_prob, self.lam)
         return {"advantage": advantage, "returns": returns, "log_prob": log_prob, "value": value, **known}
 

@@ -63,6 +63,16 @@ def test_a_residual_starts_at_the_prior_and_fits_the_rest():
     assert any(parameter.any() for parameter in list(made.value.last.parameters())[-2:])
 
 
+@pytest.mark.parametrize(("baseline", "own"), [(ResidualPrior, {}), (MixedPrior, {"kappa": Constant(0.5)})])
+def test_evaluations_and_a_later_run_read_the_value_that_advantages_are_made_with(baseline, own):
+    """Not the learned part of it alone."""
+    made = ppo(baseline, **own)
+    batch = made_up(made, made.spec, size=12)
+    assert torch.equal(state_values(made, batch.obs), batch.extra["value"])
+    acted = made.act(batch.obs, torch.ones(12, dtype=torch.bool), {}, 0, {}, explore=False)
+    assert torch.equal(acted.value, batch.extra["value"])
+
+
 @pytest.mark.parametrize("lam", [1.0, 0.8])
 def test_a_change_of_the_value_changes_advantages_by_its_own_differences(lam):
     """b = V − V_φ changes Â_t by Σ_k (γλ)^k (γ b(s_{t+k+1}) − b(s_{t+k})), which is −b(s_t) for λ = 1 along a path."""
@@ -87,5 +97,5 @@ def test_a_baseline_of_an_actor_is_refused_and_one_without_a_run():
         MixedPrior(spec=spec_of("classic/cartpole"), run="a", kappa=Constant(0.5))
     with pytest.raises(ValueError, match="kappa"):
         ppo(MixedPrior, kappa=Constant(1.5))
-    assert Baseline(spec=spec_of("classic/cartpole")).columns(None, 0) == {}
+    assert Baseline(spec=spec_of("classic/cartpole")).columns(torch.zeros(1, 4), 0) == {}
     assert build_agent(settled("agent=a2c", CARTPOLE), spec_of("classic/cartpole")).baseline.zero_start is False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from deeprl.choice import Part
-from deeprl.types import Batch, Spec
+from deeprl.types import Spec
 
 
 class Baseline(Part):
@@ -21,16 +21,13 @@ class Baseline(Part):
     def __init__(self, *, spec: Spec):
         super().__init__()
 
-    def columns(self, rollout: Batch, step: int) -> dict[str, Tensor]:
-        """What `forward` reads of a rollout, (L, M) each, for the batches that are drawn of it.
+    def columns(self, obs: Tensor, step: int) -> dict[str, Tensor]:
+        """What `forward` reads of rows, (*B,) each, for the batches that are drawn of a rollout.
 
         Args:
+            obs: as the environment gives them, (*B, *obs).
             step: environment step, for schedules.
         """
-        return {}
-
-    def ahead(self, rollout: Batch, columns: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same of `next_obs`."""
         return {}
 
     def forward(self, learned: Tensor, columns: dict[str, Tensor]) -> Tensor:
