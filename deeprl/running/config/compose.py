@@ -307,6 +307,12 @@ def slots_of(known: list[str]) -> list[str]:
     return [group for group in known if group == "env/protocol" or not group.startswith(("tuned", "env/"))]
 
 
+def nearest_option(file: str, known: list[str]) -> str:
+    """' Did you mean …?' with the option of a slot whose name is nearest to that of a file, env/tensor/cartpol."""
+    slot = max((slot for slot in slots_of(known) if file.startswith(f"{slot}/")), key=len, default=None)
+    return nearest(file.removeprefix(f"{slot}/"), options(slot)) if slot else ""
+
+
 def owner_of(slot: str, chosen: dict[str, str]) -> str:
     """The option that a slot would belong to: agent=dqn of agent/actor."""
     group = slot.partition("/")[0]
@@ -331,8 +337,10 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     if override.partition("=")[2].startswith("{"):  # the first wrong entry
         key = next((entry for entry in sorted(keys_of([override])) if entry not in (*keys, *parents)), key)
     if key in keys or key in known or key.startswith("hydra"):
-        slot, _, option = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
-        return f"{override}: {on_one_line(error)}{renamed(f'{slot}={option}')}"
+        file = str(getattr(error, "missing_cfg_file", ""))
+        slot, _, option = file.rpartition("/")
+        said, _, _ = on_one_line(error).partition(" Config search path:")
+        return f"{override}: {said}{renamed(f'{slot}={option}') or nearest_option(file, known)}"
     if key in parents and not override.partition("=")[2].startswith("{"):
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]
         return f"{override}: {key} is no single value, but has the keys {', '.join(within)}: set these."

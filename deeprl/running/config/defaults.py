@@ -2,12 +2,13 @@
 
 An entry of `defaults` is `name`, `/group/name`, `_self_`, or `group: name` with `override`, `optional` and `@package`. Entries are visited
 from the last to the first, so that what an experiment overrides holds for the agent that stands before it; one with an interpolation comes
-after all others of its list. Hydra has more forms, and copies all choices at each file, which takes a tenth of a second. What has another
-form, or is wrong, is `Unusual`: Hydra composes it, and says what is wrong.
+after all others of its list. In files of `env` an entry may name any environment (`anchored`). Hydra has more forms, and copies all choices
+at each file, which takes a tenth of a second. What has another form, or is wrong, is `Unusual`: Hydra composes it, and says what is wrong.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from omegaconf import OmegaConf
 from deeprl.running.config import folders
 from deeprl.running.config.menu import GAMES, games
 from deeprl.running.config.parsed import Content, parsed
+
+ENV = "env"
 
 
 class Unusual(Exception):
@@ -31,19 +34,36 @@ class File:
     content: Content
 
 
+def anchored(folder: str, defaults: list[Any]) -> list[Any]:
+    """Entries of a file of a folder; environments in the form that Hydra needs, `/env/tensor/cartpole@_here_`. With `tensor/cartpole` it
+    would put the keys at `env.tensor`, and look for the `_base` from which that file starts in `env/tensor`."""
+    family = folder.removeprefix(ENV)
+    if not (f"{folder}/").startswith(f"{ENV}/"):
+        return defaults
+    return [f"/{ENV}/{each}@_here_" if (family or "/" in str(each)) and is_environment(each) else each for each in defaults]
+
+
+def is_environment(entry: Any) -> bool:
+    """Whether it is the name of a file of `env`, without anything else."""
+    if not isinstance(entry, str) or entry == "_self_" or not re.fullmatch(r"\w[\w./-]*", entry):
+        return False
+    return bool(folders.file(ENV, entry)) or (f"{ENV}/{entry}".rpartition("/")[0] == GAMES and entry.rpartition("/")[2] in games())
+
+
 def load(group: str, name: str) -> File | None:
     """A file as it is now; None if there is none."""
     path = folders.file(group, name)
     if path is None:
         family, _, game = f"{group}/{name}".rpartition("/")
-        return File(None, ["_atari", "_self_"], {"game": game}) if family == GAMES and game in games() else None
+        return File(None, anchored(family, ["_atari", "_self_"]), {"game": game}) if family == GAMES and game in games() else None
     found = parsed(path)
     content = found.content
     if not isinstance(content, dict) or not isinstance(defaults := content.get("defaults", []), list):
         raise Unusual(path)
     package = ConfigSource._get_header_dict(found.head)["package"]
     absolute = package and f"_global_.{package}".replace("_global_._global_", "_global_")
-    return File(absolute, defaults, {key: value for key, value in content.items() if key != "defaults"})
+    folder = f"{group}/{name}".rpartition("/")[0]
+    return File(absolute, anchored(folder, defaults), {key: value for key, value in content.items() if key != "defaults"})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@
 An environment whose file, or one from which that starts, has the line `tuned=classic/cartpole:` takes, where it has none, the files of
 that one, and before them
 
-tensor/<family>/<agent>.yaml    of its family (tensor), for all that are as an environment of another family (classic)
+tensor/<family>/<agent>.yaml    of its family (tensor), or that of an environment from which it starts, for all that are as one of
+                                another family (classic)
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ def family(env: str) -> str:
 
 def places(env: str) -> list[str]:
     """Folders with files for an environment, the most particular first."""
-    own, lines = family(env), [str(key) for each in lineage(env, "env") for key in content("env", each)]
+    own, starts_from = family(env), lineage(env, "env")
+    lines = [str(key) for each in starts_from for key in content("env", each)]
     other = next((line.removeprefix("tuned=") for line in lines if line.startswith("tuned=")), "")
-    return [env, f"{own}/{family(other)}", own, other, family(other)] if other else [*dict.fromkeys((env, own))]
+    if not other:
+        return [*dict.fromkeys((env, own))]
+    pace = [f"{family(each)}/{family(other)}" for each in starts_from if not each.startswith("_")]
+    return [*dict.fromkeys((env, pace[0], own, *pace[1:], other, family(other)))]
 
 
 def option(env: str, agent: str) -> str:
@@ -88,5 +93,6 @@ def content(group: str, name: str) -> Content:
 
 
 def starts(group: str, found: Content) -> list[str]:
-    """The options of its own group that a file lists in `defaults`, as `dqn` or as `/tuned/classic/dqn`."""
-    return [entry.removeprefix(f"/{group}/") for entry in found.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    """The options of its own group that a file lists in `defaults`, as `dqn`, as `/tuned/classic/dqn`, or as `/env/gym@_here_`."""
+    listed = [entry for entry in found.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return [entry.partition("@")[0].removeprefix(f"/{group}/") for entry in listed]

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from deeprl.cli import train as door
+from deeprl.errors import ConfigError
 from deeprl.running.config import composition, folders
 from deeprl.running.config.compose import by_hydra, compose, prepare
 from deeprl.running.config.composition import composed
@@ -78,6 +79,26 @@ def test_words_make_what_hydra_composes(words, ours):
 def test_a_file_of_a_user_makes_what_hydra_composes(mine, text, ours):
     mine.write_text(text)
     assert both(["experiment=mine", "seed=1"]) == ours
+
+
+@pytest.mark.parametrize("start", ["tensor/cartpole", "atari/pong", "/env/tensor/cartpole@_here_"])
+def test_an_environment_of_a_user_starts_from_any_other(mine, start):
+    file = mine.parent.parent / "env" / "mine" / "first.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"defaults: [{start}, _self_]\nnum: 3\n")
+    (file.parent.parent / "second.yaml").write_text("defaults: [mine/first, _self_]\n")
+    assert both(["env=second"])
+    known, found = (
+        all_of(composed([f"env={env}", "env.num=3"], by_hydra))["env"] for env in (start.removeprefix("/env/").split("@")[0], "second")
+    )
+    assert found == known
+
+
+def test_the_nearest_environment_is_named_where_a_file_starts_from_none(mine):
+    (mine.parent.parent / "env").mkdir()
+    (mine.parent.parent / "env" / "mine.yaml").write_text("defaults: [tensor/cartpol, _self_]\n")
+    with pytest.raises(ConfigError, match="Could not load 'env/tensor/cartpol'. Did you mean tensor/cartpole?"):
+        compose(["env=mine"])
 
 
 @pytest.mark.parametrize(

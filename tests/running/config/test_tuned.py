@@ -344,6 +344,9 @@ def test_an_environment_takes_the_settings_that_its_file_or_one_from_which_it_st
     monkeypatch.setattr(folders, "_added", [])
     folders.add(tmp_path)
     assert {tuned.option(env, "idqn") for env in ("pole", "pole_2")} == {"classic/cartpole/idqn"}
+    for start in ("tensor/cartpole", "/env/tensor/cartpole@_here_"):
+        (tmp_path / "env" / "pole_2.yaml").write_text(f"defaults: [{start}, _self_]\n")
+        assert tuned.option("pole_2", "ppo") == tuned.option("tensor/cartpole", "ppo") == "tensor/classic/ppo"
     with pytest.raises(ConfigError, match="there is no env=classic/cart. Did you mean classic/cartpole?"):
         spread({}, OmegaConf.create({"env": {"tuned=classic/cart": None}}), {"budget": "None", "env": "pole"})
 
