@@ -26,14 +26,14 @@ from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors, torch_generator
 from deeprl.replay.gather import Drawn, Gather, Transitions
-from deeprl.replay.replay import Replay
+from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.replay.ring import windows
 from deeprl.replay.samplers import Sampler, Uniform
-from deeprl.replay.source import Pace, Prepare
+from deeprl.replay.source import Prepare
 from deeprl.schedules import Linear
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount
-from deeprl.types import Batch, Rows, State
+from deeprl.types import Batch, Rows, Spec, State
 
 Terminates = Callable[[Tensor], Tensor]
 """Observations after a step, (B, S) -> whether the episode terminates there, (B,) bool"""
@@ -104,6 +104,7 @@ class ModelReplay(Replay):
 
     offers = Replay.offers - {"restart"}
     imagines = True
+    hands_on: ClassVar = Replay
     argument_groups: ClassVar = {**Replay.argument_groups, "imagination": Imagination}
 
     def __init__(
@@ -113,21 +114,18 @@ class ModelReplay(Replay):
         imagination: Imagination = Imagination(),
         agent: Agent | None = None,
         terminates: Terminates | None = None,
-        capacity: int,
+        spec: Spec,
         batch_size: int,
         n_step: int = 1,
         sampler: Sampler = Uniform(),
         device: str = "auto",
-        pace: Pace = Pace(),
         **others,
     ):
-        if device == "cuda":
-            raise ValueError("device=cuda does not go with imagined transitions, which are in main memory: leave it out")
+        device = in_main_memory(device, "imagined transitions, which are in main memory")
         if type(sampler) is not Uniform:
             raise ValueError("sampler must be that of replay=uniform, because imagined transitions have no priorities: leave it out")
         if n_step != 1:
             raise ValueError(f"n_step must be 1, not {n_step}, because imagined transitions are single steps")
-        spec = others["spec"]
         if not spec.action_dim or spec.masked or spec.choices:
             raise ValueError("a model of this kind takes continuous actions without masks: choose another replay, such as uniform")
         if len(spec.obs_shape) != 1 or spec.parts:
@@ -139,9 +137,7 @@ class ModelReplay(Replay):
             raise ValueError(f"model must be one that learns, not {model!r:.100}: choose replay=model, and set keys below model")
         if model.loss.weighted and not isinstance(agent, ActorCritic):
             raise ValueError("model.loss weighs errors by gradients of critics, which this agent does not have: choose replay=model")
-        super().__init__(
-            capacity=capacity, batch_size=batch_size, n_step=1, sampler=sampler, device="cpu", pace=pace, **others
-        )  # fmt: skip
+        super().__init__(spec=spec, batch_size=batch_size, device=device, **others)
         self.choice, self.imagination, self.agent = model, imagination, agent
         self.own = int(imagination.real * batch_size + 1e-9)  # 0.29 of 100 are 29
         """Transitions of a batch that come from the environment"""

@@ -16,9 +16,6 @@ from torch import nn
 
 from deeprl.types import Noise, Rows
 
-signature: Callable[..., inspect.Signature] = cache(inspect.signature)
-"""Of a class: found once, because each part of each run asks for it"""
-
 
 class Choice:
     """Mark of a class that a configuration may name. A choice without state is a frozen dataclass derived from it; one with state is a
@@ -34,6 +31,22 @@ class Choice:
     configuration `deeprl.running.config.trust` looks at these."""
     argument_groups: ClassVar[Mapping[str, type[Group]]] = {}
     """Arguments of the constructor that are groups, by name"""
+    hands_on: ClassVar[type[Choice] | None] = None
+    """Base to which the constructor hands its `**others`, so that what this takes is taken here too; None: `**others` are no keys"""
+
+
+def of_constructor(owner: type, eval_str: bool = False) -> inspect.Signature:
+    """The signature of a constructor, with the arguments that it hands on."""
+    own = inspect.signature(owner, eval_str=eval_str)
+    named = {name: each for name, each in own.parameters.items() if each.kind is not each.VAR_KEYWORD}
+    base = getattr(owner, "hands_on", None)
+    if base is None or len(named) == len(own.parameters):  # a subclass may name all that it takes
+        return own
+    return own.replace(parameters=[*{**signature(base, eval_str).parameters, **named}.values()])
+
+
+signature: Callable[..., inspect.Signature] = cache(of_constructor)
+"""Found once, because each part of each run asks for it"""
 
 
 class Group:
@@ -49,7 +62,7 @@ class Group:
 
     @classmethod
     def fields(cls, eval_str: bool = False) -> Mapping[str, inspect.Parameter]:
-        return signature(cls, eval_str=eval_str).parameters
+        return signature(cls, eval_str).parameters
 
 
 Observe = TypeVar("Observe", bound=Callable[..., None])
@@ -89,7 +102,7 @@ def keys_of(owner: type[Choice], eval_str: bool = False) -> dict[str, inspect.Pa
         eval_str: annotations as types, not as text.
     """
     found: dict[str, inspect.Parameter] = {}
-    for name, parameter in signature(owner, eval_str=eval_str).parameters.items():
+    for name, parameter in signature(owner, eval_str).parameters.items():
         group = owner.argument_groups.get(name)
         found |= {name: parameter} if group is None else {group.key(field): each for field, each in group.fields(eval_str).items()}
     return found

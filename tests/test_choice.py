@@ -58,6 +58,27 @@ def test_fields_of_a_group_are_keys_of_its_owner():
     assert grouped(Owner, {"seed": 1, "actor_torso": "mlp"}) == {"seed": 1, "net": Net("mlp")}
 
 
+class Deeper(Owner):
+    hands_on: ClassVar = Owner
+
+    def __init__(self, *, depth: int = 2, seed: int = 0, **others):
+        super().__init__(seed=seed, **others)
+        self.depth = depth
+
+
+def test_what_a_constructor_hands_on_is_taken_there_too():
+    assert {key: each.default for key, each in keys_of(Deeper).items()} == {
+        "actor_torso": Parameter.empty,
+        "width": 3,
+        "seed": 0,
+        "depth": 2,
+    }
+    found = construct(Deeper, (), {"actor_torso": "mlp", "depth": 4}, "agent.net")
+    assert (found.net, found.seed, found.depth) == (Net("mlp"), 0, 4)
+    with pytest.raises(ConfigError, match=r"got an unexpected keyword argument 'height'\. Give it"):
+        construct(Deeper, (), {"actor_torso": "mlp", "height": 4}, "agent.net")
+
+
 def test_what_a_group_refuses_is_named_with_the_key_of_its_owner():
     """It was a traceback."""
     with pytest.raises(ConfigError, match=r"^agent\.net\.width must be at least 1, not 0\.$"):

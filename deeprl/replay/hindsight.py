@@ -10,6 +10,7 @@ episode, or the newest row of one that goes on; of an episode whose first rows a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,9 +18,7 @@ from torch import Tensor
 
 from deeprl.choice import in_range, one_of
 from deeprl.replay.gather import Drawn, Gather, Transitions
-from deeprl.replay.replay import Replay
-from deeprl.replay.samplers import Sampler, Uniform
-from deeprl.replay.source import Pace
+from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.types import Batch, Goals, Rows, State
 
 
@@ -69,26 +68,10 @@ class Hindsight(Replay):
 
     offers = Replay.offers - {"restart"}
     relabels = True
+    hands_on: ClassVar = Replay
 
-    def __init__(
-        self,
-        *,
-        goals: Goals | None = None,
-        strategy: str = "future",
-        share: float = 0.8,
-        capacity: int,
-        batch_size: int,
-        n_step: int = 1,
-        sampler: Sampler = Uniform(),
-        device: str = "auto",
-        pace: Pace = Pace(),
-        **others,
-    ):
-        if device == "cuda":
-            raise ValueError("device=cuda does not go with goals that are exchanged in main memory: leave it out")
-        super().__init__(
-            capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device="cpu", pace=pace, **others
-        )  # fmt: skip
+    def __init__(self, *, goals: Goals | None = None, strategy: str = "future", share: float = 0.8, device: str = "auto", **others):
+        super().__init__(device=in_main_memory(device, "goals that are exchanged in main memory"), **others)
         self.strategy, self.share = strategy, share
         one_of(self, strategy=("future", "final", "episode"))
         in_range(self, share=(0, 1))

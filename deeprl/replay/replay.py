@@ -27,6 +27,21 @@ from deeprl.replay.source import Pace, Settings, Source, rows_and_memory, steady
 from deeprl.types import Batch, Rows, Spec, State
 
 
+def in_main_memory(device: str, why: str) -> str:
+    """The device "cpu", where another one was not asked for.
+
+    Args:
+        device: as in `Replay`.
+        why: what does not go with "cuda".
+
+    Raises:
+        ValueError: "cuda" was asked for.
+    """
+    if device == "cuda":
+        raise ValueError(f"device=cuda does not go with {why}: leave it out")
+    return "cpu"
+
+
 class Replay(Source):
     """Replay memory of M environments.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,8 +23,6 @@ from deeprl.replay.gather import DeviceWindows, HostWindows, TransitionRule
 from deeprl.replay.mirror import DeviceMirror
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring, windows
-from deeprl.replay.samplers import Sampler, Uniform
-from deeprl.replay.source import Pace
 from deeprl.system.staging import Staging
 from deeprl.types import Batch
 
@@ -80,19 +78,16 @@ class Sequences(Replay):
 
     argument_groups: ClassVar = {**Replay.argument_groups, "recurrence": Recurrence}
     offers = Replay.offers | {"sequences", "state"}
+    hands_on: ClassVar = Replay
 
     def __init__(
         self,
         *,
         capacity: int,
-        batch_size: int,
         length: int = LENGTH,
         n_step: int = 1,
         mix: float = 0.0,
         recurrence: Recurrence = Recurrence(),
-        sampler: Sampler = Uniform(),
-        device: str = "auto",
-        pace: Pace = Pace(),
         num: int,
         needs: frozenset[str] = frozenset(),
         **others,
@@ -108,10 +103,7 @@ class Sequences(Replay):
             rows = f"{'burn_in + ' * bool(burn_in)}length rows for each environment ({burn_in + length} * {num})"
             raise ValueError(f"capacity must be at least {rows}, not {capacity}")
         self.stored_state = recurrence.state_size if recurrence.start == "stored" else 0
-        super().__init__(
-            capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device, pace=pace, num=num, needs=needs,
-            **others,
-        )  # fmt: skip
+        super().__init__(capacity=capacity, n_step=n_step, num=num, needs=needs, **others)
         self._starts = WeakIdKeyDictionary()
         """`batch.index` of each draw -> the numbers of its first rows, which those of a burn-in are"""
 
@@ -271,22 +263,17 @@ class Auto(Replay):
     itself was replaced. Run folders of before 29 November 2026 have it; it may go with the first release."""
 
     offers = Sequences.offers
+    hands_on: ClassVar = Replay
 
     def __new__(  # type: ignore[misc]  # a choice between two classes
         cls,
         *,
-        capacity: int,
-        batch_size: int,
         length: int | None = None,
         epochs: int = 4,
         minibatches: int = 4,
-        n_step: int = 1,
-        sampler: Sampler = Uniform(),
-        device: str = "auto",
-        pace: Pace = Pace(),
         needs: frozenset[str] = frozenset(),
         **others,
     ) -> Replay:
-        common: dict[str, Any] = {"capacity": capacity, "batch_size": batch_size, "n_step": n_step, "sampler": sampler}
-        common |= {"device": device, "pace": pace, "needs": needs, **others}
-        return Sequences(length=LENGTH if length is None else length, **common) if "sequences" in needs else Replay(**common)
+        if "sequences" in needs:
+            return Sequences(length=LENGTH if length is None else length, needs=needs, **others)
+        return Replay(needs=needs, **others)

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from deeprl.choice import in_range
 from deeprl.replay.gather import Drawn, Transitions
-from deeprl.replay.replay import Replay
-from deeprl.replay.samplers import Sampler, Uniform
-from deeprl.replay.source import Pace, Prepare, Settings, steady
+from deeprl.replay.replay import Replay, in_main_memory
+from deeprl.replay.source import Prepare, Settings, steady
 from deeprl.running.collect.stored import Stored
 from deeprl.types import Batch, Rows, State
 
@@ -39,27 +38,10 @@ class Mixed(Replay):
     """
 
     counted: ClassVar = {"offline_steps": 0}
+    hands_on: ClassVar = Replay
 
-    def __init__(
-        self,
-        *,
-        data: str,
-        share: float | None = 0.5,
-        offline_steps: int = 0,
-        capacity: int,
-        batch_size: int,
-        n_step: int = 1,
-        sampler: Sampler = Uniform(),
-        device: str = "auto",
-        pace: Pace = Pace(),
-        num: int,
-        **others,
-    ):
-        if device == "cuda":
-            raise ValueError("device=cuda does not go with data beside it, whose rows are in main memory: leave it out")
-        super().__init__(
-            capacity=capacity, batch_size=batch_size, n_step=n_step, sampler=sampler, device="cpu", pace=pace, num=num, **others
-        )
+    def __init__(self, *, data: str, share: float | None = 0.5, offline_steps: int = 0, batch_size: int, device: str = "auto", **others):
+        super().__init__(batch_size=batch_size, device=in_main_memory(device, "data beside it, whose rows are in main memory"), **others)
         self.share, self.offline_steps = 0.0 if share is None else share, offline_steps
         in_range(self, share=(0, 1), offline_steps=(0, None))
         self.from_data = round(self.share * batch_size)
@@ -69,7 +51,10 @@ class Mixed(Replay):
                 f"share={share} of batch_size={batch_size} is {self.share * batch_size:g}, not a whole number of transitions: choose "
                 "another batch_size, or another share"
             )
-        self.data = Stored(data=data, batch_size=batch_size, n_step=n_step, device="cpu", num=num, **others)
+        self.data = Stored(
+            data=data, batch_size=batch_size, n_step=self.n_step, device="cpu", spec=self.spec, num=self.num, discount=self.discount,
+            rewards=self.rule.rewards, needs=self.rule.extras, batch_device=self.rule.device,
+        )  # fmt: skip
         self.provenance = self.data.provenance
         self.learned_from = bool(self.from_data or offline_steps) or share is None
         """Whether the data are"""
