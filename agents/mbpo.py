@@ -4,85 +4,35 @@
     each update: a share `real` of the batch from the environment, the rest from the rollouts of the last `retain` trainings
 
 It is a source: the agent, its losses and the number of updates are those of a run without a model, and whatever learns from single
-transitions with continuous actions may take it. Until the model has been trained, batches are the environment's.
+transitions with continuous actions may take it. Until the model has been trained, batches are the environment's. `train` makes the rollouts
+(agents/imagination.py), `imagine` puts them into a batch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from deeprl.agents.dynamics import Data, Model, ModelChoice, Slopes
+from deeprl.agents.imagination import Imagination, Imagined, Terminates, rolled_out
+from deeprl.agents.model_state import KEPT, require_possible
 from deeprl.agents.vagram import value_count, value_slopes
-from deeprl.choice import Group, counts, in_range, one_of
 from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
-from deeprl.noise import map_tensors, torch_generator
+from deeprl.noise import torch_generator
 from deeprl.replay.gather import Drawn, Gather, Transitions
 from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.replay.ring import windows
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.source import Prepare
-from deeprl.schedules import Linear
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount
 from deeprl.types import Batch, Rows, Spec, State
-
-Terminates = Callable[[Tensor], Tensor]
-"""Observations after a step, (B, S) -> whether the episode terminates there, (B,) bool"""
-
-
-ONE_STEP = Linear(1, 1, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imagination(Group):
-    """What a model imagines, and how much of it is learned from.
-
-    Args:
-        real: share of a batch that comes from the environment, rounded down to whole transitions. 1 is plain replay, bit for bit: no model
-            is trained.
-        period: steps between two trainings of the model.
-        rollouts: states from which a training's rollouts start.
-        horizon: k, steps of a rollout: a number, or a function of the step, whose integer part counts.
-        retain: trainings whose rollouts are kept.
-        termination: `auto` takes the environment's rule where it has one; `learned` learns it as a part of the model.
-    """
-
-    real: float = 0.05
-    period: int = 250
-    rollouts: int = 100_000
-    horizon: Linear = ONE_STEP
-    retain: int = 4
-    termination: str = "auto"
-
-    def __post_init__(self):
-        in_range(self, real=(0, 1))
-        counts(self, period=1, rollouts=1, retain=1)
-        one_of(self, termination=("auto", "learned"))
-        k: object = self.horizon
-        if isinstance(k, (int, float)) and type(k) is not bool and 1 <= k < math.inf:
-            object.__setattr__(self, "horizon", Linear(k, k, 1))
-        elif not isinstance(k, Linear):
-            raise ValueError(f"horizon must be a number of at least 1, or have the keys start, end, begin and duration, not {k!r}")
-        elif min(k.start, k.end) < 1:
-            raise ValueError(f"horizon must be at least 1 from its start to its end, not {k.start} and {k.end}")
-
-    def steps(self, step: int) -> int:
-        """k at an environment step."""
-        return int(self.horizon(step) + 1e-6)  # a line between equal ends may be rounded below them
-
-    @property
-    def most(self) -> int:
-        """Transitions of a training's rollouts, at most."""
-        return self.rollouts * int(max(self.horizon.start, self.horizon.end))
 
 
 class ModelReplay(Replay):
@@ -181,13 +131,7 @@ class ModelReplay(Replay):
             return
         if 2 * imagined < needed:
             self._refuse_if_too_large(imagined)
-        possible = int(chosen.rollouts * max(available - (64 << 20) - (needed - imagined), 0) / imagined)
-        remedy = f"replay.rollouts={possible} would fit" if possible else "lower replay.capacity too"
-        raise ValueError(
-            f"rollouts={chosen.rollouts} of up to {chosen.most // chosen.rollouts} steps (replay.horizon), kept for {chosen.retain} "
-            f"trainings (replay.retain), need {imagined:,} bytes beside {needed - imagined:,} of the replay, and {available:,} are "
-            f"available: {remedy}"
-        )
+        chosen.refuse(imagined, needed - imagined, available)
 
     def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
         super().connect(seed, part, observe, prepare)
@@ -242,44 +186,40 @@ class ModelReplay(Replay):
         place = torch.from_numpy(self.ring.slots.reshape(-1))[torch.arange(live.first, live.last) % live.size]
         return windows(stored, 2, cut=self.layout.width - self.layout.size)[place]
 
+    def data(self) -> Data:
+        """What the model learns from, on the device of the batches."""
+        rows, at = self.transitions().to(self.rule.device), self.layout
+        obs, after = rows[:, : at.size], rows[:, at.width :]
+        targets = torch.cat([rows[:, at.reward, None], after - obs], 1)
+        return Data(rows[:, : at.reward], targets, 1 - rows[:, at.continues], after, after.new_zeros(len(after), 0, at.size))
+
     def train(self, step: int) -> None:
-        """Train the model, and make its rollouts."""
-        generator, rows, at = self.generator(self.trainings), self.transitions(), self.layout
-        there = rows.to(self.rule.device)
-        obs, after = there[:, : at.size], there[:, at.width :]
-        targets = torch.cat([there[:, at.reward, None], after - obs], 1)
-        data = Data(there[:, : at.reward], targets, 1 - there[:, at.continues], after, after.new_zeros(len(after), 0, at.size))
+        """Train the model on all transitions, and keep its rollouts in place of the oldest."""
+        generator, data, length = self.generator(self.trainings), self.data(), self.imagination.steps(step)
         self.trained = [min(self.trained[0], step), step] if self.trained else [step]
         found = self.model.fit(data, self.slopes, generator, step - self.trained[0])
-        self.shown = {name: value for name, value in found.items() if not math.isnan(value)}
-        length, retain = self.imagination.steps(step), self.imagination.retain
-        fresh = self.rolled_out(obs, length, step, generator).cpu()
-        self.sizes = [*self.sizes, len(fresh)][-retain:]
+        fresh = self.rollouts(data.inputs[:, : self.layout.size], length, step, generator)
+        self.sizes = [*self.sizes, len(fresh)][-self.imagination.retain :]
         self.imagined = torch.cat([self.imagined[len(self.imagined) - sum(self.sizes[:-1]) :], fresh])
         self.trainings += 1
-        self.shown |= {"model/horizon": float(length), "model/transitions": float(len(self.imagined))}
+        shown = {name: value for name, value in found.items() if not math.isnan(value)}
+        self.shown = {**shown, "model/horizon": float(length), "model/transitions": float(len(self.imagined))}
 
     @torch.no_grad()
-    def rolled_out(self, states: Tensor, length: int, step: int, generator: torch.Generator) -> Tensor:
-        """(R, W) transitions of rollouts from drawn states (N, S), on their device. A rollout ends where the model terminates."""
-        agent, at, number = self.agent, self.layout, self.imagination.rollouts
-        assert agent is not None
-        obs = states[torch.randint(len(states), (number,), generator=generator).to(states.device)]
-        noise, memory = agent.act_noise((length, number), generator), dict[str, Any]()
-        going, found = torch.ones(number, dtype=torch.bool, device=states.device), []
-        for i in range(length):
-            acted = agent.act(obs, torch.full((number,), i == 0), memory, step, map_tensors(itemgetter(i), noise), explore=True)
-            action, memory = acted.action.to(obs.device), acted.memory
-            predicted = self.model.predict(obs, action, generator)
-            ends = predicted.terminated if self.terminates is None else self.terminates(predicted.obs)
-            rows = obs.new_zeros(number, self.window)
-            rows[:, : at.size], rows[:, at.action : at.reward], rows[:, at.width :] = obs, action, predicted.obs
-            rows[:, at.reward], rows[:, at.continues], rows[:, at.ended] = predicted.reward, (~ends).float(), ends.float()
-            rows[:, at.probability], rows[:, at.real] = acted.probability.to(obs.device), 1.0
-            sound = going & rows.isfinite().all(1)  # where a model has diverged, its rollout ends
-            found.append(rows[sound])
-            obs, going = torch.where(sound[:, None], predicted.obs, obs), sound & ~ends
-        return torch.cat(found)
+    def rollouts(self, states: Tensor, length: int, step: int, generator: torch.Generator) -> Tensor:
+        """(R, W) transitions of rollouts from drawn states (N, S)."""
+        assert self.agent is not None
+        drawn = torch.randint(len(states), (self.imagination.rollouts,), generator=generator).to(states.device)
+        steps = rolled_out(self.agent, self.model, self.terminates, states[drawn], length, step, generator)
+        return torch.cat([self.row(each) for each in steps]).cpu()
+
+    def row(self, step: Imagined) -> Tensor:
+        """(R, W), as the ring would hold this step of R rollouts."""
+        at, rows = self.layout, step.obs.new_zeros(len(step.obs), self.window)
+        rows[:, : at.size], rows[:, at.action : at.reward], rows[:, at.width :] = step.obs, step.action, step.next_obs
+        rows[:, at.reward], rows[:, at.probability], rows[:, at.real] = step.reward, step.probability, 1.0
+        rows[:, at.continues], rows[:, at.ended] = (~step.terminated).float(), step.terminated.float()
+        return rows
 
     def diagnostics(self) -> dict[str, float]:
         return self.shown
@@ -301,36 +241,3 @@ class ModelReplay(Replay):
         self.model.load(found["networks"])
         for name in KEPT.keys() - {"networks"}:
             setattr(self, name, found[name])
-
-
-KEPT = {"imagined": Tensor, "sizes": list, "trained": list, "trainings": int, "shown": dict, "networks": dict}
-"""What a checkpoint has of a model"""
-
-
-def require_possible(found: object, window: int, retain: int) -> None:
-    """
-    Args:
-        found: what a checkpoint has of a model.
-        window, retain: W, and the trainings whose rollouts are kept.
-
-    Raises:
-        ValueError: no replay can have it.
-    """
-    if not isinstance(found, dict) or found.keys() != KEPT.keys():
-        raise ValueError(f"the stored replay has {found!s:.100} as its model, not {', '.join(KEPT)}")
-    for name, kind in KEPT.items():
-        if not isinstance(found[name], kind):
-            raise ValueError(f"the stored replay has {name}={found[name]!r:.100} of its model, which must be of the type {kind.__name__}")
-    imagined, sizes, trained, trainings = (found[name] for name in ("imagined", "sizes", "trained", "trainings"))
-    whole = all(type(number) is int and 0 <= number < 1 << 62 for number in (*sizes, *trained, trainings))
-    if not whole or len(trained) not in (1, 2) or sorted(trained) != trained or not 0 < len(sizes) <= min(retain, trainings):
-        raise ValueError(
-            f"the stored replay has counts of its model that none can have: sizes={sizes!s:.100} of {retain}, trained={trained!s:.100}, "
-            f"trainings={trainings}"
-        )
-    if imagined.shape != (sum(sizes), window) or imagined.dtype != torch.float32 or not imagined.isfinite().all():
-        form = f"{tuple(imagined.shape)} {imagined.dtype}"
-        raise ValueError(f"the stored replay has imagined transitions of shape {form}, not finite ones of {(sum(sizes), window)}")
-    for name, value in found["shown"].items():
-        if not (isinstance(name, str) and name.startswith("model/") and type(value) is float and not math.isnan(value)):
-            raise ValueError(f"the stored replay has {name!r:.60}={value!r:.60} among numbers of its model, which are named model/…")

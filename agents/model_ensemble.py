@@ -22,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deeprl.agents.best_epochs import BestEpochs
 from deeprl.agents.dynamics import CHUNK, Data, Likelihood, ModelChoice, ModelLoss, Prediction, Slopes
+from deeprl.agents.model_state import require_sound
 from deeprl.choice import counts, in_range
 from deeprl.learning.networks.blocks import Block, initialise
 from deeprl.learning.networks.layers import Init
@@ -197,24 +199,17 @@ class Dynamics(nn.Module):
         self.measure(data, train)
         size = choice.members, len(train)
         mine = torch.randint(size[1], size, generator=generator)  # each member's bootstrap sample
-        best, snapshot = torch.full((choice.members,), math.inf, device=device), [weight.clone() for weight in self.weights]
-        waited = epoch = 0
-        while waited < choice.patience and epoch != choice.epochs:
+        best = BestEpochs(self.weights)
+        while best.waited < choice.patience and best.epochs != choice.epochs:
             shuffled = mine.gather(1, torch.rand(size, generator=generator).argsort(1)).to(device)
             for index in shuffled.split(choice.batch_size, 1):
                 self.update(data.at(train[index]), step)
-            score, epoch = self.score(kept), epoch + 1
-            better = score < 0.99 * best
-            waited = 0 if bool(better.any()) else waited + 1
-            best = torch.where(better, score, best)
-            for saved, weight in zip(snapshot, self.weights):
-                saved[better] = weight[better]
-        for saved, weight in zip(snapshot, self.weights):
-            weight.copy_(saved)
-        self.elite.copy_(best.argsort()[: choice.elites])
+            best.judge_(self.score(kept))
+        best.restore_()
+        self.elite.copy_(best.error.argsort()[: choice.elites])
         return {
-            "model/epochs": float(epoch),
-            "model/holdout_error": best[self.elite].mean().item(),
+            "model/epochs": float(best.epochs),
+            "model/holdout_error": best.error[self.elite].mean().item(),
             **self.judged(kept.at(torch.arange(min(held, JUDGED))).sloped(slopes)),
         }
 
@@ -246,33 +241,6 @@ class Dynamics(nn.Module):
         return {"module": self.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load(self, state: State) -> None:
-        module: dict[str, Tensor] = state.get("module")  # type: ignore[assignment]  # which the next lines find out
-        optimizer: dict[str, Tensor] = state.get("optimizer")  # type: ignore[assignment]
-        require_alike(module, self.state_dict(), "model")
-        require_alike(optimizer, self.optimizer.state_dict(), "optimizer of the model")
-        elite = module["elite"].tolist()
-        if len(set(elite)) < len(elite) or not all(0 <= member < self.choice.members for member in elite):
-            raise ValueError(f"the stored model has the elite {elite}, not {len(elite)} of its {self.choice.members} members")
-        if any((module[name] <= 0).any() for name in ("deviation", "target_deviation")) or any(
-            (optimizer[name] < 0).any() for name in ("square", "count")
-        ):
-            raise ValueError("the stored model has deviations or squares of gradients that are negative, which none can be")
+        module, optimizer = require_sound(state, self.state_dict(), self.optimizer.state_dict(), self.choice.members)
         self.load_state_dict(module)
         self.optimizer.load_state_dict(optimizer)
-
-
-def require_alike(found: object, own: dict[str, Tensor], what: str) -> None:
-    """
-    Raises:
-        ValueError: these stored tensors are not those of `own` in name, shape, type, or not finite.
-    """
-    if not isinstance(found, dict) or found.keys() != own.keys():
-        names = ", ".join(map(str, found)) if isinstance(found, dict) else f"{found!r}"
-        raise ValueError(f"the stored {what} has {names:.200}, this one {', '.join(own)}")
-    for name, mine in own.items():
-        one = found[name]
-        if not isinstance(one, Tensor) or (one.shape, one.dtype) != (mine.shape, mine.dtype):
-            form = f"{tuple(one.shape)} {one.dtype}" if isinstance(one, Tensor) else f"{one!r:.60}"
-            raise ValueError(f"the stored {what} has {name} {form}, this one {tuple(mine.shape)} {mine.dtype}")
-        if not one.isfinite().all():
-            raise ValueError(f"the stored {what} has a number in {name} that is not finite")

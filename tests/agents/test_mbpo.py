@@ -12,7 +12,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deeprl.agents.dynamics import Data, Likelihood, ModelChoice, Prediction
-from deeprl.agents.mbpo import Imagination, ModelReplay
+from deeprl.agents.imagination import Imagination
+from deeprl.agents.mbpo import ModelReplay
 from deeprl.agents.model_ensemble import ModelEnsemble
 from deeprl.agents.vagram import ValueGradient
 from deeprl.envs.tensor_classic import PendulumWorld

@@ -1,0 +1,37 @@
+"""Training an ensemble for as long as a member gains on held-out data: each keeps its best epoch (Janner and others, 2019)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class BestEpochs:
+    """
+    Args:
+        weights: of n members that are trained side by side, (n, …) each.
+
+    Attributes:
+        error: (n,), held-out error of each member's best epoch.
+        epochs, waited: so far, and since a member has gained.
+    """
+
+    def __init__(self, weights: list[nn.Parameter]):
+        self.weights, self.kept = weights, [weight.clone() for weight in weights]
+        self.error = torch.full(weights[0].shape[:1], math.inf, device=weights[0].device)
+        self.epochs = self.waited = 0
+
+    def judge_(self, error: Tensor) -> None:
+        """An epoch is over, behind which members have this error (n,). One has gained if its error has fallen by 1 %."""
+        better = error < 0.99 * self.error
+        self.epochs, self.waited = self.epochs + 1, 0 if bool(better.any()) else self.waited + 1
+        self.error = torch.where(better, error, self.error)
+        for kept, weight in zip(self.kept, self.weights):
+            kept[better] = weight[better]
+
+    def restore_(self) -> None:
+        """Give the members the weights of their best epochs."""
+        for kept, weight in zip(self.kept, self.weights):
+            weight.copy_(kept)
