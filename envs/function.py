@@ -101,7 +101,9 @@ class Function(EnvChoice):
 
     def spec(self) -> Spec:
         """Asked once a run, and therefore the place to tell what was chosen."""
-        return looked_at(self.build(), self.mask, self.vector == "sync")
+        return looked_at(
+            self.build(), self.mask, self.vector == "sync", "return gymnasium.wrappers.TimeLimit(env, STEPS) from the function"
+        )
 
     @property
     def pictures(self) -> bool:  # type: ignore[override]

@@ -23,6 +23,8 @@ from .vector.spaces import valid_choices
 TICKS = 8
 """Steps of each of the two"""
 SECONDS = 1.0
+PATIENCE, LOOK = 1000, 0.05
+"""Most steps, and seconds, in which an end is waited for"""
 FAR = 10.0
 """Widths of its space from which an observation counts as outside, because many environments leave theirs by a little"""
 
@@ -59,6 +61,18 @@ def doubts(game: Game) -> Iterator[str]:
             )
 
 
+def endless(game: Game) -> str:
+    """A sentence about an environment without a time limit, of which no episode ended in some steps of random actions; else empty."""
+    if game.limit is not None:
+        return ""
+    with generators.kept(), contextlib.suppress(Exception):
+        played = begun(game, time.monotonic() + LOOK, PATIENCE)
+        if played.rest and not any(ended for *_, ended in played.rest):
+            steps = f"no episode ended in {len(played.rest):,} steps of random actions"
+            return f"no time limit is known, and {steps}: one of an evaluation may be cut off after 10,000 steps or more"
+    return ""
+
+
 def require_judged(game: Game, goals: Goals) -> None:
     """Compare the rewards and terminations of a few steps with those of `goals`. A game that raises is left to the run.
 
@@ -85,15 +99,16 @@ def require_judged(game: Game, goals: Goals) -> None:
             )
 
 
-def begun(game: Game, end: float) -> Begun:
+def begun(game: Game, end: float, ticks: int = TICKS) -> Begun:
     """
     Args:
         end: time after which no further step is made.
+        ticks: steps, at most.
     """
     random, spec = np.random.default_rng(0), game.spec
     row = game.reset(1000)
     rows, rest = [row.copy()], list[tuple[float, bool, bool]]()
-    for _ in range(TICKS):
+    for _ in range(ticks):
         if time.monotonic() > end:
             break
         if spec.choices and spec.masked:

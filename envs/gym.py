@@ -21,7 +21,7 @@ from deeprl.types import Spec
 from .answers import flag, number
 from .conversion import Conversion
 from .games import GAMES
-from .glance import doubts
+from .glance import doubts, endless
 from .goals import goals_of
 from .masks import KEY
 from .vector.backend import Game
@@ -216,12 +216,13 @@ def wrapper_entries(value: Any) -> list[dict[str, Any]]:
     return [{"path": entry["path"], "kwargs": entry.get("kwargs") or {}} for entry in entries]
 
 
-def looked_at(game: GymGame, mask: bool | None, steps: bool) -> Spec:
+def looked_at(game: GymGame, mask: bool | None, steps: bool, limited: str = "set env.max_episode_steps") -> Spec:
     """The spaces of a game, which is closed; lines on stderr say what was chosen without being asked for, and what looks wrong.
 
     Args:
         mask: `env.mask`.
         steps: it may be stepped, because the run steps it in this process too; one that hangs or crashes belongs into a worker.
+        limited: how it gets a time limit.
 
     Raises:
         ValueError: masks are wanted, and the first observation has none, or one of another form.
@@ -238,6 +239,8 @@ def looked_at(game: GymGame, mask: bool | None, steps: bool) -> Spec:
                     say(f'info["{KEY}"] says which actions are valid: env.mask=true respects it, env.mask=false silences this line')
         for doubt in doubts(game) if steps else ():
             say(f"this environment looks wrong: {doubt}")
+        if steps and (fact := endless(game)):
+            say(f"{fact}: {limited}")
     finally:
         game.close()
     return game.spec

@@ -50,7 +50,8 @@ def rehearse(backend: Backend) -> str:
             "the last observation of an episode was the first one of the next: if its environments write all observations into one array, "
             "the vector must not reset them in the same step"
         )
-    return "" if stage.ends else f"no episode ended in the {stage.ticks} ticks of the rehearsal, so that an end was not tried"
+    limit = "" if backend.limit else ", and no time limit is known: give its environments gymnasium.wrappers.TimeLimit if they need one"
+    return "" if stage.ends else f"no episode ended in the {stage.ticks} ticks of the rehearsal, so that an end was not tried{limit}"
 
 
 class Stage:

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
 
     def one(path: Path) -> None:
         from deeprl.running.session.api import load
-        from deeprl.running.training.evaluation import evaluate, interval, repeated_seed, summarise, task_means
+        from deeprl.running.training.evaluation import evaluate, interval, recorded_cut_off, repeated_seed, summarise, task_means
         from deeprl.running.training.overestimation import Overestimation
         from deeprl.system.progress import Progress
 
@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
         num = run.config["evaluation"]["num"]
         values = Overestimation.of_run(run.agent.rewards, run.config)
         tick = partial(Progress(episodes, live=False).evaluating, run.step, episodes)
-        result = evaluate(run.agent, run.env.make_evaluation, episodes, num, seed, run.step, run.config["device"], tick, (values,))
+        device, longest = run.config["device"], recorded_cut_off(path, run.step)
+        result = evaluate(run.agent, run.env.make_evaluation, episodes, num, seed, run.step, device, tick, (values,), longest)
         diagnostics, numbers, around = values.metrics(), summarise(result["returns"]), interval(result["returns"])
         if options.json:
             print_result(

@@ -26,19 +26,20 @@ def run(options: argparse.Namespace) -> int:
 
     def one(path: Path) -> None:
         from deeprl.running.session.api import load
-        from deeprl.running.training.evaluation import Tape, evaluate, repeated_seed
+        from deeprl.running.training.evaluation import Tape, evaluate, recorded_cut_off, repeated_seed
         from deeprl.running.training.video import animation, check_rendering, film
 
         run = load(path, options.checkpoint, tuple(options.allow_package))
         check_rendering(run.env, "deeprl record")
         animations = {}
         first = options.seed if options.seed is not None else repeated_seed(path, run.config["seed"], run.step, options.checkpoint)
+        make, device, longest = run.make_evaluation, run.config["device"], recorded_cut_off(path, run.step)
         for seed in range(first, first + episodes):
             tape = Tape()
-            result = evaluate(run.agent, run.make_evaluation, 1, 1, seed, run.step, run.config["device"], listeners=[tape])
+            result = evaluate(run.agent, make, 1, 1, seed, run.step, device, listeners=[tape], longest=longest)
             target = path / "videos" / f"step_{run.step:012d}_seed_{seed}.mp4"
             try:
-                with contextlib.closing(run.make_evaluation(seed, 1, render=True)) as envs:
+                with contextlib.closing(make(seed, 1, render=True)) as envs:
                     returned = film(envs, tape, target)
             except OSError as error:
                 raise RunFolderError(f"no video: {error}") from error

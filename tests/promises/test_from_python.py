@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from deeprl.running.runs.config_file import check_identity, identity
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.api import Run
 from deeprl.running.session.given import replace_function, worded
+from deeprl.running.training.evaluation import LONGEST, cut_off, recorded_cut_off
 from deeprl.running.training.listeners import Listeners
 from deeprl.system.functions import found, name_of
 from tests.builders import console, front_door, lines, same, snapshot
@@ -96,14 +98,24 @@ class Endless(gymnasium.Env):
         return np.zeros(2, np.float32), 1.0, False, False, {}
 
 
-def test_an_evaluation_whose_episodes_never_end_does(monkeypatch):
-    monkeypatch.setattr("deeprl.running.training.evaluation.LONGEST", 6)
+def test_an_evaluation_whose_episodes_never_end_does(monkeypatch, capsys):
+    monkeypatch.setattr("deeprl.running.training.evaluation.SHORTEST", 6)
     short = {**PLAIN, "steps": 30, "agent/torso": "mlp", "evaluation": {"every": None, "num": 2, "final_episodes": 5}}
     with pytest.warns(RuntimeWarning, match=r"cut off after 6 steps, because no time limit of .* is known: set env\.max_episode_steps"):
         run = deeprl.train(short, env=Endless)
     assert [list(each) for each in run.evaluations()["returns"]] == [[6.0] * 5]
+    told = r"no time limit is known, and no episode ended in [\d,]+ steps .*: return gymnasium\.wrappers\.TimeLimit\(env, STEPS\)"
+    assert re.search(told, capsys.readouterr().err)
+    assert recorded_cut_off(run.folder, 30) == 6  # with which `deeprl eval` repeats it
     limited = deeprl.train(short, env=lambda: gymnasium.wrappers.TimeLimit(Endless(), 9))
     assert [list(each) for each in limited.evaluations()["returns"]] == [[9.0] * 5]
+    assert "time limit" not in capsys.readouterr().err
+    assert recorded_cut_off(limited.folder, 30) == LONGEST
+
+
+@pytest.mark.parametrize(("lengths", "steps"), [([], 10_000), ([20, 50], 10_000), ([20, 3000], 30_000), ([50_000], 100_000)])
+def test_episodes_of_training_say_where_those_of_an_evaluation_are_cut_off(lengths, steps):
+    assert cut_off(lengths) == steps
 
 
 class Fragile(gymnasium.Env):

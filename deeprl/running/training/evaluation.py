@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,29 @@ from deeprl.noise import NoiseStream, seed_sequence
 from deeprl.running.runs.folder import read_lines
 from deeprl.types import AgentStep
 
-LONGEST = 100_000
-"""Steps after which an episode is cut off where no time limit is known, because a greedy policy may never end one."""
+SHORTEST, LONGEST = 10_000, 100_000
+"""Least and most steps after which an episode is cut off where no time limit is known, because a greedy policy may never end one"""
+BEYOND = 10
+"""Times the longest of the last episodes of training, where that is between them"""
+
+
+def cut_off(lengths: Iterable[int]) -> int:
+    """Steps after which an episode of an evaluation is cut off.
+
+    Args:
+        lengths: of the last episodes of training. Where none ended, it is soon told that none does.
+    """
+    return min(max(SHORTEST, BEYOND * max(lengths, default=0)), LONGEST)
+
+
+def recorded_cut_off(run: Path, step: int) -> int:
+    """The one of a run's evaluation at a step, if that cut off an episode; else that of its last one that did; else `LONGEST`.
+
+    Args:
+        run: its folder.
+    """
+    found = {line["step"]: line["cut_off"] for _, line in read_lines(run / "evaluations.jsonl") if type(line.get("cut_off")) is int}
+    return max(1, found.get(step, next(reversed(found.values()), LONGEST)))
 
 
 def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
@@ -56,11 +77,12 @@ def evaluate(
     device: str = "cpu",
     each_tick: Callable[[int, int], None] = lambda played, steps: None,
     listeners: Sequence[Callable[[AgentStep, Any, Sequence[bool], Sequence[int]], None]] = (),
+    longest: int = LONGEST,
 ) -> dict:
     """Run `episodes` episodes on at most `num` environments side by side.
 
     Environment i plays a fixed number of episodes, because taking the first ones that end would under-represent long episodes. Where no
-    time limit is known, an episode counts with its first `LONGEST` steps.
+    time limit is known, an episode counts with its first `longest` steps.
 
     Args:
         make: `make(seed, num)` -> environment layer with evaluation seeds.
@@ -70,10 +92,11 @@ def evaluate(
             evaluation.
         listeners: called after each step with the actions, the environments' `VectorStep`, whether each episode counts, (M,), and the
             environments whose episode a failure cut off.
+        longest: see `cut_off`.
 
     Returns:
-        {"seed", "returns", "lengths", "info"}: one entry per episode, ordered by environment, then time; "info" has the numbers of the
-        task (`log.info`) by name, and stands there if an episode told some.
+        {"seed", "returns", "lengths", "info", "cut_off"}: one entry per episode, ordered by environment, then time; "info" has the numbers
+        of the task (`log.info`) by name, and stands there if an episode told some; "cut_off" is `longest`, if that cut off an episode.
 
     Raises:
         RuntimeError: more episodes than are wanted were cut off by failures (`env.on_error=restart`).
@@ -82,7 +105,8 @@ def evaluate(
     envs = make(seed, num)
     ticks = 0
     truncated = 0  # episodes that a failure cut off: they are no results, and others are played for them
-    longest = LONGEST if envs.backend.limit is None else math.inf
+    most = longest if envs.backend.limit is None else math.inf
+    more: dict[str, Any] = {}
     try:
         noise = NoiseStream(seed, "evaluation", "act", lambda ticks, g: agent.act_noise((ticks, num), g), block=64)
         quota = np.array([episodes // num + (i < episodes % num) for i in range(num)])
@@ -99,12 +123,13 @@ def evaluate(
             memory = acted.memory
             after = envs.step(acted.action.numpy())
             length += 1
-            late = np.flatnonzero((length >= longest) & ~after.ended).tolist()
+            late = np.flatnonzero((length >= most) & ~after.ended).tolist()
             if late:
                 after = envs.truncate_episodes(after, late)
                 remedy = "set env.max_episode_steps, or let the function return gymnasium.wrappers.TimeLimit(env, STEPS)"
-                cause = f"an episode of an evaluation was cut off after {LONGEST:,} steps, because no time limit of {envs.name} is known"
+                cause = f"an episode of an evaluation was cut off after {longest:,} steps, because no time limit of {envs.name} is known"
                 warnings.warn(f"{cause}: {remedy}", RuntimeWarning, stacklevel=2)
+                more["cut_off"] = longest
             for listen in listeners:
                 listen(acted, after, counts, envs.restarted)
             running += after.reward
@@ -127,7 +152,7 @@ def evaluate(
     given = [info for r in infos for info in r]
     names = sorted({name for info in given for name in info})
     info = {"info": {name: [each.get(name) for each in given] for name in names}} if names else {}
-    return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r], **info}
+    return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r], **info, **more}
 
 
 class Tape:

@@ -11,7 +11,7 @@ from deeprl.learning.agent import Agent
 from deeprl.running.config.rules import get
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.episodes import success_rate
-from deeprl.running.training.evaluation import Tape, evaluate, evaluation_seed, summarise, task_means
+from deeprl.running.training.evaluation import LONGEST, Tape, evaluate, evaluation_seed, summarise, task_means
 from deeprl.running.training.overestimation import Overestimation
 from deeprl.system import generators
 
@@ -33,7 +33,13 @@ class Evaluator:
         self.filmed: bytes | None = None
 
     def __call__(
-        self, step: int, episodes: int, each_tick: Callable[[int, int], None], say: Callable[[str], object], part: str = "run"
+        self,
+        step: int,
+        episodes: int,
+        each_tick: Callable[[int, int], None],
+        say: Callable[[str], object],
+        part: str = "run",
+        longest: int = LONGEST,
     ) -> tuple[dict, bool]:
         """Evaluate the agent as it is at `step`. Returns the summary of the returns, and whether it is the best.
 
@@ -41,13 +47,14 @@ class Evaluator:
             each_tick: as in `evaluate`; called for each frame of the video too.
             say: prints a warning.
             part: see `evaluation_seed`.
+            longest: see `cut_off`.
         """
         seed = evaluation_seed(self.config["seed"], step, part)
         num, device = self.config["evaluation"]["num"], self.config["device"]
         overestimation, tape = Overestimation.of_run(self.agent.rewards, self.config), Tape()
         self.filmed = None
         with generators.kept():  # an environment may draw from the process's generators, and training must not see that it was evaluated
-            result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape))
+            result = evaluate(self.agent, self.make, episodes, num, seed, step, device, each_tick, (overestimation, tape), longest)
             if get(self.config, "evaluation.video", False):
                 played, steps = len(result["returns"]), sum(result["lengths"])
                 self.film(seed, step, tape, lambda: each_tick(played, steps), say, "_final" if part == "final" else "")

@@ -23,6 +23,7 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers
 from deeprl.running.training.distributed import require_same_weights
+from deeprl.running.training.evaluation import cut_off
 from deeprl.running.training.evaluator import Evaluator, evaluation_metrics, way_past
 from deeprl.running.training.guard import Guard
 from deeprl.running.training.learner import Learner
@@ -244,7 +245,8 @@ class Trainer:
 
         hang = f"the evaluation of step {self.step:,}", way_past(self.config, self.standing.done)
         with self.stopwatch.pause(), self.watchdog.during(*hang):
-            evaluation = partial(self.evaluator, self.step, episodes, tick, self.progress.say, part)
+            longest = cut_off(episode.length for episode in self.collector.episodes.recent)
+            evaluation = partial(self.evaluator, self.step, episodes, tick, self.progress.say, part, longest)
             summary, better = self.ranks.run_on_first(evaluation, self._evaluation_tick)
             self.signals.arm()  # because it has made environments
             if self.evaluator.filmed is not None:
