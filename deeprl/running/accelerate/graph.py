@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from functools import reduce
+from graphlib import TopologicalSorter
 from typing import Any
 
 import torch
@@ -65,6 +66,37 @@ QUICK: dict[Any, Callable] = {torch.ops.aten.tanh.default: rational_tanh, torch.
 """Operators that are spelled otherwise in compiled functions of rollouts on the device"""
 
 
+def origin(node: Any) -> torch.fx.Node | None:
+    """The input that a node is or copies as it is; None if the node computes something."""
+    copies = {torch.ops.aten.copy.default: 1, torch.ops.aten.clone.default: 0}
+    while isinstance(node, torch.fx.Node) and node.op != "placeholder":
+        inner = node.args[copies.get(node.target, 0)] if node.args else None
+        views = isinstance(inner, torch.fx.Node) and all(isinstance(each.meta.get("val"), Tensor) for each in (node, inner))
+        if node.target not in copies and not (views and _storage(node) == _storage(inner)):
+            return None
+        node = inner
+    return node if isinstance(node, torch.fx.Node) else None
+
+
+def _storage(node: torch.fx.Node) -> int:
+    return node.meta["val"].untyped_storage()._cdata
+
+
+def write_copies_first(graph: torch.fx.Graph) -> None:
+    """Reorder the writes at the end of a graph: an input is copied into another one before it is itself written. Inductor drops the copy
+    and reads the input where it writes the other one: a rollout had the next observation in place of the one that was acted on.
+
+    Raises:
+        graphlib.CycleError: inputs are exchanged, for which no order of writes will do.
+    """
+    writes = [node for node in graph.nodes if node.target is torch.ops.aten.copy_.default]
+    sources = {node: origin(node.args[1]) for node in writes}
+    before = {node: [other for other in writes if other is not node and sources[other] is node.args[0]] for node in writes}
+    last = next(node for node in graph.nodes if node.op == "output")
+    for node in TopologicalSorter(before).static_order():
+        last.prepend(node)
+
+
 def traced(
     function: Callable[..., list[Tensor]], arguments: tuple, spelled: dict[Any, Callable] | None = None
 ) -> tuple[torch.fx.GraphModule, list[bool]]:
@@ -91,6 +123,7 @@ def traced(
         # fake tensors, so that nothing is computed or changed
         graph = make_fx(torch.func.functionalize(of_leaves), table, tracing_mode="fake", _allow_non_fake_inputs=True)(*leaves)
     graph.graph.eliminate_dead_code()
+    write_copies_first(graph.graph)
     inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
     wanted = [bool(node.users) for node in inputs]
     for node, keep in zip(inputs, wanted):

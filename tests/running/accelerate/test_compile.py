@@ -7,6 +7,7 @@ import copy
 import re
 import shutil
 from functools import partial
+from graphlib import CycleError
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from deeprl.learning.networks.torsos import MinAtarTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.replay.replay import Replay
 from deeprl.running.accelerate import graph as compiling
-from deeprl.running.accelerate.graph import TensorLayout, has_compiler, interpreted
+from deeprl.running.accelerate.graph import TensorLayout, has_compiler, interpreted, traced
 from deeprl.running.accelerate.modes import WORTH_COMPILING, apply, choose
 from deeprl.running.accelerate.pure import Constants
 from deeprl.running.config.build import build_agent
@@ -174,6 +175,34 @@ def test_a_compiled_run_goes_on_from_a_checkpoint_of_one_that_was_not():
     # where two steps of Adam round differently follows from the distance they go, not from the weights
     assert (found - expected).norm() <= 1e-5 * (expected - start).norm()
     assert compiled.state()["optimizers"]["value"]["count"] == plain.state()["optimizers"]["value"]["count"] == 4
+
+
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=needs_compiler)])
+def test_inputs_that_are_copied_into_one_another_are_read_before_they_are_written(backend):
+    """As in a queue of three, whose views and copies inductor leaves out; functionalized writes are in the order of the arguments."""
+
+    def moved(new, first, second, third):
+        third.copy_(second.clone())
+        second.copy_(first.view(2, 1).view(2))
+        first.copy_(new + 1)
+        return [third * 2]
+
+    tensors = [torch.tensor([float(n), n + 0.5]) for n in range(1, 5)]
+    graph, wanted = traced(moved, tuple(tensors))
+    assert wanted == [True] * 4
+    (doubled,) = compiling.BACKENDS[backend](graph, tensors, [True] * 4)(list(tensors))
+    assert [each.tolist() for each in (*tensors, doubled)] == [[1, 1.5], [2, 2.5], [2, 2.5], [3, 3.5], [6, 7]]
+
+
+def test_inputs_that_are_exchanged_are_not_compiled():
+    def exchanged(one, other):
+        kept = one.clone()
+        one.copy_(other)
+        other.copy_(kept)
+        return []
+
+    with pytest.raises(CycleError):
+        traced(exchanged, (torch.zeros(2), torch.ones(2)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
