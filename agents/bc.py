@@ -16,9 +16,10 @@ from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
-from deeprl.learning.policy_agent import PolicyAgent, only
+from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.masks import divided_batch
 from deeprl.learning.values.losses import average, over_valid
+from deeprl.learning.values.masked import only
 from deeprl.types import Batch, Spec, Term
 
 

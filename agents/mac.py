@@ -25,9 +25,10 @@ from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
-from deeprl.learning.policy_agent import PolicyAgent, only
+from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
+from deeprl.learning.values.masked import only
 from deeprl.replay.source import Settings, Source
 from deeprl.types import Batch, Rows, Spec, State, Term
 

@@ -19,7 +19,7 @@ from deeprl.choice import counts, in_range, one_of
 from deeprl.learning.networks.policies import Policy, normal_log_density
 from deeprl.learning.optim.directions import as_flat
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
-from deeprl.learning.policy_gradient import only
+from deeprl.learning.values.masked import only
 
 
 class ParameterPOIS(Ascent):

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from deeprl.agents.diffusion import LAST, contrastive, guided, noisy, sample, sigma
 from deeprl.choice import Choice, Part, counts, in_range
-from deeprl.learning.agent import Agent, Infer, watching
+from deeprl.learning.agent import Agent, Infer
 from deeprl.learning.networks.blocks import has_dropout, has_statistics, initialise
 from deeprl.learning.networks.critics import pair, pair_spec
 from deeprl.learning.networks.mlp import MLP
@@ -37,7 +37,6 @@ from deeprl.learning.networks.torsos import TorsoChoice, widths
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
-from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.values.losses import average, over_valid, squared
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
@@ -149,7 +148,6 @@ class GuidedDiffusion(Agent):
 
     actions = "continuous"
     main = "score"
-    rewards: Part
 
     def __init__(
         self,
@@ -171,11 +169,11 @@ class GuidedDiffusion(Agent):
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         if len(spec.obs_shape) > 1 or any(part.privileged for part in spec.parts):
             raise ValueError("this agent reads vectors that critics and policy both see: choose agent=td3_bc, or env.parts=flat")
-        self.spec, self.guidance, self.tau, self.frequency = spec, guidance, tau, frequency
+        self.guidance, self.tau, self.frequency = guidance, tau, frequency
         self.hidden, self.first_phase = hidden, ("agent.guidance.clone", guidance.clone)
         in_range(self, tau=(0, 1), frequency=(0, None))
         widths(self, "hidden")
-        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
+        self.set_border(spec, rewards, normalize)
         check_single(self.rewards)
         space = pair_spec(spec)
         torso = torso.resolve(space)
@@ -191,7 +189,6 @@ class GuidedDiffusion(Agent):
             "critic": Objective.of(self.critic_loss, [self.critic], optimizer),
             "energy": Objective.of(self.energy_loss, [self.energy], optimizer),
         }
-        self.observers = watching(self.normalize, self.rewards)
 
     def due(self, update: int) -> tuple[str, ...]:
         return ("score",) if update <= self.guidance.clone else (*self.objectives, "target")

@@ -24,8 +24,9 @@ from deeprl.learning.optim.finite import finite
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
-from deeprl.learning.policy_agent import PolicyAgent, only
+from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.masks import divided_batch
+from deeprl.learning.values.masked import only
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Report, Spec, Term
 
 

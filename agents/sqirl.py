@@ -32,10 +32,9 @@ from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Flat, Optimizer
 from deeprl.learning.parts.exploration import certain, drawn
-from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.channels import check_single
-from deeprl.learning.transforms.masks import divided, divided_batch, without_mask
-from deeprl.learning.values.masked import masked
+from deeprl.learning.transforms.masks import divided_batch, of_row, without_mask
+from deeprl.learning.values.masked import masked, only
 from deeprl.replay.memory import refuse_if_too_large
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
@@ -93,7 +92,6 @@ class SQIRL(Agent):
     of_one_process = True
     """Iterations of several processes would end at different times"""
     starts_anew = ("frozen", "policies", "scale")
-    rewards: Part
 
     def __init__(
         self,
@@ -109,11 +107,12 @@ class SQIRL(Agent):
         smoothing: float = 0.99,
     ):
         super().__init__()
-        self.spec, self.depth, self.horizon, self.smoothing, inner = spec, depth, horizon, smoothing, without_mask(spec)
+        self.set_border(spec, rewards, normalize)
+        self.depth, self.horizon, self.smoothing, inner = depth, horizon, smoothing, without_mask(spec)
         counts(self, depth=1, horizon=1)
         in_range(self, smoothing=(0, 1))
-        self.rewards, self.normalize, torso = rewards(), normalizer(normalize, spec), torso.resolve(inner)
         check_single(self.rewards)
+        torso = torso.resolve(inner)
         self.network = DepthValues(inner, torso, depth)
         moving = [part for part in (self.rewards, self.normalize) if type(part).observe is not Part.observe]
         if moving or has_statistics(self.network.torso):
@@ -162,9 +161,7 @@ class SQIRL(Agent):
 
     def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
-        if not self.spec.masked:
-            return self.normalize(obs), None
-        obs, valid = divided(obs, self.spec.num_actions)
+        obs, valid = of_row(obs, self.spec)
         return self.normalize(obs), valid
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
@@ -175,7 +172,7 @@ class SQIRL(Agent):
         parts = self.policies[number].split([shape.numel() for shape in self.shapes.values()], -1)
         weights = {name: part.unflatten(-1, shape) for (name, shape), part in zip(self.shapes.items(), parts)}
         values = vmap(lambda own, row: functional_call(self.network, own, (row[None],))[0, -1])(weights, obs)
-        return (values if valid is None else masked(values, valid)), time + 1
+        return only(values, valid), time + 1
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: Noise, explore: bool, infer: Infer = None) -> AgentStep:
         (time,) = self.recalled(memory, first)
@@ -194,9 +191,8 @@ class SQIRL(Agent):
 
     def at_random(self, obs: Tensor, uniform: Tensor) -> Tensor:
         """Valid actions (M,), from numbers (M,) in [0, 1)."""
-        if not self.spec.masked:
-            return (uniform * self.spec.num_actions).long()
-        return drawn(uniform, divided(obs.cpu(), self.spec.num_actions)[1])
+        _, valid = of_row(obs.cpu(), self.spec)
+        return (uniform * self.spec.num_actions).long() if valid is None else drawn(uniform, valid)
 
     def greedy(self, obs: Tensor, *state: Tensor) -> Any:
         values, after = self.greedy_values(obs, *state)

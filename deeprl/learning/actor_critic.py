@@ -39,7 +39,6 @@ from deeprl.learning.parts.target_actor import target_of
 from deeprl.learning.parts.temperature import Temperature
 from deeprl.learning.parts.weighting import Weighting, target_copies
 from deeprl.learning.plan import Plan
-from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import normalized
@@ -69,7 +68,6 @@ class ActorCritic(Agent):
     actions = "continuous"
     main = "critic"
     argument_groups: ClassVar = {"images": ImageChoices, "critic": CriticChoices, "actor": PolicyChoices, "target": TargetChoices}
-    rewards: Part
 
     def __init__(
         self,
@@ -93,9 +91,9 @@ class ActorCritic(Agent):
         counts(self, ensemble=1, actor_period=1, target_period=1)
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
-        self.spec, self.seed, self.backup, self.explore = spec, seed, target.backup, explore
+        self.seed, self.backup, self.explore = seed, target.backup, explore
         self.reduce, self.actor_reduce, self.improvement = target.reduce, actor.reduce, actor.improvement
-        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
+        self.set_border(spec, rewards, normalize)
         critic.head.check(self.rewards)
         check_single(self.rewards)
 
@@ -138,7 +136,7 @@ class ActorCritic(Agent):
         }
         self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
         self.core.check(self.needs)
-        self.observers = watching(self.normalize, self.rewards, self.rate, self.auxiliary)
+        self.observers += watching(self.rate, self.auxiliary)
         self.clock = Clock(self.chain.periods)
         neutral = [type(part) for part in (self.weighting, self.auxiliary, self.rate)] == [Weighting, Auxiliary, Rate]
         self.follows = not (self.state_value.learned and neutral and "joint" not in self.chain.offers)

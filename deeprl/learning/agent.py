@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, Part
 from deeprl.learning.objective import Objective
+from deeprl.learning.transforms.apart import normalizer
 from deeprl.packing import check_kept, kept
 from deeprl.schedules import Clock
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
@@ -52,6 +53,8 @@ class Agent(nn.Module, Choice):
     objectives: dict[str, Objective]
     rewards: Part
     """raw reward (...) -> learned reward (...) or (C, ...); the replay applies it before n-step sums"""
+    normalize: Part
+    """Observations of the environment (..., *obs), without action masks -> the networks' input"""
     needs: frozenset[str] = frozenset()
     first_phase: tuple[str, int] = ("", 0)
     """Updates before which not every loss is learned, and the key that says how many"""
@@ -71,6 +74,11 @@ class Agent(nn.Module, Choice):
         self.clock = Clock({})
         self.observers: list[Callable[[Rows], None]] = []
         """`observe` of the parts that keep statistics of collected data"""
+
+    def set_border(self, spec: Spec, rewards: Callable[..., Part], normalize: Callable[..., Part]) -> None:
+        """Take the environment's spaces, and what maps its rewards and observations to those of losses and networks."""
+        self.spec, self.rewards, self.normalize = spec, rewards(), normalizer(normalize, spec)
+        self.observers = watching(self.normalize, self.rewards)
 
     @property
     def updates(self) -> int:

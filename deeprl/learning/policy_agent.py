@@ -9,25 +9,19 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part
-from deeprl.learning.agent import CORE, Agent, Infer, watching
+from deeprl.learning.agent import CORE, Agent, Infer
 from deeprl.learning.networks.blocks import has_statistics
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import CommonTorso, TorsoChoice
 from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.parts.exploration import certain
-from deeprl.learning.transforms.apart import normalizer
-from deeprl.learning.transforms.masks import divided, divided_rows, without_mask
-from deeprl.learning.values.masked import masked
+from deeprl.learning.transforms.masks import divided_rows, of_row, without_mask
+from deeprl.learning.values.masked import only
 from deeprl.types import AgentStep, NetworkNoise, Noise, Rows, Spec
 
 SMALLEST = 1e-30
 """Probability, or density, below which a float32 would have few digits"""
-
-
-def only(outputs: Tensor, valid: Tensor | None) -> Tensor:
-    """Logits (*B, A) of which only those of valid actions have a probability; None: all are valid."""
-    return outputs if valid is None else masked(outputs, valid)
 
 
 class PolicyAgent(Agent):
@@ -45,7 +39,6 @@ class PolicyAgent(Agent):
 
     actions = "any"
     main = "policy"
-    rewards: Part
 
     def __init__(
         self,
@@ -59,8 +52,8 @@ class PolicyAgent(Agent):
         core: CoreChoice = Memoryless(),
     ):
         super().__init__()
-        self.spec, seen = spec, without_mask(spec)
-        self.rewards, self.normalize = rewards(), normalizer(normalize, spec)
+        self.set_border(spec, rewards, normalize)
+        seen = without_mask(spec)
         self.torso = torso.resolve(seen)
         self.policy = policy.build(seen, CommonTorso.of(self.torso, seen), core)
         if has_statistics(self.policy.torso):
@@ -69,7 +62,6 @@ class PolicyAgent(Agent):
                 "choose another agent/torso, such as mlp with agent.torso.layer_norm=true"
             )
         initialise_with_gains(self.policy, seed, "policy", self.torso.weight_norm)
-        self.observers = watching(self.normalize, self.rewards)
 
     def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:
         """Parameters of the policy (M, outputs), and values (M,) or None, of normalised observations; with a core the new state too."""
@@ -81,9 +73,7 @@ class PolicyAgent(Agent):
 
     def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Normalised observations, and which actions are valid, (*B, A) bool; None: all."""
-        if not self.spec.masked:
-            return self.normalize(obs), None
-        obs, valid = divided(obs, self.spec.mask_size)
+        obs, valid = of_row(obs, self.spec)
         return self.normalize(obs), valid
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:

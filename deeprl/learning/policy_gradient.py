@@ -34,9 +34,10 @@ from deeprl.learning.parts.advantage import GAE
 from deeprl.learning.parts.baseline import Baseline
 from deeprl.learning.parts.divergence import Divergence
 from deeprl.learning.parts.intrinsic import Intrinsic
-from deeprl.learning.policy_agent import PolicyAgent, only
+from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided_batch, without_mask
+from deeprl.learning.values.masked import only
 from deeprl.types import Batch, Spec, Term
 
 
@@ -178,7 +179,7 @@ class PolicyGradient(PolicyAgent):
         self.intrinsic = rollout.intrinsic(spec=inner, torso=torso, optimizer=optimizer, seed=seed)
         if spec.parts and self.intrinsic.gives:
             raise ValueError("env.parts must be flat with rewards of the agent's own (agent/intrinsic), which read one array")
-        self.observers = watching(self.normalize, self.rewards, self.intrinsic)
+        self.observers += watching(self.intrinsic)
         parameters = [*self.policy.parameters(), *self.value.parameters()]
         self.objectives = {"policy": Objective(self.loss, parameters, self.kl.optimizer(optimizer).build(parameters))}
         if (own := self.intrinsic.trained()) is not None:

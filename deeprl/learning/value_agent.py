@@ -30,12 +30,11 @@ from deeprl.learning.parts.preference import Preference
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
-from deeprl.learning.transforms.apart import normalizer
-from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, without_mask
+from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, of_row, without_mask
 from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.mapped import CHANNEL_VALUES
-from deeprl.learning.values.masked import masked
+from deeprl.learning.values.masked import only
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.utility import Utility
 from deeprl.learning.values.view import View
@@ -66,7 +65,6 @@ class ValueAgent(Agent):
     actions = "discrete"
     main = "value"
     argument_groups: ClassVar = {"network": ValueChoices}
-    rewards: Part
 
     def __init__(
         self,
@@ -85,15 +83,15 @@ class ValueAgent(Agent):
         super().__init__()
         if not spec.num_actions:
             raise ValueError("this agent takes discrete actions, and the environment's actions are continuous")
-        self.spec, self.seed, self.backup, self.explore = spec, seed, backup, explore
+        self.seed, self.backup, self.explore = seed, backup, explore
         self.resets, seen = resets, without_mask(spec)
         self.utility, self.preference = utility, Preference(utility, spec)
         if any(part.privileged for part in spec.parts):
             raise ValueError(
                 "env.privileged needs an agent with critics, such as agent=ppo: this one acts by its values, which would see it"
             )
-        self.torso, self.rewards, self.normalize = network.torso.resolve(seen), rewards(), normalizer(normalize, spec)
-        head, optimizer = network.head, network.optimizer
+        self.set_border(spec, rewards, normalize)
+        self.torso, head, optimizer = network.torso.resolve(seen), network.head, network.optimizer
         head.check(self.rewards)
         self.core, networks = network.core, Networks(seen, self.torso, seed, network.core)
         plan = Plan(seen, self.torso, self.normalize, optimizer, backup, head, networks.scalars, networks.scalars)
@@ -130,7 +128,7 @@ class ValueAgent(Agent):
                 f"head.noisy must be false and torso.dropout 0 with agent/backup={type(backup).__name__}, because its targets are "
                 "values of the networks that acted, whose random numbers a rollout does not keep"
             )
-        self.observers = watching(self.normalize, self.rewards, self.auxiliary)
+        self.observers += watching(self.auxiliary)
         self.clock = Clock(self.chain.periods)
         self.exact = self.chain.rule.remembers or "behavior_probability" in self.needs
         """Whether acting needs the greedy action and its probability at every step, for a rule with memory or for traces"""
@@ -179,18 +177,16 @@ class ValueAgent(Agent):
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Values to choose from, (K, M, A)"""
-        valid = None
-        if self.spec.masked:
-            obs, valid = divided(obs, self.spec.num_actions)
+        obs, valid = of_row(obs, self.spec)
         obs, stock = self.preference.read(obs)
         obs, worth = self.normalize(obs), self.preference.worth(stock)
         if not state:
             values = self.chain.acting_values(obs, noise, worth)
-            return values if valid is None else masked(values, valid)
+            return only(values, valid)
         network = self.chain.online
         features, after = network.advance(obs, *state)
         values = self.chain.of_iterations(worth(network.values(features, obs.shape[:1], noise)))
-        return values if valid is None else masked(values, valid), after
+        return only(values, valid), after
 
     @property
     def on_host(self) -> str:  # type: ignore[override]

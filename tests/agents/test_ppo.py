@@ -23,11 +23,11 @@ from deeprl.learning.networks.inverted_residual import InvertedResidual
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
 from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
-from deeprl.learning.policy_agent import only
 from deeprl.learning.policy_gradient import PolicyGradient, Surrogate
 from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.learning.values.masked import only
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.compose import compose

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deeprl.learning.networks.policies import Policy
-from deeprl.learning.values.masked import masked
+from deeprl.learning.values.masked import only
 from deeprl.types import Batch
 
 
@@ -28,7 +28,7 @@ class WholeEpisodes:
     def outputs(self, policy: Policy) -> Tensor:
         """Parameters of a policy, (T, N, outputs)."""
         found, valid = policy.outputs(self.batch.obs), self.batch.extra.get("valid")
-        return found if valid is None else masked(found, valid)
+        return only(found, valid)
 
     def log_prob(self, policy: Policy, outputs: Tensor | None = None) -> Tensor:
         """log π(a|s), (T, N) float64, 0 behind an end: a sum over a long episode would lose digits of float32."""

@@ -26,6 +26,11 @@ def divided(obs: Tensor, actions: int) -> tuple[Tensor, Tensor]:
     return obs[..., :-actions], obs[..., -actions:] > 0
 
 
+def of_row(obs: Tensor, spec: Spec) -> tuple[Tensor, Tensor | None]:
+    """The observation of an environment, (..., D), and which actions are valid, (..., A) bool; None: all."""
+    return divided(obs, spec.mask_size) if spec.masked else (obs, None)
+
+
 def divided_batch(batch: Batch, actions: int) -> Batch:
     """The batch with observations (*B, D), and the masks of both ends in `extra`: "valid" and "next_valid"."""
     obs, valid = divided(batch.obs, actions)

@@ -17,6 +17,11 @@ def masked(values: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, values, INVALID)
 
 
+def only(values: Tensor, valid: Tensor | None) -> Tensor:
+    """Values, or logits, of which those of valid actions alone count, see `masked`; None: all are valid."""
+    return values if valid is None else masked(values, valid)
+
+
 class MaskedValues:
     """`Values` whose means show which actions are valid, so that no policy of them takes another one. Everything else is that of the
     values below: the return of an invalid action is finite, and its probability is 0.

@@ -15,7 +15,7 @@ from deeprl.envs.vector.spaces import actions_of, valid_choices
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.policies import FactoredPolicy, PolicyChoice
 from deeprl.learning.networks.torsos import MLPTorso
-from deeprl.learning.policy_agent import only
+from deeprl.learning.values.masked import only
 from deeprl.running.config.build import check_actions
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.learner import gradient
