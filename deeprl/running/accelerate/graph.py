@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import reduce
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -66,20 +66,24 @@ QUICK: dict[Any, Callable] = {torch.ops.aten.tanh.default: rational_tanh, torch.
 """Operators that are spelled otherwise in compiled functions of rollouts on the device"""
 
 
-def origin(node: Any) -> torch.fx.Node | None:
-    """The input that a node is or copies as it is; None if the node computes something."""
-    copies = {torch.ops.aten.copy.default: 1, torch.ops.aten.clone.default: 0}
+COPIES = {torch.ops.aten.copy.default: 1, torch.ops.aten.clone.default: 0}
+"""Place of the argument whose numbers these operators give unchanged"""
+
+
+def origin(node: Any) -> Any:
+    """The input that a node is, or shows or copies unchanged; else None."""
     while isinstance(node, torch.fx.Node) and node.op != "placeholder":
-        inner = node.args[copies.get(node.target, 0)] if node.args else None
-        views = isinstance(inner, torch.fx.Node) and all(isinstance(each.meta.get("val"), Tensor) for each in (node, inner))
-        if node.target not in copies and not (views and _storage(node) == _storage(inner)):
+        given = node.args[COPIES.get(cast(Any, node.target), 0)] if node.args else None
+        if node.target not in COPIES and memory(node) != memory(given):  # no view
             return None
-        node = inner
-    return node if isinstance(node, torch.fx.Node) else None
+        node = given
+    return node
 
 
-def _storage(node: torch.fx.Node) -> int:
-    return node.meta["val"].untyped_storage()._cdata
+def memory(node: Any) -> Any:
+    """Which memory a node's tensor has; None if it is none."""
+    value = node.meta.get("val") if isinstance(node, torch.fx.Node) else None
+    return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
 
 
 def write_copies_first(graph: torch.fx.Graph) -> None:
