@@ -60,6 +60,7 @@ class MultiLevel(Source):
     counted: ClassVar = {"levels": 1}
     paced_by = ("replay.levels",)
     one_policy = True
+    serves = "consecutive"
     batch_size = 1
 
     def __init__(self, *, levels: int = 4, spec: Spec, num: int, rewards, batch_device: str | torch.device = "cpu", **others):

@@ -40,6 +40,7 @@ class RandomTails(Trajectories):
     """
 
     offers = SQIRL.needs
+    serves = "random_tails"
     imagines = True  # gets the agent
     counted: ClassVar = {"episodes": 1, "horizon": 1, "epochs": 1, "batch_size": 1}
 

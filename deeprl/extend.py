@@ -55,13 +55,13 @@ from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.replay.source import Source, steady
 from deeprl.running.runs.logger import Logger, LoggerChoice
 from deeprl.schedules import Constant
-from deeprl.types import AgentStep, Batch, Goals, ObsPart, Rows, Spec, Term
+from deeprl.types import AgentStep, Batch, Goals, ObsPart, Rows, Series, Spec, Term
 
 __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # What a configuration names; checks of its fields, whose message names the field
     "Choice", "Part", "in_range", "one_of", "counts", "widths", "ConfigError",
     # Records that cross borders
-    "Spec", "Rows", "Batch", "AgentStep", "Term",
+    "Spec", "Rows", "Series", "Batch", "AgentStep", "Term",
     # A Bellman operator takes views of two networks and a batch, and gives returns; a trace takes steps of sequences
     "View", "Returns", "Trace", "Step", "Max", "greedy", "epsilon_greedy",
     # Values that a head predicts, the units of a prediction, distances

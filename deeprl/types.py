@@ -96,6 +96,13 @@ class Rows(NamedTuple):
     """(M, S) float32: `AgentStep.state`; S is 0 without a core"""
 
 
+class Series(Rows):
+    """Successive rows of one environment, from data to `Agent.observe`, in place of one tick of M. The next series goes on where this one
+    stops, unless its last row `ended`."""
+
+    __slots__ = ()
+
+
 class Goals(NamedTuple):
     """How the goal of a transition is exchanged for another one. Goals are rows (B, G) float32."""
 

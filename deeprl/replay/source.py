@@ -84,6 +84,8 @@ class Source(Choice):
     """Whether it ends episodes, see `cut`, which environments that are reset one by one, and in this process, alone can"""
     one_policy: ClassVar[bool] = False
     """Whether a batch is of one policy's steps, as many as the source decides while it collects"""
+    serves: ClassVar[str] = ""
+    """The need of agents for which its batches are made, as others would misread them, or draw noise of another size; "": all agents"""
     relabels: ClassVar[bool] = False
     """Whether it is built with the environment's `goals` too, see `deeprl.types.Goals`"""
     imagines: ClassVar[bool] = False

@@ -51,6 +51,7 @@ class Trajectories(Source):
     paced_by = ("replay.episodes", "replay.horizon")
     counted: ClassVar = {"episodes": 1, "horizon": 1}
     cuts = one_policy = True
+    serves = "trajectories"
 
     def __init__(
         self,

@@ -26,9 +26,9 @@ from deeprl.learning.values.mapping import Identity
 from deeprl.learning.values.returns import Returns
 from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Sequences
-from deeprl.running.config.build import build_agent, check_replay
+from deeprl.running.config.build import build_agent, check_replay, option_class
 from deeprl.running.config.dry_run import dry_run
-from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.instantiate import Deferred, instantiate
 from deeprl.running.training.learner import gradient
 from deeprl.types import Batch
 from tests.builders import (
@@ -536,6 +536,16 @@ def test_single_transitions_are_refused_with_both_names(replay):
     agent, part = build_agent(config, spec_of("toy/chain")), instantiate({**config["replay"], "_partial_": True}, "replay")
     with pytest.raises(ConfigError, match=f"agent/backup=retrace needs sequences of .*, and replay={replay} offers none"):
         check_replay(config, agent, part)
+
+
+@pytest.mark.parametrize("replay", ["multilevel", "ticks", "trajectories", "truncated", "random_tails"])
+def test_batches_that_an_agent_would_misread_are_refused(replay):
+    """Weights of ±1 without a discount, or episodes for which its noise has another size: DQN and SAC learned from them."""
+    config = settled("agent=dqn", "env=classic/cartpole")
+    config["names"]["replay"] = replay
+    part = Deferred(option_class("replay", replay), {}, "replay")
+    with pytest.raises(ConfigError, match=f"replay={replay} is made for other agents than agent=dqn"):
+        check_replay(config, build_agent(config, spec_of("classic/cartpole")), part)
 
 
 def test_it_is_refused_before_anything_is_built(tmp_path):

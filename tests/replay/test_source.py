@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.extend import Batch, Rows, Source, steady
+from deeprl.extend import Batch, Rows, Series, Source, steady
 from deeprl.running.config import folders
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.training.idle import Idle
@@ -45,7 +45,7 @@ class Offline(Source):
 
     def connect(self, seed, part, observe, prepare) -> None:
         super().connect(seed, part, observe, prepare)
-        observe(self.stored)  # as one step of many environments
+        observe(Series(*self.stored))  # of one environment
 
     def updates(self, before: int, after: int) -> Iterator[Batch]:
         for _ in range(steady(before, after, 0, self.ratio)):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deeprl.choice import Part, bounds_above_zero, in_range, of_tensors
 from deeprl.learning.transforms.moments import merge_, move_
-from deeprl.types import Rows
+from deeprl.types import Rows, Series
 
 
 class Raw(Part):
@@ -75,14 +75,29 @@ class Scaled(Raw):
         if isinstance(reward, Tensor):
             self._observe_tensors(reward, rows.ended)  # type: ignore[arg-type]  # tensors both
             return
+        if isinstance(rows, Series):
+            self._observe_series(rows)
+            return
         sums = self.sums.numpy() if self.sums.numel() else np.zeros(len(rows.reward))
         sums = sums * self.discount + rows.reward
+        self._take(sums)
+        self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
+
+    def _take(self, sums: np.ndarray) -> None:
         merge_(self.count, self.mean, self.m2, sums)
         self.largest.fill_(max(float(self.largest), float(np.abs(sums).max())))
         if self.m2 > 0:
             deviation = math.sqrt(float(self.m2) / float(self.count) + self.epsilon)
             self.scale.fill_(1.0 / (deviation if self.bound is None else max(deviation, float(self.largest) / self.bound)))
-        self.sums = torch.from_numpy(np.where(rows.ended, 0.0, sums))
+
+    def _observe_series(self, rows: Series) -> None:
+        running, sums = sum(self.sums.tolist()), []  # that of the series before, if it goes on
+        for reward, ended in zip(rows.reward.tolist(), rows.ended.tolist()):
+            running = running * self.discount + reward
+            sums.append(running)
+            running = 0.0 if ended else running
+        self._take(np.array(sums))
+        self.sums = torch.tensor([] if ended else [running], dtype=torch.float64)  # none of an environment of the run
 
     def _observe_tensors(self, reward: Tensor, ended: Tensor) -> None:
         move_(self, reward.device, "count", "mean", "m2", "largest", "sums")

@@ -25,7 +25,7 @@ from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import machine_fault
 from deeprl.system.terminal import say
-from deeprl.types import Rows, Spec, State
+from deeprl.types import Rows, Series, Spec, State
 
 
 class Found(NamedTuple):
@@ -148,10 +148,14 @@ class Stored(Replay):
         self.show(observe)
 
     def show(self, observe: Callable[[Rows], object]) -> None:
-        """Call `observe` with all transitions, a few thousand at a time. Images alone are left out, as they have no running statistics."""
+        """Call `observe` with all transitions, one environment after the other, a few thousand at a time. Images alone are left out,
+        because they have no running statistics."""
         live = np.arange(self.live.first, self.live.last)
-        for number in np.array_split(live, -(-len(live) // 4096)):
-            observe(self.transitions(number, images=bool(self.spec.parts)))
+        for each in range(self.num):
+            own = live[live % self.num == each]
+            for number in np.array_split(own, -(-len(own) // 4096)):
+                rows = Series(*self.transitions(number, images=bool(self.spec.parts)))
+                observe(rows._replace(ended=rows.ended | (number == own[-1])))
 
     def transitions(self, number: np.ndarray, images: bool = True) -> Rows:
         """The transitions of these numbers, with raw rewards, as one step of as many environments.

@@ -227,12 +227,23 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
     refused = refusals(consumers, f"replay={config['names']['replay']}", replay.cls.offers)  # type: ignore[attr-defined]
     if refused:
         ours = [name for name in options("replay") if not of_users("replay", name)]
-        others = [name for name in ours if not refusals(consumers, "", option_class("replay", name).offers)]
+        fitting = {name: option_class("replay", name) for name in ours}
+        others = [name for name, cls in fitting.items() if is_served(agent, cls) and not refusals(consumers, "", cls.offers)]
         needy = refused[-1]
         if needy.consumer.startswith("agent="):
             needy = needy._replace(consumer=f"agent={config['names']['agent']}")
         choice = f", or choose replay={', '.join(others)}" if others else ""
         raise ConfigError(f"{in_options(str(needy))} Leave replay out{choice}.")
+    if not is_served(agent, replay.cls):
+        raise ConfigError(
+            f"replay={config['names']['replay']} is made for other agents than agent={config['names']['agent']}, which would misread its "
+            "batches: leave replay out. `deeprl list replay` says what each option is for."
+        )
+
+
+def is_served(agent: Agent, source: Any) -> bool:
+    """Whether the batches of a source are made for the agent."""
+    return not source.serves or source.serves in agent.needs
 
 
 def check_device(config: Config) -> None:

@@ -9,7 +9,7 @@ import torch
 from deeprl.learning.transforms.moments import merge_
 from deeprl.learning.transforms.observations import Plain, Running, Scale
 from deeprl.learning.transforms.rewards import Clip, Raw, Scaled
-from deeprl.types import Rows, Spec
+from deeprl.types import Rows, Series, Spec
 
 SPEC = Spec((3,), torch.float32, 2, 0)
 
@@ -118,6 +118,21 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_sum():
     scaled.observe(rows(reward=[4.0, 8.0]))  # sums 4, 8.5
     std = np.std([1, 2, 1.5, 1, 4, 8.5])
     assert scaled(torch.tensor([3.0, -6.0])).tolist() == pytest.approx([3.0 / std, -6.0 / std], rel=1e-6)
+
+
+def test_series_of_data_have_the_sums_of_environments_that_step():
+    """They were taken for as many environments as rows, whose sums those of the run did not even fit."""
+    stepped, shown = Scaled(discount=0.5), Scaled(discount=0.5)
+    rewards, ended = np.arange(12.0).reshape(6, 2) % 5, np.array([[0, 0], [1, 0], [0, 0], [0, 0], [0, 1], [1, 1]], bool)
+    for reward, end in zip(rewards, ended):
+        stepped.observe(rows(reward=reward, ended=end))
+    for each in range(2):
+        for part in (slice(0, 4), slice(4, 6)):  # an episode goes on from the one to the other
+            shown.observe(Series(*rows(reward=rewards[part, each], ended=ended[part, each])))
+    assert shown.scale.item() == pytest.approx(stepped.scale.item())
+    assert shown.largest == stepped.largest
+    shown.observe(rows(reward=[1.0, 2.0, 3.0]))
+    assert shown.sums.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_rewards_stay_as_they_are_until_their_sums_differ():

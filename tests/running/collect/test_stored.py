@@ -72,9 +72,12 @@ def test_statistics_are_those_of_all_transitions_once(played):
     _, trainer = played
     found, seen = offline(trainer), []
     found.connect(0, "x", seen.append, lambda batch: {})
-    rows = [np.concatenate(parts) for parts in zip(*seen)]
+    rows, (one, *others) = [np.concatenate(parts) for parts in zip(*seen)], seen
+    assert len(others) == found.num - 1 == 1
+    assert one.ended[-1]  # the next one is of another environment
+    assert not found.transitions(np.array([found.live.last - found.num])).ended
     everything = found.batch(found.draw((torch.arange(len(found), dtype=torch.float64) + 0.5) / len(found)))
-    order = everything.index.argsort()
+    order = (everything.index % found.num * len(found) + everything.index).argsort()  # one environment after the other
     for mine, name in zip(rows, ("obs", "action", "reward", "next_obs")):
         assert np.array_equal(mine, getattr(everything, name)[order].numpy())
 
