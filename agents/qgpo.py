@@ -19,15 +19,14 @@ sines and cosines of fixed frequencies, without a layer of their own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
 
 from deeprl.agents.diffusion import LAST, contrastive, guided, noisy, sample, sigma
+from deeprl.agents.timed import Timed
 from deeprl.choice import Choice, Part, counts, in_range
 from deeprl.learning.agent import Agent, Infer
 from deeprl.learning.networks.blocks import has_dropout, has_statistics, initialise
@@ -38,11 +37,8 @@ from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.channels import check_single
-from deeprl.learning.values.losses import average, over_valid, squared
+from deeprl.learning.values.losses import over_valid, squared, weighed
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
-
-FREQUENCIES = [NormalDist().inv_cdf(0.5 + (i + 0.5) / 32) for i in range(16)]
-"""Quantiles of |N(0, 1)|"""
 
 
 @dataclass(frozen=True)
@@ -69,47 +65,9 @@ class Guidance(Choice):
         counts(self, candidates=1, evaluations=1, clone=0)
 
 
-class Timed(nn.Module):
-    """A network with SiLU over actions (..., D), times, a number or (...), and observations (..., S), (...) any axes.
-
-    Args:
-        hidden: widths of its layers.
-        frequency: standard deviation of the frequencies of t.
-        outputs: numbers for each row.
-    """
-
-    def __init__(self, spec: Spec, hidden: Sequence[int], frequency: float, outputs: int):
-        super().__init__()
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", 2.0 * math.pi * frequency * torch.tensor(FREQUENCIES), persistent=False)
-        self.actions = spec.action_dim
-        self.layers = MLP(
-            1, (spec.action_dim + 2 * len(FREQUENCIES) + spec.obs_shape[0], *hidden, outputs), activate_last=False, activation="silu"
-        )
-
-    def rows(self, action: Tensor, t: Tensor | float, obs: Tensor) -> Tensor:
-        """Inputs of the layers, (1, B, inputs), where B are all axes."""
-        angles = (t.unsqueeze(-1) if isinstance(t, Tensor) else t) * self.frequencies
-        times = torch.cat([angles.sin(), angles.cos()], -1)
-        lead = action.shape[:-1]
-        return torch.cat([action, times.expand(*lead, -1), obs.expand(*lead, -1)], -1).flatten(0, -2).unsqueeze(0)
-
-    def forward(self, action: Tensor, t: Tensor | float, obs: Tensor) -> Tensor:
-        """(..., outputs)"""
-        return self.layers(self.rows(action, t, obs))[0].unflatten(0, action.shape[:-1])
-
-    def slope(self, action: Tensor, t: float, obs: Tensor) -> Tensor:
-        """Gradient of the one output with respect to the action, (..., D): written out, because acting takes no gradient."""
-        x, net, inner = self.rows(action, t, obs), self.layers, list[Tensor]()
-        for i in range(net.depth - 1):
-            u = torch.baddbmm(getattr(net, f"bias_{i}"), x, net.weight(i))
-            gate = u.sigmoid()
-            x = u * gate
-            inner.append(gate * (1.0 + u * (1.0 - gate)))  # of SiLU
-        back = net.weight(net.depth - 1).mT.expand(1, x.shape[1], -1)
-        for i in reversed(range(net.depth - 1)):
-            back = torch.bmm(back * inner[i], net.weight(i).mT)
-        return back[0, :, : self.actions].unflatten(0, action.shape[:-1])
+def soft_value(values: Tensor, beta: float) -> Tensor:
+    """Σ_k softmax_k(β Q_k) Q_k, (..., K) -> (...): the value of a policy that exponentiates values of K actions of the behaviour."""
+    return ((beta * values).softmax(-1) * values).sum(-1)
 
 
 class Critic(nn.Module):
@@ -220,19 +178,17 @@ class GuidedDiffusion(Agent):
         """L_μ; the error is |ε − z|²."""
         z, t = batch.noise["score"], batch.noise["score_time"]
         error = squared(self.score(noisy(batch.action, z, t), t, self.normalize(batch.obs)) - z).mean(-1)
-        metrics = {"train/score_loss": over_valid(error.unsqueeze(0), batch.valid)}
-        return Term(average((batch.weight * error).unsqueeze(0), batch.valid).sum(), metrics, error=error.detach())
+        return Term(weighed(error, batch), {"train/score_loss": over_valid(error, batch.valid)}, error=error.detach())
 
     def critic_loss(self, batch: Batch) -> Term:
         """L_Q"""
         with torch.no_grad():
             _, values = self.candidates(self.normalize(batch.next_obs), batch.noise["next"])
-            future = ((self.guidance.target_beta * values).softmax(-1) * values).sum(-1)
-            target = batch.reward + batch.discount * future
+            target = batch.reward + batch.discount * soft_value(values, self.guidance.target_beta)
         taken = self.critic(self.normalize(batch.obs), batch.action)
         loss = 0.5 * squared(target - taken).mean(0)
-        metrics = {"train/critic_loss": over_valid(loss.unsqueeze(0), batch.valid), "train/q_values": taken}
-        return Term(average((batch.weight * loss).unsqueeze(0), batch.valid).sum(), metrics, error=(target - taken).abs().amax(0))
+        metrics = {"train/critic_loss": over_valid(loss, batch.valid), "train/q_values": taken}
+        return Term(weighed(loss, batch), metrics, error=(target - taken).abs().amax(0))
 
     def energy_loss(self, batch: Batch) -> Term:
         """L_f"""
@@ -242,8 +198,8 @@ class GuidedDiffusion(Agent):
         t = batch.noise["energy_time"].unsqueeze(-1).expand(values.shape)
         predicted = self.energy(noisy(action, batch.noise["energy"], t), t, obs.unsqueeze(-2)).squeeze(-1)
         loss = contrastive(self.guidance.beta * values, predicted)
-        metrics = {"train/energy_loss": over_valid(loss.unsqueeze(0), batch.valid), "train/value_range": values.amax(-1) - values.amin(-1)}
-        return Term(average((batch.weight * loss).unsqueeze(0), batch.valid).sum(), metrics, error=loss.detach())
+        metrics = {"train/energy_loss": over_valid(loss, batch.valid), "train/value_range": values.amax(-1) - values.amin(-1)}
+        return Term(weighed(loss, batch), metrics, error=loss.detach())
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Tensor:
         """Sampled actions (M, D)"""

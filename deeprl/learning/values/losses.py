@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deeprl.types import Batch
+
 
 def squared(error: Tensor) -> Tensor:
     """error², without the factor ½, as in the DQN implementations of Dopamine and i-QN."""
@@ -95,9 +97,14 @@ def average(values: Tensor, valid: Tensor) -> Tensor:
     return (flat * mask).sum(-1) / mask.sum().clamp(min=1.0)
 
 
+def weighed(loss: Tensor, batch: Batch) -> Tensor:
+    """Mean of weight · loss over the valid rows, (*B,) -> ()."""
+    return average((batch.weight * loss).unsqueeze(0), batch.valid).sum()
+
+
 def over_valid(values: Tensor, valid: Tensor) -> Tensor:
-    """(K, *B) scaled so that its mean over all rows is the mean over the valid ones, because metrics are averaged over all rows. Batches
-    without a time axis have valid rows only and are returned unchanged."""
+    """(*B) or (K, *B), scaled so that its mean over all rows is the mean over the valid ones, because metrics are averaged over all rows.
+    Batches without a time axis have valid rows only and are returned unchanged."""
     if valid.dim() < 2:
         return values
     return torch.where(valid, values, 0.0) * (valid.numel() / valid.sum().clamp(min=1))
