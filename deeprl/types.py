@@ -67,6 +67,8 @@ class Spec(NamedTuple):
     choices: tuple[int, ...] = ()
     """Sizes n of the components of an action that are chosen each for itself; choice i is the number 2 i / (n - 1) - 1 of a continuous
     action. (): components are no choices"""
+    flags: bool = False
+    """Whether the bytes of images are known to be 0 or 1, by the bounds of their space"""
 
     @property
     def mask_size(self) -> int:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from deeprl.types import Spec
 
 from .masks import KEY, GymInfo, ToldMask, column, mask_of
-from .vector.parts import Form, leaves, seen, whole
+from .vector.parts import Form, are_flags, leaves, seen, whole
 from .vector.spaces import actions_of, brief
 
 
@@ -56,7 +56,7 @@ class Conversion:
             shape = (shape[0] + columns,)
             self.observation += f", followed by its action mask, {columns} zeros and ones"
         dim = 0 if num else math.prod(self.actions.shape)
-        self.spec = Spec(shape, dtype, num, dim, masked=self.mask.masked, parts=parts, choices=choices)
+        self.spec = Spec(shape, dtype, num, dim, masked=self.mask.masked, parts=parts, choices=choices, flags=are_flags(space, form))
         self._dtype = None if isinstance(action_space, spaces.Discrete) else action_space.dtype
 
     def row(self, obs: object, info: GymInfo, terminated: bool) -> np.ndarray:

@@ -81,6 +81,12 @@ def is_image(space: spaces.Space, channels: str | None) -> bool:
     return min(sides) >= SMALLEST if sides else pixels  # of pixels without a place of their channels `observations_of` says what to set
 
 
+def are_flags(space: spaces.Space, form: Form) -> bool:
+    """Whether there are images of bytes, and none above 1."""
+    images = [leaf for _, _, leaf in leaves(space) if leaf.dtype == np.uint8 and is_image(leaf, form.channels)]
+    return bool(images) and all(leaf.high.max() <= 1 for leaf in images)  # type: ignore[attr-defined]  # each is a Box
+
+
 def kept_apart(space: spaces.Space, form: Form) -> bool:
     """Whether the parts of a space stay apart.
 

@@ -6,6 +6,8 @@ from gymnasium import spaces
 from deeprl.envs.conversion import Conversion
 from deeprl.envs.marks import Marks
 from deeprl.envs.vector.parts import Form
+from deeprl.learning.networks.torsos import Impala, MinAtarTorso
+from deeprl.running.session.costs import tell_scale
 from tests.conformance import check_environment
 
 IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
@@ -58,6 +60,19 @@ def test_bytes_that_no_small_network_scales_are_named(high, side, said):
     image = spaces.Box(0, high, (side, side, 1), np.uint8)
     for space in (image, spaces.Dict(image=image, wind=spaces.Box(-1, 1, (1,)))):
         assert (f"bytes up to {high}, which agent/torso=auto and minatar do not scale" in seen(space).note) == said
+
+
+@pytest.mark.parametrize(
+    ("high", "torso", "said"), [(1, Impala(), "bytes of observations by 0.0039"), (1, MinAtarTorso(), ""), (255, Impala(), "")]
+)
+def test_flags_that_a_torso_takes_for_pixels_are_named(high, torso, said, capsys):
+    image = spaces.Box(0, high, (10, 10, 4), np.uint8)
+    for space in (image, spaces.Dict(image=image, wind=spaces.Box(-1, 1, (1,)))):
+        spec = seen(space).spec
+        tell_scale(torso.resolve(spec).build(spec, 1), spec)
+        told = capsys.readouterr().err
+        assert said in told
+        assert bool(told) == bool(said)
 
 
 def test_nested_parts_are_joined_by_a_dot_and_tuples_count():

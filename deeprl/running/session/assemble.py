@@ -28,7 +28,7 @@ from deeprl.running.config.stateless import require_stateless
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session.costs import tell_first_phase, tell_width
+from deeprl.running.session.costs import tell_first_phase, tell_scale, tell_width
 from deeprl.running.session.needs import can_compile, require_compiler, require_packages
 from deeprl.running.session.prior import load_prior
 from deeprl.running.session.warm_start import warm_start
@@ -91,6 +91,7 @@ def assemble(
     dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
     require_stateless(agent=agent, env=env)
     tell_width(config, agent)
+    tell_scale(agent, spec)
     tell_first_phase(agent, planned_updates(config, make_replay.cls))
     if config.get("init_from") and not stored.steps():  # a checkpoint of this run has later weights
         config["init_from"] = warm_start(agent, config["init_from"])

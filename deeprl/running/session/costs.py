@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from torch import nn
+
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.running.config.rules import get
 from deeprl.running.runs.config_file import Config
 from deeprl.system.terminal import amount, say
+from deeprl.types import Spec
 
 WIDE = 50
 """Networks side by side above which a run says what they cost. Papers have up to 20 critics, and iterations."""
@@ -23,6 +27,16 @@ def tell_width(config: Config, agent: Agent) -> None:
                 f"{key}={number}: {number:,} networks side by side, and each update computes all of them. Weights and targets take "
                 f"{amount(size)}, and gradients and the optimizer up to three times that"
             )
+
+
+def tell_scale(agent: nn.Module, spec: Spec) -> None:
+    """Say that a torso takes planes of zeros and ones for pixels."""
+    factor = min((block.scale for block in agent.modules() if isinstance(block, ImageBlock)), default=1.0)
+    if spec.flags and factor < 1:
+        say(
+            f"the torso multiplies the bytes of observations by {factor:.2g}, and their space says that they are 0 or 1: let the "
+            "environment give 255 for 1, or set the torso's scale, as in agent/torso=nature +agent.torso.scale=1"
+        )
 
 
 def tell_first_phase(agent: Agent, updates: int) -> None:

@@ -182,9 +182,10 @@ def spec_of(failure: dict) -> Spec:
     dtype = DTYPES[stored["obs_dtype"]]
     counts = stored["num_actions"], stored["action_dim"], stored["frame_stack"]
     shape, masked, choices = tuple(stored["obs_shape"]), stored.get("masked", False), tuple(stored.get("choices", ()))
-    if not all(type(number) is int and number >= 0 for number in (*shape, *counts, *choices)) or type(masked) is not bool:
+    flags = stored.get("flags", False)
+    if not all(type(number) is int and number >= 0 for number in (*shape, *counts, *choices)) or {type(masked), type(flags)} != {bool}:
         raise ValueError("its shapes are no whole numbers")
-    return Spec(shape, dtype, *counts, masked, tuple(part_of(part) for part in stored.get("parts", ())), choices)
+    return Spec(shape, dtype, *counts, masked, tuple(part_of(part) for part in stored.get("parts", ())), choices, flags)
 
 
 def part_of(stored: dict) -> ObsPart:
