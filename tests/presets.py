@@ -9,7 +9,9 @@ from functools import cache
 
 import pytest
 
+from deeprl.learning.networks.cores import CoreChoice
 from deeprl.running.config.build import kinds, option_class
+from deeprl.running.config.menu import options
 from deeprl.running.config.tuned import content, lineage
 
 OF_TRANSITIONS = ("replay.learning_starts", "replay.ratio", "runtime.lag", "replay.capacity", "replay.n_step", "replay.batch_size")
@@ -71,6 +73,15 @@ def presets(*but: str) -> list:
     """Every preset as a parameter, except some; those that represent no mechanism only with `pytest -m exhaustive`."""
     marks = {name: () if name in REPRESENTATIVES else (pytest.mark.exhaustive,) for name in KINDS if name not in but}
     return [pytest.param(name, marks=mark) for name, mark in marks.items()]
+
+
+def cores(width: int) -> dict[str, CoreChoice]:
+    """Every core that remembers, narrow, by its option: other sizes, such as heads and layers, are 2."""
+    found = {name: option_class("agent/core", name) for name in options("agent/core")}
+    sizes = {name: [field.name for field in fields(cls) if type(field.default) is int] for name, cls in found.items()}
+    return {
+        name: cls(**{size: width if size == "width" else 2 for size in sizes[name]}) for name, cls in found.items() if "state" in cls.needs
+    }
 
 
 def narrow(preset: str, width: int = 8) -> list[str]:

@@ -7,22 +7,19 @@ from functools import partial
 import pytest
 import torch
 
-from deeprl.agents.elstm import ELSTM, ExactELSTM
-from deeprl.agents.srwm import SRWM
-from deeprl.agents.stable_ssm import StableSSM
 from deeprl.learning.agent import CORE
-from deeprl.learning.networks.cores import GRU, LSTM, Keep
 from tests.agents.test_ppo import agent_of as policy_agent
 from tests.builders import actor_critic, entry, sac, same, value_agent
 from tests.device_runs import updated
+from tests.presets import cores
 from tests.pretended import Pretended
 
-CORES = {type(core).__name__: core for core in (LSTM(4), GRU(4), ELSTM(4), ExactELSTM(4), SRWM(4, 2, 1), StableSSM(4, 2, 1), Keep())}
+CORES = cores(4)
 AGENTS = {
     **{f"DQN {name}": partial(value_agent, core=core) for name, core in CORES.items()},
-    **{f"PPO {name}": partial(policy_agent, core=CORES[name]) for name in ("GRU", "ExactELSTM")},
-    **{f"SAC {name}": partial(sac, core=CORES[name]) for name in ("LSTM", "ELSTM")},
-    "TD3 GRU": partial(actor_critic, core=CORES["GRU"]),
+    **{f"PPO {name}": partial(policy_agent, core=CORES[name]) for name in ("gru", "elstm_exact")},
+    **{f"SAC {name}": partial(sac, core=CORES[name]) for name in ("lstm", "elstm")},
+    "TD3 gru": partial(actor_critic, core=CORES["gru"]),
 }
 
 

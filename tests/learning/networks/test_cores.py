@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from deeprl.agents.elstm import ELSTM, ELSTMCore, ExactELSTM, ExactELSTMCore
-from deeprl.agents.srwm import SRWM, rewritten
+from deeprl.agents.srwm import rewritten
 from deeprl.agents.stable_ssm import RATES, StableSSM
 from deeprl.learning.networks.blocks import initialise
-from deeprl.learning.networks.cores import GRU, LSTM, GRUCore, Keep, LSTMCore, unroll
+from deeprl.learning.networks.cores import GRU, LSTM, GRUCore, LSTMCore, unroll
+from tests.presets import cores
 
-CHOICES = [LSTM(6), GRU(6), LSTM(6, "orthogonal"), ELSTM(6), ExactELSTM(6), SRWM(8, 2, 2), StableSSM(6, 3, 2), Keep()]
+CHOICES = {**cores(6), "lstm orthogonal": LSTM(6, "orthogonal")}
 T, B, N, INPUTS = 7, 3, 2, 4
 
 
@@ -29,7 +30,7 @@ def rows(seed=0):
 NEVER = torch.zeros(T, B, dtype=torch.bool)
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
 def test_segments_joined_end_to_end_are_one_unroll(choice):
     core, x = made(choice), rows()
     whole, states = unroll(core, x, core.start(B), NEVER)
@@ -40,7 +41,7 @@ def test_segments_joined_end_to_end_are_one_unroll(choice):
     torch.testing.assert_close(torch.cat([half, end], 1), states, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
 def test_the_first_row_of_an_episode_starts_anew(choice):
     core, x = made(choice), rows()
     first = NEVER.clone()
@@ -52,7 +53,7 @@ def test_the_first_row_of_an_episode_starts_anew(choice):
     torch.testing.assert_close(y[:, :, 0], going[:, :, 0], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
 def test_entries_of_a_stack_and_rows_of_a_batch_do_not_meet(choice):
     core, x = made(choice), rows()
     y, _ = unroll(core, x, core.start(B), NEVER)
