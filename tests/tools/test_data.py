@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete
 
 from deeprl.cli import exits
+from deeprl.envs.vector.spaces import Actions
 from deeprl.errors import ConfigError
 from deeprl.tools.data import convert
 from deeprl.tools.data.episodes import episodes, read, told
@@ -62,6 +64,19 @@ def test_minari_itself_reads_it(runs):
     assert all(episode.truncations[-1] != episode.terminations[-1] for episode in theirs)
     with pytest.raises(ConfigError, match="Minari refuses own/read-v0"):
         convert.write("own/read-v0", ours, trainer.agent.spec, game.actions)
+
+
+def test_discrete_actions_are_those_of_the_environment(runs):
+    """Its first action may be another one than 0, at which agents begin to count."""
+    import minari
+
+    folder, trainer = runs["all"]
+    spec, ours = trainer.agent.spec, [*episodes(read(str(folder), trainer.agent.spec))]
+    convert.write("own/start-v0", ours, spec, Actions(2, start=5))
+    found = minari.load_dataset("own/start-v0")
+    assert found.spec.action_space == Discrete(2, start=5)
+    assert np.array_equal(next(found.iterate_episodes()).actions, ours[0].rows.action + 5)
+    assert np.array_equal(next(episodes(read("minari:own/start-v0", spec))).rows.action, ours[0].rows.action)
 
 
 def test_an_episode_without_its_start_is_left_out_and_told(runs):

@@ -29,8 +29,20 @@ def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
             "converted."
         )
     if actions.num:
-        return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Discrete(actions.num)
+        return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Discrete(actions.num, start=first_of(actions))
     return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Box(actions.low, actions.high, dtype=np.float32)
+
+
+def first_of(actions: Any) -> int:
+    """The first of the discrete actions in the data set: the environment's own, and 0 of combinations of components, which are numbered."""
+    return 0 if actions.sizes else int(actions.start)
+
+
+def in_own_units(action: np.ndarray, actions: Any) -> np.ndarray:
+    """Actions of an agent, (T,) or (T, D), as the data set has them."""
+    if actions.num:
+        return action + first_of(actions)
+    return actions.to_env(action).reshape(len(action), -1).astype(np.float32)
 
 
 def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, **about: object) -> int:
@@ -61,7 +73,7 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
         buffers.append(EpisodeBuffer(
             id=number,
             observations=np.concatenate([rows.obs, rows.next_obs[-1:]]),
-            actions=rows.action if actions.num else actions.to_env(rows.action).reshape(len(rows.action), -1).astype(np.float32),
+            actions=in_own_units(rows.action, actions),
             rewards=rows.reward.astype(np.float64),
             terminations=rows.terminated,
             truncations=np.arange(len(rows.reward)) == (len(rows.reward) - 1 if cut else -1),
