@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from deeprl.agents.depth_values import DepthValues, continuing, depth_targets, returns_to_go, running_mean
 from deeprl.choice import Part, counts, in_range
 from deeprl.learning.agent import CORE, Agent, Infer, numbered
 from deeprl.learning.backups.policies import action_gap
-from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import has_statistics
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import initialise_with_gains
@@ -34,37 +34,9 @@ from deeprl.learning.optim.flat import Flat, Optimizer
 from deeprl.learning.parts.exploration import certain, drawn
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided_batch, of_row, without_mask
-from deeprl.learning.values.masked import masked, only
+from deeprl.learning.values.masked import only
 from deeprl.replay.memory import refuse_if_too_large
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
-
-
-def returns_to_go(reward: Tensor, discount: Tensor) -> Tensor:
-    """G (T, *B): rewards from each step to the end of its episode.
-
-    Args:
-        reward, discount: (T, *B); the discount is 0 at an end.
-    """
-    found, after = torch.empty_like(reward), torch.zeros_like(reward[0])
-    for t in reversed(range(len(reward))):
-        found[t] = after = reward[t] + discount[t] * after
-    return found
-
-
-def continuing(batch: Batch) -> Tensor:
-    """The discount, 0 at every end."""
-    return torch.where(batch.ended, 0.0, batch.discount)
-
-
-class DepthValues(OutputNetwork):
-    """Q¹ … Q^k of one network, (*B, *obs) -> (*B, k, A)."""
-
-    def __init__(self, spec: Spec, torso: TorsoChoice, depth: int):
-        super().__init__(spec, torso, depth * spec.num_actions, None, unit=False)
-        self.depth = depth
-
-    def forward(self, obs: Tensor) -> Tensor:
-        return self.outputs(obs).unflatten(-1, (self.depth, -1))
 
 
 class SQIRL(Agent):
@@ -223,15 +195,16 @@ class SQIRL(Agent):
         with torch.no_grad():
             target = extra["returns"].unsqueeze(-1)
             if self.depth > 1:
-                after = self.network(self.normalize(batch.next_obs))[..., :-1, :]
-                after = masked(after, batch.extra["next_valid"].unsqueeze(-2)) if self.spec.masked else after
-                later = batch.reward.unsqueeze(-1) + continuing(batch).unsqueeze(-1) * after.amax(-1)
-                target = torch.cat([target, later], -1)
+                target = depth_targets(extra["returns"], batch.reward, continuing(batch), self.next_values(batch))
         squares = (found - target).square().flatten(0, -2).mean(0)  # (k,)
-        with torch.no_grad():
-            scale = torch.where(self.scale > 0, torch.lerp(squares, self.scale, self.smoothing), squares).clamp(min=1e-8)
+        scale = running_mean(self.scale, squares.detach(), self.smoothing)
         metrics = {"train/loss": squares.mean(), "train/values": found[..., -1], **numbered("train/head_loss", squares)}
         return Term((squares / scale).mean(), metrics, {"scale": scale}, (found - target)[..., -1].abs())
+
+    def next_values(self, batch: Batch) -> Tensor:
+        """Q¹ … Q^{k−1} of the next observations, (*B, k - 1, A)."""
+        values = self.network(self.normalize(batch.next_obs))[..., :-1, :]
+        return only(values, batch.extra["next_valid"].unsqueeze(-2) if self.spec.masked else None)
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/frozen_policies": float(self.frozen)}

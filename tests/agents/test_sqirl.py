@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl.agents.depth_values import returns_to_go
 from deeprl.agents.random_tails import RandomTails
-from deeprl.agents.sqirl import SQIRL, returns_to_go
+from deeprl.agents.sqirl import SQIRL
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
