@@ -13,9 +13,15 @@ from deeprl.running.session.complete import complete
 
 
 def trained(words: Sequence[str], path: Path) -> RunFolder:
-    """Train what the words say, in place of what lies at the path."""
+    """Train what the words say, in place of what lies at the path.
+
+    Raises:
+        SystemExit: the run was told to stop, and so is the benchmark.
+    """
     config, user, _ = compose(list(words))
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    session.train(complete(config, user), path)
+    outcome, _ = session.train(complete(config, user), path)
+    if outcome != "finished":
+        raise SystemExit(f"the run in {path} was stopped, and with it the benchmark")
     return RunFolder(path)

@@ -22,7 +22,7 @@ from torch import Tensor
 from deeprl.learning.agent import Agent
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Minibatch, Sample
-from deeprl.running.accelerate.graph import BACKENDS, QUICK, Kept, TensorLayout, paths, reached, traced
+from deeprl.running.accelerate.graph import QUICK, Kept, TensorLayout, compiled, paths, reached, traced
 from deeprl.running.accelerate.pure import PureFunction, PureInference, PureStep
 from deeprl.system.ranks import ALONE, Ranks
 from deeprl.system.staging import Staging
@@ -37,7 +37,7 @@ class CompiledStep:
         unpack: turns the argument `batch` into a `Batch`.
         batch: first argument of the update, nested named tuples and dictionaries of tensors.
         watch: its `failed` stops updates on devices other than the CPU.
-        backend: see `BACKENDS`.
+        backend: see `deeprl.running.accelerate.graph.BACKENDS`.
         ranks: see `PureStep`. Their mean is a part of the graph.
 
     Raises:
@@ -77,7 +77,7 @@ class CompiledStep:
             written[:] = group.numbers(0)  # with sizes of 0 a backend that compares an update with its operators would compare no step
             there.copy_(here)
         inputs, own = self.inputs(leaves), len(self.fixed) + len(self.loose)
-        self.run = BACKENDS[backend](graph, inputs, [True] * own + [id(leaf) in stays for leaf in leaves])
+        self.run = compiled(backend, graph, inputs, [True] * own + [id(leaf) in stays for leaf in leaves], alone=ranks.size == 1)
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
@@ -126,7 +126,7 @@ class CompiledInference:
         leaves = [obs, *reached(noise, self.paths), *states]
         self.layout = TensorLayout(leaves)
         inputs = self.inputs(leaves)
-        self.run = BACKENDS[backend](graph, inputs, [True] * (len(inputs) - len(leaves)) + [False] * len(leaves))
+        self.run = compiled(backend, graph, inputs, [True] * (len(inputs) - len(leaves)) + [False] * len(leaves))
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]
@@ -159,7 +159,7 @@ class CompiledFunction:
         leaves = reached(given, self.paths)
         self.layout = TensorLayout(leaves)
         stays = [True] * (len(self.fixed) + len(self.loose)) + [path[0] == 0 for path in self.paths]
-        self.run = BACKENDS[backend](graph, self.inputs(leaves), stays)
+        self.run = compiled(backend, graph, self.inputs(leaves), stays)
 
     def inputs(self, leaves: list[Tensor]) -> list[Tensor]:
         return [*self.fixed, *[owner[key] for owner, key in self.loose], *leaves]

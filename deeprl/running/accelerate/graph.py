@@ -9,11 +9,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import reduce
 from graphlib import TopologicalSorter
+from itertools import compress
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from deeprl.errors import ConfigError
 from deeprl.running.accelerate.cuda_graph import CudaGraph
 
 
@@ -151,7 +153,7 @@ def inductor(graph: torch.fx.GraphModule, inputs: list[Tensor], lasting: list[bo
     for _ in range(2):
         with contextlib.suppress(Exception):
             return lowered(copy.deepcopy(graph))  # the compiler rewrites it
-    return documented(graph, inputs)
+    return documented(copy.deepcopy(graph), inputs)
 
 
 def documented(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Run:
@@ -192,6 +194,58 @@ BACKENDS: dict[str, Callable[[torch.fx.GraphModule, list[Tensor], list[bool]], R
     "eager": interpreted,
 }
 """`backend(graph, inputs, lasting)`; `lasting`: whether each input keeps its memory from call to call"""
+
+
+def compiled(backend: str, graph: torch.fx.GraphModule, inputs: list[Tensor], lasting: list[bool], alone: bool = True) -> Run:
+    """Compile a graph for inputs of these layouts, and try it once on them. Nothing that the graph writes is changed.
+
+    Args:
+        backend: of `BACKENDS`.
+        lasting: whether each input keeps its memory from call to call.
+        alone: False if the graph meets those of other processes, which a trial would keep waiting.
+
+    Raises:
+        ConfigError: inductor's code gives other numbers than the operators.
+        Exception: any error of the compiler.
+    """
+    run = BACKENDS[backend](graph, inputs, lasting)
+    if backend == "inductor" and alone:
+        require_agreement(graph, run, inputs)
+    return run
+
+
+def require_agreement(graph: torch.fx.GraphModule, run: Run, inputs: Sequence[Tensor]) -> None:
+    """
+    Raises:
+        ConfigError: a result, or an input that is written, differs in most of its rows, so that it is not rounding, nor a choice among
+            actions of the same value.
+    """
+    placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    changed = {node.args[0] for node in graph.graph.nodes if node.target is torch.ops.aten.copy_.default}
+    writes = [node in changed for node in placeholders]
+    plain, quick = ([twin(tensor) if written else tensor for tensor, written in zip(inputs, writes)] for _ in range(2))
+    results = [*graph(*plain)], [*run([*quick])]
+    for expected, got in zip(*(found + list(compress(own, writes)) for found, own in zip(results, (plain, quick)))):
+        if disagree(expected, got):
+            where = f"in most rows of a tensor {tuple(got.shape)}"
+            raise ConfigError(f"accelerate=compiled: the compiler's code gives other numbers than the operators, {where}: choose fast")
+
+
+def twin(tensor: Tensor) -> Tensor:
+    """A copy with the same strides, gaps included."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+
+
+def disagree(expected: Tensor, got: Tensor) -> bool:
+    """Whether most rows differ, numbers by more than a hundredth of the largest; never of a single number, which may be a mean near 0."""
+    if expected.numel() < 2:
+        return False
+    if expected.is_floating_point():
+        off = ~torch.isclose(got, expected, rtol=0, atol=0.01 * expected.abs().nan_to_num(0, 0).max().item() + 1e-6, equal_nan=True)
+    else:
+        off = got != expected
+    rows = off.flatten(1).any(1) if off.dim() > 1 else off
+    return rows.double().mean().item() > 0.5
 
 
 class Kept:

@@ -247,6 +247,31 @@ def break_inductor(monkeypatch) -> None:
         monkeypatch.setattr(way, broken)
 
 
+def test_code_that_gives_other_numbers_is_not_used(monkeypatch):
+    """As that of torch 2.13 did where one input was copied into another. The trial changes nothing."""
+    monkeypatch.setattr(
+        compiling, "lowered", lambda graph: lambda values: graph(*[each + 0.5 if each.is_floating_point() else each for each in values])
+    )
+    agent, oracle, told = build("dqn"), build("dqn"), []
+    batch = made_up(agent, agent.spec)
+    learner = CompiledLearner(agent, given, failed=told.append)
+    update(oracle, batch)
+    learner.update(batch)
+    assert [str(error).partition(": the")[0] for error in told] == ["accelerate=compiled"]
+    assert all(torch.equal(a, b) for a, b in zip(agent.parameters(), oracle.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("off", "wrong"), [(0.0, False), (1e-3, False), (0.1, True), (torch.tensor([[0.1], [0.0], [0.0]]), False), (torch.nan, True)]
+)
+def test_rounding_and_single_rows_are_no_disagreement(off, wrong):
+    expected = torch.tensor([[1.0, -2.0], [0.5, 0.0], [0.0, 1.0]])
+    assert compiling.disagree(expected, expected + off) == wrong
+    assert not compiling.disagree(expected * torch.nan, expected * torch.nan)
+    assert compiling.disagree(torch.tensor([1, 2, 3]), torch.tensor([1, 3, 4]))
+    assert not compiling.disagree(torch.tensor([True, False, True]), torch.tensor([True, True, True]))
+
+
 def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeypatch):
     break_inductor(monkeypatch)
     agent, oracle, told = build("dqn"), build("dqn"), []
