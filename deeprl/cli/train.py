@@ -295,7 +295,7 @@ def start(cfg: DictConfig, path: Path) -> int:
 
         try:
             config, user = resolve(full)
-            return ended(*train(complete(config, user), path), path)
+            return ended(*train(complete(config, user), path, doubts="budget" not in user), path)
         except ConfigError:
             discard(path)
             raise

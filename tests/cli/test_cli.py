@@ -146,7 +146,8 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch, capsys
     assert front_door("agent=idqn", *TOY[1:], "seed=7") == exits.FINISHED
     (folder,) = (tmp_path / "runs" / "toy_chain" / "idqn").iterdir()
     assert re.fullmatch(r"\d{6}-\d{6}_seed7", folder.name)
-    said = capsys.readouterr().out
+    said, told = capsys.readouterr()
+    assert re.search(r"^agent.chain.shift_period=\d+: the target networks change 0 times in the run, .*: lower it", told, re.MULTILINE)
     assert said.startswith("idqn on toy/chain: return ")
     assert f"deeprl eval runs/toy_chain/idqn/{folder.name}" in said
 
@@ -517,6 +518,7 @@ def test_the_printed_configuration_is_that_of_the_run(tmp_path, capsys):
         printed.pop(automatic, None), stored.pop(automatic, None)
     assert printed == stored
     assert printed.steps == 400
+    assert "target networks" not in capsys.readouterr().err  # a budget is for a trial
 
 
 def test_a_finished_run_says_which_words_would_change_nothing(tmp_path, capsys):

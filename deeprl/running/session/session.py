@@ -20,6 +20,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers, Logging
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
+from deeprl.running.session.doubts import tell_doubts
 from deeprl.running.session.needs import logging_of
 from deeprl.running.training.distributed import join, require_same_weights
 from deeprl.running.training.listeners import Listeners
@@ -43,12 +44,14 @@ def train(
     allowed: Allowed = None,
     listeners: Listeners = Listeners(),
     ranks: Ranks | None = None,
+    doubts: bool = False,
 ) -> tuple[str, Trainer]:
     """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
 
     Args:
         path: absolute, because an environment may change the current folder.
         ranks: the processes of the run, if this one has met the others already.
+        doubts: say what looks wrong in a run that begins.
 
     Returns:
         "finished" or "stopped", and the trainer.
@@ -73,6 +76,8 @@ def train(
         if status is not None and ranks.first:
             require_checkpoints(folder, status)
         trainer = built(config, folder, allowed, ranks, cluster=cluster, check_stop=signals.raise_if_stopped)
+        if doubts and not resume and ranks.first:
+            tell_doubts(trainer)
         logging = logging_of(config, allowed)
         ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:

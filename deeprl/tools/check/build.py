@@ -17,6 +17,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.complete import complete
+from deeprl.running.session.doubts import averages, sequences, targets
 from deeprl.system.machine import available_memory
 from deeprl.system.signals import interrupting
 from deeprl.system.terminal import front_door, say
@@ -70,10 +71,10 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
             networks=facts.networks(trainer.agent),
             memory=memory,
             updates=planned_updates(run),
-            targets=facts.targets(run, trainer.agent),
+            targets=targets(run, trainer.agent),
             support=facts.support(run),
-            average_reward=bool(getattr(getattr(trainer.agent, "rate", None), "learned", False)),
-            sequences=facts.sequences(trainer.agent),
+            average_reward=averages(trainer.agent),
+            sequences=sequences(trainer.agent),
             first_phase=trainer.agent.first_phase,
             speed=speed,
             evaluating=evaluating,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.side_by_side import of_part as spaces_of
@@ -21,13 +18,14 @@ from deeprl.running.config.rules import get
 from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.config_file import Config
 from deeprl.running.session.assemble import WORTH_THREADS, automatic_mode, widest
+from deeprl.running.session.doubts import disk_available, disk_needed, optimizer_bytes, sequences, size
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.files import JsonObject
 from deeprl.system.machine import gpu_driver, resident_memory, system_entry, usable_cores
 from deeprl.system.portable import peak_memory
 from deeprl.system.terminal import one_line
-from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen, Target
+from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen
 from deeprl.types import ObsPart
 
 ENOUGH = 500
@@ -84,10 +82,6 @@ def ends(bounds: np.ndarray) -> str:
     return f"{low:g}" if low == high else f"{low:g} ... {high:g}"
 
 
-def size(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
 def memory(trainer: Trainer, config: Config, available: int | None, device_available: int | None, root: Path) -> Memory:
     """
     Args:
@@ -101,13 +95,10 @@ def memory(trainer: Trainer, config: Config, available: int | None, device_avail
     each = sum(path.stat().st_size for path in state.rglob("*") if path.is_file())
     workers = [resident_memory(child.pid) for child in multiprocessing.active_children() if child.pid is not None]
     known = [bytes_ for bytes_ in workers if bytes_ is not None]
-    rows = min(source.capacity, config["steps"])
-    stored = source.bytes * rows // source.capacity if config["checkpoint"]["replay"] else 0
-    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     cuda = str(config["device"]).startswith("cuda")
     return Memory(
         weights=size(agent.state_dict().values()),
-        optimizer=size(tensor for objective in agent.objectives.values() for tensor in objective.optimizer.tensors()),
+        optimizer=optimizer_bytes(agent),
         replay=source.bytes + source.working,
         process=peak_memory(),
         workers=sum(known) if known else None,
@@ -115,23 +106,9 @@ def memory(trainer: Trainer, config: Config, available: int | None, device_avail
         available=available,
         device_available=device_available,
         checkpoint=each,
-        disk=each * (config["checkpoint"]["keep"] + 2) + stored,  # the best, and a new one before an old one goes
-        disk_available=shutil.disk_usage(place).free,
+        disk=disk_needed(config, source, each),
+        disk_available=disk_available(root),
     )
-
-
-def targets(config: Config, agent: Agent) -> tuple[Target, ...]:
-    """How often target networks follow. A period of the chain is named `sync` or `shift`; its key is `sync_period`, or that of DQN."""
-    chain, steps = get(config, "agent.chain", {}), max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
-    found = []
-    for name, period in agent.clock.periods.items():
-        key = next((key for key in (f"{name}_period", "target_update_period") if key in chain), None)
-        if key is not None:
-            found.append(Target(f"agent.chain.{key}", period, steps // period))
-    if "tau" in chain and not agent.clock.periods:
-        updates = planned_updates(config) // getattr(agent, "target_period", 1)
-        found.append(Target("agent.chain.tau", chain["tau"], updates * chain["tau"]))
-    return tuple(found)
 
 
 def support(config: Config) -> tuple[float, float] | None:
@@ -196,11 +173,6 @@ def decisions(asked: Config, config: Config, chosen: dict[str, str], agent: Agen
         if option == "auto" and slot != "accelerate":
             found.append(Decision(slot, *slot_decision(slot, config, agent)))
     return tuple(found)
-
-
-def sequences(agent: Agent) -> bool:
-    """Whether the agent learns from sequences."""
-    return "sequences" in agent.needs
 
 
 def slot_decision(slot: str, config: Config, agent: Agent) -> tuple[str, str]:

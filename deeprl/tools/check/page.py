@@ -8,11 +8,11 @@ from dataclasses import asdict
 from deeprl.replay.source import rows_and_memory
 from deeprl.running.config.rules import get
 from deeprl.running.config.sources import update_ratio
+from deeprl.running.session.doubts import Suspicion
 from deeprl.system.files import plain
 from deeprl.system.progress import duration
 from deeprl.system.terminal import amount, columns
 from deeprl.tools.check.record import Forecast, Record, forecast
-from deeprl.tools.check.suspicions import Suspicion
 
 Rows = list[tuple[str, str]]
 BUSY = 0.8

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from deeprl.running.runs.config_file import Config
+from deeprl.running.session.doubts import Prospect, Target
 from deeprl.system.files import JsonObject
 
 
@@ -23,15 +24,6 @@ class Decision(NamedTuple):
     key: str
     value: str
     why: str
-
-
-class Target(NamedTuple):
-    """A period of the target networks."""
-
-    key: str
-    value: float
-    updates: float
-    """Updates of the target networks by this key after `learning_starts`. A soft update with rate τ counts as τ updates"""
 
 
 @dataclass(frozen=True)
@@ -171,6 +163,15 @@ class Record:
     seen: Seen
     first_phase: tuple[str, int] = ("", 0)
     """See `Agent.first_phase`"""
+
+    @property
+    def prospect(self) -> Prospect:
+        """What of it no measurement tells, but for the length of episodes."""
+        at = self.memory
+        return Prospect(
+            self.config, self.updates, self.targets, self.average_reward, self.sequences, self.environment.limit, at.replay, at.available,
+            at.disk, at.disk_available, self.system["cores"], self.seen.length,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

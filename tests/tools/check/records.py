@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from deeprl.running.config.rules import put
-from deeprl.tools.check.record import Environment, Evaluating, Memory, NetworkSize, Record, Seen, Speed, Target
+from deeprl.running.session.doubts import Target
+from deeprl.tools.check.record import Environment, Evaluating, Memory, NetworkSize, Record, Seen, Speed
 
 CONFIG: dict[str, Any] = {
     "names": {"env": "toy/chain", "agent": "dqn", "replay": "uniform"},

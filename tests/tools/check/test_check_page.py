@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from deeprl.running.session.doubts import Suspicion
 from deeprl.tools.check.page import milliseconds, page, rate
 from deeprl.tools.check.record import Decision
-from deeprl.tools.check.suspicions import Suspicion
 from tests.tools.check.records import SOUND, with_keys, within
 
 

@@ -11,6 +11,7 @@ from deeprl.learning.transforms.observations import Scale
 from deeprl.replay.replay import Replay
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.session.assemble import fitted
+from deeprl.running.session.doubts import targets
 from deeprl.running.training.episodes import Episode
 from deeprl.tools.check import facts
 from deeprl.tools.check.record import NetworkSize
@@ -59,7 +60,7 @@ def test_periods_of_target_networks():
     """shift and sync of i-DQN in 8,000 steps with updates."""
     config = settled("agent=idqn", "env=toy/chain", "steps=10000", "replay.learning_starts=2000")
     agent = SimpleNamespace(clock=SimpleNamespace(periods={"shift": 400, "sync": 50}))
-    assert [(t.key, t.value, t.updates) for t in facts.targets(config, agent)] == [
+    assert [(t.key, t.value, t.updates) for t in targets(config, agent)] == [
         ("agent.chain.shift_period", 400, 20), ("agent.chain.sync_period", 50, 160),
     ]  # fmt: skip
 
