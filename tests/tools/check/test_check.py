@@ -175,7 +175,8 @@ def test_a_signal_in_a_check_is_like_control_c(number):
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGTERM])
 def test_an_interrupted_check_leaves_nothing(nothing_is_left, tmp_path, number):
     def checked() -> int:
-        signal.signal(number, signal.SIG_DFL)  # as in a terminal: a shell's background jobs ignore SIGINT, and what they start does too
+        # as in a terminal: a shell's background jobs ignore SIGINT, and what they start does too
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         with (
             open(tmp_path / "out", "w") as out,
             open(tmp_path / "err", "w", buffering=1) as err,
