@@ -19,7 +19,7 @@ from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.config import captions, folders, own_files, settings, source, tuned
 from deeprl.running.config.composition import composed
 from deeprl.running.config.menu import groups, options
-from deeprl.running.config.overrides import check_words, fault_of_grammar, for_hydra, key_of, keys_of, unplaced
+from deeprl.running.config.overrides import FREE, check_words, fault_of_grammar, for_hydra, key_of, keys_of, unplaced
 from deeprl.running.config.resolvers import env_name, register_resolvers
 from deeprl.running.config.rules import RULES, nearest
 from deeprl.running.runs.config_file import Config, container, flatten
@@ -27,6 +27,9 @@ from deeprl.running.runs.moved import renamed
 
 FAULTS = (HydraException, OmegaConfBaseException, YAMLError)
 """Errors of a composition."""
+
+NEITHER = [f"{slot}=null" for slot in FREE]
+"""Overrides of a run without an experiment and without a budget"""
 
 ELSEWHERE = {
     "learning_rate": "agent.optimizer.lr", "gamma": "discount", "total_timesteps": "steps", "buffer_size": "replay.capacity",
@@ -124,14 +127,20 @@ def _compose(overrides: list[str]) -> DictConfig:
 
 
 def by_hydra(name: str | None, overrides: list[str]) -> DictConfig:
-    """The composition of Hydra, from the file of this name (none: Hydra's own part) to the last override."""
-    with _initialized():
-        return hydra_compose(name, overrides=overrides, return_hydra_config=True)
+    """The composition of Hydra, from the file of this name (none: Hydra's own part) to the last override. It takes no null for an option."""
+    words = [f"~{override.removesuffix('=null')}" if override in NEITHER else override for override in overrides]
+    try:
+        with _initialized():
+            return hydra_compose(name, overrides=words, return_hydra_config=True)
+    except FAULTS:
+        raise
+    except ValueError as error:  # such as that for tuned=null
+        raise HydraException(str(error)) from error
 
 
 def choices(cfg: DictConfig) -> dict[str, str]:
     chosen = {name: str(value) for name, value in cfg.hydra.runtime.choices.items() if not name.startswith("hydra/")}
-    return {**chosen, "env": env_name(cfg)}
+    return {**dict.fromkeys(FREE, "None"), **chosen, "env": env_name(cfg)}
 
 
 def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:

@@ -9,7 +9,7 @@ from deeprl.errors import ConfigError
 from deeprl.replay.none import NoReplay
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
-from deeprl.running.config.compose import compose
+from deeprl.running.config.compose import by_hydra, choices, compose, prepare
 from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted, unplaced
 from deeprl.running.config.rules import check
 from deeprl.running.config.sources import planned_updates
@@ -71,9 +71,17 @@ def test_entries_of_an_open_dictionary_need_no_plus():
     ],
 )
 def test_a_slot_that_the_choice_lacks(word, says):
-    """Of the agent that is chosen, wherever it stands."""
+    """Of the agent that is chosen, wherever it stands; beside a slot without an option, of which Hydra itself knows nothing."""
     with pytest.raises(ConfigError, match=says):
-        compose([word, "agent=dqn"])
+        compose([word, "agent=dqn", "budget=null"])
+
+
+def test_a_slot_without_an_option():
+    """Removed, which is Hydra's word for none; and one that no run chooses, for which Hydra raises an error that is none of its own."""
+    prepare()
+    assert choices(by_hydra("train", ["~budget"]))["budget"] == "None"
+    with pytest.raises(ConfigError, match="there is no key tuned"):
+        compose(["tuned=null"])
 
 
 def test_a_key_of_a_slot_that_the_choice_lacks():
