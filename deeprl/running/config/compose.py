@@ -127,7 +127,8 @@ def _compose(overrides: list[str]) -> DictConfig:
 
 
 def by_hydra(name: str | None, overrides: list[str]) -> DictConfig:
-    """The composition of Hydra, from the file of this name (none: Hydra's own part) to the last override. It takes no null for an option."""
+    """The composition of Hydra, from the file of this name (none: Hydra's own part) to the last override."""
+    # for which Hydra takes no null
     words = [f"~{override.removesuffix('=null')}" if override in NEITHER else override for override in overrides]
     try:
         with _initialized():
