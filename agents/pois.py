@@ -5,7 +5,7 @@ A batch of N episodes of θ₀ is optimised over off-line, from θ₀, by a lowe
 
     trajectory   (1/N) Σ_i w_i G_i − √((1−δ)/δ) √(d̂₂/N) max_i |G_i|          w_i = Π_t π_θ/π_θ₀,  d̂₂ = (1/N) Σ_i Π_t d₂(π_θ ‖ π_θ₀)
     decision     Σ_t (γ^t/m_t) Σ_{i: h_i > t} w_{i,t} r_{i,t} − Σ_t γ^t r_max √((1−δ)/δ · d̂₂^(t)/m_t)        w_{i,t}, d̂₂^(t): l ≤ t
-    θ ← θ + ε g/‖g‖²,  ε by `parabolic_search`; until ‖g‖ or the gain is small, at most `steps` times
+    θ ← θ + ε g/‖g‖²,  ε by a line search; until ‖g‖ or the gain is small, at most `steps` times: agents/climbing.py
 
 ln d₂ of Gaussians is (μ−μ₀)²/v + ln(σ₀²/(σ√v)), v = 2σ₀² − σ², infinite where v ≤ 0; of categories ln Σ π²/π₀. The natural gradient takes
 F⁻¹g/(gᵀF⁻¹g) in place of g/‖g‖². The weights `decision` are ours for planned lengths; the paper's are not known to us.
@@ -13,18 +13,18 @@ F⁻¹g/(gᵀF⁻¹g) in place of g/‖g‖². The weights `decision` are ours f
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from deeprl.agents.climbing import Climb
 from deeprl.agents.reinforce import Ascent
 from deeprl.choice import Choice, counts, in_range, one_of
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
-from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector, flat_gradient, parabolic_search
-from deeprl.learning.optim.finite import finite
+from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
 
@@ -75,56 +75,17 @@ class Natural(Steepest):
             return conjugate_gradient(lambda u: product(u) + self.damping * u, gradient, self.iterations).detach()
 
 
-def climb_(
-    ascent: Ascent, bound: Callable[[], Tensor], episodes: WholeEpisodes, direction: Steepest, steps: int, trials: int, least: float
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Raise a bound () of the present parameters by steps along `direction`, each with a line search; until the norm of the gradient, or a
-    gain, is not above `least`.
-
-    Returns:
-        Metrics, and () the norm of the first gradient.
-    """
-    optimizer, norms, gains, lengths = ascent.optimizer, [], [], 0.0
-    for _ in range(steps):
-        with optimizer.differentiated():
-            before = bound()
-            gradient = finite(flat_gradient(before, optimizer.parameters))
-        norms.append(torch.linalg.vector_norm(gradient))
-        if norms[-1] <= least:
-            break
-        move, start = direction(gradient, episodes, ascent.policy, optimizer), optimizer.flat.clone()
-        move = move / (gradient @ move)
-        if not move.isfinite().all():  # the square of a tiny gradient is 0
-            break
-        gain = partial(gain_, optimizer, bound, float(before.detach()), start, move)
-        length, found = parabolic_search(gain, trials, least)
-        gain(length)
-        gains.append(found)
-        lengths += length
-        if found <= least:
-            break
-    optimizer.length.fill_(lengths)
-    return {"train/bound_gain": torch.tensor(sum(gains)), "train/offline_steps": torch.tensor(float(len(gains)))}, norms[0]
-
-
-def gain_(optimizer: OwnSteps, bound: Callable[[], Tensor], before: float, start: Tensor, move: Tensor, length: float) -> float:
-    """Go there, and say what it gains."""
-    optimizer.move_(start + length * move, length)
-    with torch.no_grad():
-        return float(bound()) - before
-
-
 class POIS(Ascent):
     """
     Args:
         delta: δ; the larger, the further a batch is trusted.
         weights: "trajectory" or "decision".
         center: "trajectory" alone: returns without their mean over the batch.
-        steps: off-line steps of a batch, at most.
-        trials: of a line search, at most.
-        least: norm of the gradient, or gain, up to which the batch is left.
+        climb: its steps.
         direction: of a step.
     """
+
+    argument_groups: ClassVar = {"climb": Climb}
 
     def __init__(
         self,
@@ -134,17 +95,13 @@ class POIS(Ascent):
         delta: float = 0.4,
         weights: str = "trajectory",
         center: bool = True,
-        steps: int = 10,
-        trials: int = 30,
-        least: float = 1e-4,
+        climb: Climb = Climb(),
         direction: Steepest = Steepest(),
     ):
         super().__init__(policy=policy, seed=seed)
-        self.delta, self.weights, self.center, self.direction = delta, weights, center, direction
-        self.steps, self.trials, self.least = steps, trials, least
-        in_range(self, delta=(1e-6, 1), least=(0, None))
+        self.delta, self.weights, self.center, self.climb, self.direction = delta, weights, center, climb, direction
+        in_range(self, delta=(1e-6, 1))
         one_of(self, weights=("trajectory", "decision"), center=(True, False))
-        counts(self, steps=1, trials=1)
         if type(self.policy) not in (GaussianPolicy, CategoricalPolicy):
             raise ValueError(f"policy {type(self.policy).__name__} has no closed form of d₂: choose another agent/policy")
 
@@ -193,4 +150,5 @@ class POIS(Ascent):
 
     def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
         old = self.behaved(episodes)
-        return climb_(self, lambda: self.bound(episodes, *old), episodes, self.direction, self.steps, self.trials, self.least)
+        direction = partial(self.direction, episodes=episodes, policy=self.policy, optimizer=self.optimizer)
+        return self.climb(self.optimizer, lambda: self.bound(episodes, *old), direction)

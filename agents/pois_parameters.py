@@ -9,13 +9,15 @@ An episode is one sample, so that nothing is summed over time. σ has a componen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from deeprl.agents.pois import Steepest, climb_, gaussian_log_d2
+from deeprl.agents.climbing import Climb
+from deeprl.agents.pois import gaussian_log_d2
 from deeprl.agents.reinforce import Ascent
-from deeprl.choice import counts, in_range, one_of
+from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.policies import Policy, normal_log_density
 from deeprl.learning.optim.directions import as_flat
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
@@ -25,11 +27,12 @@ from deeprl.learning.values.masked import only
 class ParameterPOIS(Ascent):
     """
     Args:
-        delta, center, steps, trials, least: as in `POIS`.
+        delta, center, climb: as in `POIS`.
         log_std: initial log σ.
     """
 
     needs = frozenset({"drawn"})
+    argument_groups: ClassVar = {"climb": Climb}
 
     def __init__(
         self,
@@ -38,16 +41,13 @@ class ParameterPOIS(Ascent):
         seed: int,
         delta: float = 0.4,
         center: bool = True,
-        steps: int = 10,
-        trials: int = 30,
-        least: float = 1e-4,
+        climb: Climb = Climb(),
         log_std: float = 0.0,
     ):
         super().__init__(policy=policy, seed=seed)
-        self.delta, self.center, self.steps, self.trials, self.least = delta, center, steps, trials, least
-        in_range(self, delta=(1e-6, 1), least=(0, None))
+        self.delta, self.center, self.climb = delta, center, climb
+        in_range(self, delta=(1e-6, 1))
         one_of(self, center=(True, False))
-        counts(self, steps=1, trials=1)
         self.weights = [parameter for name, parameter in policy.named_parameters() if not name.startswith("deviations")]
         self.spread = nn.Parameter(torch.full((len(as_flat(self.weights)),), log_std), requires_grad=False)
 
@@ -94,4 +94,4 @@ class ParameterPOIS(Ascent):
 
     def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:
         old = self.behaved()
-        return climb_(self, lambda: self.bound(episodes, old), episodes, Steepest(), self.steps, self.trials, self.least)
+        return self.climb(self.optimizer, lambda: self.bound(episodes, old), lambda gradient: gradient)

@@ -11,6 +11,7 @@ from deeprl.agents.pois import POIS, Natural, Steepest, categorical_log_d2, gaus
 from deeprl.agents.pois_parameters import ParameterPOIS
 from deeprl.agents.reinforce import Ascent, TrajectoryPolicy
 from deeprl.agents.truncation import Truncated, counts_of, shares, weights
+from deeprl.choice import grouped
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import Auto
 from deeprl.learning.optim.directions import as_flat, flat_gradient
@@ -24,7 +25,7 @@ FORK = Spec((1,), torch.float32, 2, 0)
 
 def agent(spec: Spec, ascent=POIS, **own) -> TrajectoryPolicy:
     parts = {"torso": Auto(hidden=()), "policy": PolicyChoice(), "rewards": Raw, "normalize": Plain}
-    return TrajectoryPolicy(spec=spec, seed=0, ascent=partial(ascent, **own), **parts)
+    return TrajectoryPolicy(spec=spec, seed=0, ascent=partial(ascent, **grouped(ascent, own)), **parts)
 
 
 def episodes(reward: list[list[float]], lengths: list[int], spec: Spec = FORK, discount: float = 0.5, planned=None, seed: int = 0) -> Batch:
