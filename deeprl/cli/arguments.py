@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from deeprl.errors import ConfigError
@@ -42,6 +43,16 @@ def natural(text: str, least: int = 0) -> int:
 
 def counting(text: str) -> int:
     return natural(text, least=1)
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"it takes a number above 0, not {text!r}")
+    return value
 
 
 FOREIGN = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
+from deeprl.cli.arguments import positive
 from deeprl.cli.exits import FAILED, FINISHED
 from deeprl.running.config import folders
 from deeprl.system.terminal import print_result
@@ -31,13 +31,3 @@ def run(options: argparse.Namespace) -> int:
     found = suspicions(record)
     print_result(as_json(record, found) if options.json else page(record, found))
     return FAILED if options.strict and found else FINISHED
-
-
-def positive(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"it takes a number of seconds above 0, not {text}")
-    return seconds

@@ -8,6 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from deeprl.cli.arguments import positive
 from deeprl.cli.report import page_folder
 from deeprl.system.terminal import print_result, say
 
@@ -44,13 +45,3 @@ def numbers(text: str) -> list[float]:
     if not found or not all(map(math.isfinite, found)):
         raise argparse.ArgumentTypeError(f"it takes numbers with commas between them, not {text!r}")
     return found
-
-
-def positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"it takes a number above 0, not {text!r}")
-    return value

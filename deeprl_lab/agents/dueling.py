@@ -87,10 +87,7 @@ class Dueling(PlanningAgent):
         self.w = self.statistic("w", np.zeros(d))
         self.gram = self.statistic("gram", (2 + 2 * math.cosh(self.horizon)) * lam * np.eye(d))  # 1/σ'(x) = 2 + 2 cosh x
         self.number = self.statistic("number", np.zeros(self.mdp.transition.shape))
-        self.data = Comparisons(
-            self.statistic("z", np.zeros((capacity, d))), self.statistic("won", np.zeros(capacity)),
-            self.statistic("kept", np.zeros(1, np.int64)), self.statistic("path", np.zeros((world.num, d)))
-        )  # fmt: skip
+        self.data = Comparisons.none(self.statistic, capacity, world.num, d)
         self.replan()
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:

@@ -49,10 +49,7 @@ class RandomDuels(PlanningAgent):
         self.policies = self.table("policies", np.zeros((3, *self.shape[:2]), np.int64))  # π_t, π_{t−1}, and without noise
         self.w, self.gram = self.statistic("w", np.zeros(d)), self.statistic("gram", lam * np.eye(d))
         self.number = self.statistic("number", np.zeros(self.mdp.transition.shape))
-        self.data = Comparisons(
-            self.statistic("z", np.zeros((capacity, d))), self.statistic("won", np.zeros(capacity)),
-            self.statistic("kept", np.zeros(1, np.int64)), self.statistic("path", np.zeros((world.num, d)))
-        )  # fmt: skip
+        self.data = Comparisons.none(self.statistic, capacity, world.num, d)
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         state, t, _ = read(obs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,19 @@ class Comparisons(NamedTuple):
     """(1,) int64"""
     path: np.ndarray
     """(M, d): z of the duels that are running"""
+
+    @classmethod
+    def none(cls, statistic: Callable[[str, np.ndarray], np.ndarray], capacity: int, num: int, d: int) -> Comparisons:
+        """Before the first duel.
+
+        Args:
+            statistic: `PlanningAgent.statistic`, which keeps an array in checkpoints.
+            num: M.
+        """
+        return cls(
+            statistic("z", np.zeros((capacity, d))), statistic("won", np.zeros(capacity)),
+            statistic("kept", np.zeros(1, np.int64)), statistic("path", np.zeros((num, d)))
+        )  # fmt: skip
 
     def known(self) -> tuple[np.ndarray, np.ndarray]:
         """z (n, d) and results (n,) so far."""
