@@ -4,21 +4,18 @@
     g = ḡ_1 + 1(J ≤ L) 2^J (ḡ_{2^J} − ḡ_{2^(J−1)})               ḡ_n: mean over the first n steps;  E g = E ḡ_{2^L}
     terms of g:  η: r − η     V: δ ∇V(s)     π: δ ∇log π(a|s)     each stepped by an AdaGrad of its own: θ ← θ + lr g / √Σ‖g‖²
 
-g is linear in the terms of single steps, so the source, `MultiLevel`, gives each its weight, ±1, 0 for the first of several. An update
-takes L + 2^−L steps in the mean. There is no discount, and a termination means nothing: the task goes on.
+g is linear in the terms of single steps, so the source gives each its weight: agents/multilevel.py. There is no discount, and a
+termination means nothing: the task goes on.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import Part, counts, in_range
+from deeprl.choice import Part
 from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
@@ -29,118 +26,7 @@ from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.values.masked import only
-from deeprl.replay.source import Settings, Source
-from deeprl.types import Batch, Rows, Spec, State, Term
-
-
-def level(u: float) -> int:
-    """J ~ Geom(½), 1, 2, …, of a uniform number in [0, 1)."""
-    return int(-math.log2(1.0 - u)) + 1
-
-
-def weights(j: int, levels: int) -> Tensor:
-    """Weights (N,) of the terms of the steps in g; (1,) too before J is drawn, j = 0."""
-    if not 1 <= j <= levels:
-        return torch.ones(1)
-    found = torch.ones(2**j)
-    found[: 2 ** (j - 1)] = -1.0
-    found[0] += 1.0
-    return found
-
-
-class MultiLevel(Source):
-    """2^J ticks of M environments, one update, dropped; a batch has their transitions, tick first, with the weights of the terms over M.
-
-    Args:
-        levels: L.
-        spec, num, discount, rewards, needs, batch_device: as in `deeprl.replay.replay.Replay`.
-    """
-
-    offers = frozenset({"consecutive"})
-    counted: ClassVar = {"levels": 1}
-    paced_by = ("replay.levels",)
-    one_policy = True
-    serves = "consecutive"
-    batch_size = 1
-
-    def __init__(self, *, levels: int = 4, spec: Spec, num: int, rewards, batch_device: str | torch.device = "cpu", **others):
-        self.levels, self.num, self.spec, self.rewards, self.device = levels, num, spec, rewards, torch.device(batch_device)
-        counts(self, levels=1)
-        in_range(self, levels=(1, 20))
-        self.capacity = num * 2**levels
-        self.ticks: list[Rows] = []
-        self.last: list[Rows] = []
-        self.j = 0
-        """J of the batch that is collected; 0: it is not drawn yet"""
-
-    @classmethod
-    def planned(cls, settings: Settings, steps: int, num: int) -> int:
-        """In the mean."""
-        return int(steps / num / (settings["levels"] + 2.0 ** -settings["levels"]))
-
-    def append(self, rows: Rows) -> None:
-        if not self.j:
-            self.j = level(float(self.uniforms.next()["u"][0]))
-        self.ticks.append(Rows(*(np.array(column) for column in rows)))
-
-    def weight(self) -> Tensor:
-        """Weights of the ticks of the present batch, (N,)."""
-        return weights(self.j, self.levels)
-
-    def updates(self, before: int, after: int) -> Iterator[Batch]:
-        weight = self.weight()
-        if len(self.ticks) < len(weight):
-            return
-        stacked = {name: np.concatenate(column) for name, column in zip(Rows._fields, zip(*self.ticks))}
-        columns = {name: torch.from_numpy(column).to(self.device) for name, column in stacked.items()}
-        ones = torch.ones(len(columns["reward"]), device=self.device)
-        weight = (weight / self.num).repeat_interleave(self.num).to(self.device)
-        yield Batch(
-            columns["obs"], columns["action"], self.rewards(columns["reward"]), ones, columns["next_obs"], ones.long(), columns["ended"],
-            ones > 0, weight, torch.arange(len(ones)), {}, {},
-        )  # fmt: skip
-        for rows in self.ticks:
-            self.observe(rows)
-        self.last, self.ticks, self.j = self.ticks, [], 0
-
-    def seen(self) -> tuple[Tensor, Tensor | None]:
-        rows = [*self.last, *self.ticks]
-        if not rows:
-            return torch.zeros(0), None
-        reward, obs = (torch.from_numpy(np.concatenate([getattr(each, name) for each in rows])) for name in ("reward", "obs"))
-        return reward, obs if obs.dtype == torch.float32 else None
-
-    def state_dict(self) -> State:
-        columns = zip(Rows._fields, zip(*self.ticks)) if self.ticks else ()
-        return {"j": self.j, "rows": {name: torch.from_numpy(np.stack(column)) for name, column in columns}}
-
-    def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
-        """
-        Raises:
-            ValueError: the rows are of other environments.
-        """
-        self.j = int(state["j"])
-        columns = {name: torch.as_tensor(column).numpy() for name, column in state["rows"].items()}
-        ticks = len(columns["reward"]) if columns else 0
-        fits = not columns or (columns.keys() == set(Rows._fields) and columns["obs"].shape == (ticks, self.num, *self.spec.obs_shape))
-        if not fits or self.j < 0 or bool(self.j) != bool(ticks) or ticks >= len(self.weight()):
-            raise ValueError(f"the stored rows are none of {self.num} environments with at most 2^{self.levels} ticks")
-        self.ticks = [Rows(**{name: column[tick] for name, column in columns.items()}) for tick in range(ticks)]
-
-    def restart(self, step: int) -> str:
-        self.begun, self.j = step, 0
-        return "a fresh batch"
-
-
-class EqualTicks(MultiLevel):
-    """2^levels ticks in each update, with equal weights: the plain mean, to compare with."""
-
-    @classmethod
-    def planned(cls, settings: Settings, steps: int, num: int) -> int:
-        return steps // num // 2 ** settings["levels"]
-
-    def weight(self) -> Tensor:
-        return torch.full((2**self.levels,), 2.0**-self.levels)
+from deeprl.types import Batch, Spec, Term
 
 
 class Gain(nn.Module):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.mac import MAC, EqualTicks, MultiLevel, level, weights
+from deeprl.agents.mac import MAC
+from deeprl.agents.multilevel import EqualTicks, MultiLevel, level, weights
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import Auto
 from deeprl.learning.optim.adagrad import AdaGrad

@@ -1,4 +1,4 @@
-"""Classes that moved, and keys and options that changed their names. Run folders of before 29 November 2026 hold the old ones, which these
+"""Classes that moved, and keys and options that changed their names. Run folders of before 1 December 2026 hold the old ones, which these
 tables translate; they may go with the first release."""
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ MOVED = {
     **{f"deeprl.{room}": f"deeprl.running.{room}" for room in ("training", "runs")},
     "deeprl.remote": "deeprl.running.collect",
     "deeprl.envs.tensor_minatar.TensorMinAtar": "deeprl.envs.tensor_minatar.choice.TensorMinAtar",
+    "deeprl.agents.mac.MultiLevel": "deeprl.agents.multilevel.MultiLevel",
+    "deeprl.agents.mac.EqualTicks": "deeprl.agents.multilevel.EqualTicks",
     "deeprl.agents.stock.CVaR": "deeprl.agents.stock.CVaRUtility",
     "deeprl.agents.stock.Entropic": "deeprl.agents.stock.ExponentialUtility",
     "deeprl.agents.stock.MeanVariance": "deeprl.agents.stock.MeanVarianceUtility",
