@@ -24,35 +24,9 @@ import torch
 from torch import Tensor
 
 from deeprl.extend import AgentStep, Infer, Part, Rows, Spec, certain, counts, in_range, widths
-from deeprl_lab.mathematics.tagi import (
-    BayesianLayer,
-    Derivative,
-    IndependentNormal,
-    backward,
-    derivative,
-    forward,
-    network,
-    observed,
-    uphill,
-)
+from deeprl_lab.mathematics.tagi import BayesianLayer, IndependentNormal, forward, network
+from deeprl_lab.mathematics.tagi_updates import actor_learned, certainly, critic_learned, targets, values
 from deeprl_lab.planning_agent import PlanningAgent
-
-
-def targets(rewards: np.ndarray, ends: np.ndarray, after: IndependentNormal, discount: float) -> IndependentNormal:
-    """Normal targets (T, M) of n steps.
-
-    Args:
-        rewards: (T, M).
-        ends: (T, M) bool, behind which nothing of the same episode follows.
-        after: (T, M) values behind the steps, of which those at ends and behind the last step count; 0 where the episode terminated.
-    """
-    mean, var = np.empty_like(rewards), np.empty_like(rewards)
-    for t in reversed(range(len(rewards))):
-        last = ends[t] | (t == len(rewards) - 1)
-        later = (after.mean[t], after.var[t]) if t == len(rewards) - 1 else (mean[t + 1], var[t + 1])
-        mean[t] = rewards[t] + discount * np.where(last, after.mean[t], later[0])
-        var[t] = discount**2 * np.where(last, after.var[t], later[1])
-    return IndependentNormal(mean, var)
 
 
 class TAGI(PlanningAgent):
@@ -139,8 +113,7 @@ class TAGI(PlanningAgent):
 
     def seen(self, obs: np.ndarray) -> IndependentNormal:
         """Normalised observations, (M, n), as certain inputs."""
-        found = self.normalize(torch.from_numpy(obs)).double().numpy()
-        return IndependentNormal(found, np.zeros_like(found))
+        return certainly(self.normalize(torch.from_numpy(obs)).double().numpy())
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, infer: Infer = None) -> AgentStep:
         found = forward(self.actor, self.seen(obs.cpu().numpy()))[-1].a
@@ -170,7 +143,7 @@ class TAGI(PlanningAgent):
             rows = Rows(**{name: column[tick] for name, column in columns.items()}, probability=np.ones(num, np.float32))
             self.normalize.observe(rows)
             self.rewards.observe(rows)
-        after = self.values(self.seen(columns["next_obs"].reshape(ticks * num, -1)))
+        after = values(self.actor, self.critic, self.seen(columns["next_obs"].reshape(ticks * num, -1)))
         goes_on = ~columns["terminated"].reshape(-1)
         after = IndependentNormal(*((part * goes_on).reshape(ticks, num) for part in after))
         reward = self.rewards(torch.from_numpy(columns["reward"])).double().numpy()
@@ -185,24 +158,15 @@ class TAGI(PlanningAgent):
         self.shown[:] = np.mean(found, 0)
         self.sigma[:] = np.maximum(self.decay * self.sigma, self.least)
 
-    def values(self, obs: IndependentNormal) -> IndependentNormal:
-        """Q (B,) of the policy's actions, which are as uncertain as it says."""
-        found = forward(self.critic, beside(obs, forward(self.actor, obs)[-1].a))[-1].z
-        return IndependentNormal(found.mean[:, 0], found.var[:, 0])
-
     def learned(self, obs: np.ndarray, action: np.ndarray, mean: np.ndarray, var: np.ndarray) -> tuple[float, float, float]:
         """Update the critic, then the actor, by a batch: normalised observations (B, n), actions (B, D), targets (B, 1). Returns what
         `shown` shows."""
-        state = IndependentNormal(obs, np.zeros_like(obs))
-        units = forward(self.critic, beside(state, IndependentNormal(action, np.zeros_like(action))))
-        error = np.abs(mean - units[-1].z.mean).mean()
-        moved_(self.critic, backward(self.critic, units, observed(units[-1], mean, self.sigma[0] ** 2 + var))[0])
-        units = forward(self.actor, state)
-        chosen = units[-1].a
-        found = of_actions(derivative(self.critic, forward(self.critic, beside(state, chosen))), action.shape[1])
-        better = uphill(chosen, found)
-        moved_(self.actor, backward(self.actor, units, observed(units[-1], better.mean, self.sigma[1] ** 2 + better.var))[0])
-        return error, np.sqrt(chosen.var).mean(), (found.covariance > 0).mean()
+        state, taken = certainly(obs), certainly(action)
+        fresh, error = critic_learned(self.critic, state, taken, IndependentNormal(mean, var), self.sigma[0])
+        moved_(self.critic, fresh)
+        fresh, deviation, opposite = actor_learned(self.actor, self.critic, state, self.sigma[1])
+        moved_(self.actor, fresh)
+        return error, deviation, opposite
 
     def diagnostics(self, step: int) -> dict[str, float]:
         error, deviation, opposite = self.shown.tolist()
@@ -213,16 +177,6 @@ class TAGI(PlanningAgent):
             "train/opposite_curvature": opposite,
             "train/critic_noise": float(self.sigma[0]),
         }
-
-
-def beside(obs: IndependentNormal, action: IndependentNormal) -> IndependentNormal:
-    """Inputs of the critic."""
-    return IndependentNormal(*(np.concatenate(both, 1) for both in zip(obs, action)))
-
-
-def of_actions(found: Derivative, count: int) -> Derivative:
-    """With respect to the last `count` inputs."""
-    return Derivative(IndependentNormal(*(part[:, -count:] for part in found.g)), found.covariance[:, -count:])
 
 
 def moved_(layers: list[BayesianLayer], fresh: list[BayesianLayer]) -> None:

@@ -11,8 +11,9 @@ import torch
 
 from deeprl.extend import Raw, Rows, Spec
 from deeprl.learning.transforms.observations import Plain
-from deeprl_lab.agents.tagi import TAGI, targets
+from deeprl_lab.agents.tagi import TAGI
 from deeprl_lab.mathematics.tagi import IndependentNormal, derivative, forward, uphill
+from deeprl_lab.mathematics.tagi_updates import targets
 
 LINE = Spec((2,), torch.float32, 0, 1)
 
