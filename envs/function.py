@@ -81,10 +81,11 @@ class Function(EnvChoice):
         try:
             function = found(self.function)
         except ImportError as error:
+            place = f"PYTHONPATH=. before the command adds the current folder, {Path.cwd()}, where modules of your own are looked for; "
             raise ValueError(
-                f"function={self.function} cannot be imported ({error}): PYTHONPATH=. before the command adds the current folder, "
-                f"{Path.cwd()}, where modules of your own are looked for; it must stand at the top of its module. A lambda or a function"
-                " of a notebook exists only in the process that called deeprl.train(env=...)"
+                f"function={self.function} cannot be imported ({error}): {'' if isinstance(error.__cause__, AttributeError) else place}"
+                "it must stand at the top of its module. A lambda or a function of a notebook exists only in the process that called "
+                "deeprl.train(env=...)"
             ) from error
         try:
             env = function(**self.kwargs)

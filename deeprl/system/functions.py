@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -34,12 +35,15 @@ def found(name: str) -> Callable[..., Any]:
     if name in GIVEN:
         return GIVEN[name]
     module, _, path = name.partition(":")
+    value: Any = None
+    near: list[str] = []
     try:
-        value: Any = importlib.import_module(module)
+        value = importlib.import_module(module)
         for part in path.split("."):
+            near = difflib.get_close_matches(part, dir(value), n=1)
             value = getattr(value, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ImportError(str(error)) from error
+        raise ImportError(f"{error}{f'. Did you mean {near[0]}?' if near else ''}") from error
     if not callable(value):
         raise ImportError(f"it is {type(value).__name__}, not a function")
     return value

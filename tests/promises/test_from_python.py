@@ -17,6 +17,7 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
+from deeprl.envs.function import Function
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.config_file import check_identity, identity
@@ -158,6 +159,13 @@ def test_the_command_line_takes_a_function_too(capfd):
     assert f"deeprl eval {next(Path('runs').rglob('summary.json')).parent} --episodes 100 --allow-package tests\n" in capfd.readouterr().out
     assert front_door("env=function", "env.function=tests.nowhere:make", *worded(PLAIN)) == exits.WRONG
     assert "env.function=tests.nowhere:make cannot be imported (No module named 'tests.nowhere')" in capfd.readouterr().err
+
+
+def test_the_nearest_function_of_a_module_is_named():
+    module = "tests.promises.test_from_python"
+    with pytest.raises(ValueError, match=r"has no attribute 'mak'\. Did you mean make\?\): it must stand") as told:
+        Function(function=f"{module}:mak").build()
+    assert "PYTHONPATH" not in str(told.value)
 
 
 def test_functions_without_an_importable_name():

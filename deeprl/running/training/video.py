@@ -219,5 +219,6 @@ def check_rendering(env, key: str) -> None:
                 envs.backend.game(0).frame()
                 imageio_ffmpeg.get_ffmpeg_exe()
     except Exception as error:  # each graphics library raises its own
-        reason = on_one_line(error) or type(error).__name__
+        none = isinstance(error, NotImplementedError)  # of gymnasium.Env
+        reason = on_one_line(error) or ("it has no method render" if none else type(error).__name__)
         raise ConfigError(f"{key}: {env.name} cannot be rendered here ({reason}). {env.render_remedy}.") from error

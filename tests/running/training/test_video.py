@@ -227,6 +227,15 @@ def test_a_missing_display_names_the_remedy(monkeypatch):
         check_rendering(MuJoCo(id="Hopper-v5"), "evaluation.video=true")
 
 
+def test_an_environment_that_cannot_draw_at_all_is_told_so(monkeypatch):
+    def frame(self):
+        raise NotImplementedError
+
+    monkeypatch.setattr(GymGame, "frame", frame)
+    with pytest.raises(ConfigError, match=r"CartPole-v1 cannot be rendered here \(it has no method render\)"):
+        check_rendering(Classic(id="CartPole-v1"), "deeprl record")
+
+
 def test_graphics_libraries_are_quiet(monkeypatch, capfd):
     """SDL complains without a display; GLFW warns before it fails, and the refusal has the reason."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
