@@ -22,6 +22,7 @@ from deeprl.agents.dynamics import Data, Model, ModelChoice, Slopes
 from deeprl.agents.imagination import Imagination, Imagined, Terminates, rolled_out
 from deeprl.agents.model_state import KEPT, require_possible
 from deeprl.agents.vagram import value_count, value_slopes
+from deeprl.errors import Failed, NotFinite
 from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
 from deeprl.noise import torch_generator
@@ -197,7 +198,11 @@ class ModelReplay(Replay):
         """Train the model on all transitions, and keep its rollouts in place of the oldest."""
         generator, data, length = self.generator(self.trainings), self.data(), self.imagination.steps(step)
         self.trained = [min(self.trained[0], step), step] if self.trained else [step]
-        found = self.model.fit(data, self.slopes, generator, step - self.trained[0])
+        try:
+            found = self.model.fit(data, self.slopes, generator, step - self.trained[0])
+        except NotFinite as error:  # of the model's own optimizer, which does not know whose it is
+            what = f"training {self.trainings + 1} of the model (step {step:,}) is not finite"
+            raise Failed(what, str(error), "Look at the sizes of observations and rewards, or lower replay.model.lr") from error
         fresh = self.rollouts(data.inputs[:, : self.layout.size], length, step, generator)
         self.sizes = [*self.sizes, len(fresh)][-self.imagination.retain :]
         self.imagined = torch.cat([self.imagined[len(self.imagined) - sum(self.sizes[:-1]) :], fresh])

@@ -18,6 +18,7 @@ from deeprl.agents.model_ensemble import ModelEnsemble
 from deeprl.agents.vagram import ValueGradient
 from deeprl.envs.tensor_classic import PendulumWorld
 from deeprl.envs.terminations import never
+from deeprl.errors import Failed
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized
 from deeprl.schedules import Linear
@@ -265,6 +266,16 @@ def test_too_much_memory_is_answered_with_what_takes_it(monkeypatch, given, mess
         monkeypatch.setattr(f"{module}.available_memory", lambda *_: 70 << 20)
     with pytest.raises(ValueError, match=message):
         make(**given)
+
+
+def test_a_training_that_diverges_names_the_model():
+    """Its optimizer alone told that some gradient is not finite."""
+    replay = make(model=ModelEnsemble(members=2, elites=1, hidden=(4,), weight_decay=0.0, epochs=1))
+    fill(replay)
+    replay.ring.rows[:, replay.layout.reward] = 1e37
+    replay.ring.rows[1, replay.layout.reward] = -1e37
+    with pytest.raises(Failed, match=r"training 1 of the model \(step 31\) is not finite: .*replay.model.lr"):
+        replay.train(31)
 
 
 def test_a_rollout_with_a_number_that_is_not_finite_ends():
