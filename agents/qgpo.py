@@ -100,8 +100,8 @@ class GuidedDiffusion(Agent):
         score_optimizer: of the behaviour.
 
     Raises:
-        ValueError: the actions are discrete, observations are images or have parts that critics alone see, or the torso has running
-            averages or dropout.
+        ValueError: the actions are discrete, observations are images or have parts that are images or that critics alone see, or the
+            torso has running averages or dropout.
     """
 
     actions = "continuous"
@@ -125,7 +125,7 @@ class GuidedDiffusion(Agent):
         super().__init__()
         if not spec.action_dim or spec.choices:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
-        if len(spec.obs_shape) > 1 or any(part.privileged for part in spec.parts):
+        if len(spec.obs_shape) > 1 or any(part.privileged or part.image for part in spec.parts):
             raise ValueError("this agent reads vectors that critics and policy both see: choose agent=td3_bc, or env.parts=flat")
         self.guidance, self.tau, self.frequency = guidance, tau, frequency
         self.hidden, self.first_phase = hidden, ("agent.guidance.clone", guidance.clone)

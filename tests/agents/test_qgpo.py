@@ -118,6 +118,7 @@ def test_it_learns_two_modes_and_moves_to_the_better_one():
         (DISCRETE, "takes continuous actions"),
         (CONTINUOUS._replace(obs_shape=(3, 9, 9), obs_dtype=torch.uint8), "reads vectors"),
         (CONTINUOUS._replace(parts=(ObsPart("a", (5,), torch.float32, privileged=True),)), "reads vectors"),
+        (CONTINUOUS._replace(parts=(ObsPart("a", (1, 5, 1), torch.uint8, image=True),)), "reads vectors"),
     ],
 )
 def test_what_it_cannot_read_is_refused(spec, words):
