@@ -23,8 +23,8 @@ from deeprl.running.session.complete import complete
 
 STORED = Path(__file__).parent / "results" / "composed.json"
 ENVIRONMENTS = {
-    "discrete": ("classic/cartpole", "atari/pong", "minatar/breakout", "box2d/lunar_lander", "toy/chain"),
-    "continuous": ("classic/pendulum", "mujoco/half_cheetah", "box2d/bipedal_walker"),
+    "discrete": ("classic/cartpole", "atari/pong", "minatar/breakout", "box2d/lunar_lander", "toy/chain", "tensor/cartpole"),
+    "continuous": ("classic/pendulum", "mujoco/half_cheetah", "box2d/bipedal_walker", "tensor/pendulum"),
 }
 """For the kind of an agent's actions, an environment of each family"""
 ANY = ("gym env.id=CartPole-v1", "function env.function=gymnasium:make")
