@@ -131,7 +131,9 @@ def check_words(overrides: list[str]) -> None:
             require_option(override)
         if slot and chosen.setdefault(target, value) != value:
             raise ConfigError(f"{key} is given twice, as {chosen[target]} and as {value}: leave one out.")
-        dotted = key.replace(".", "/") in known and "." in key and "=" in override
+        named = key.replace(".", "/")
+        family = named.startswith("env/") and named != "env/protocol"  # of environments: env.parts is a key of some, env/parts no slot
+        dotted = named in known and not family and "." in key and "=" in override
         if dotted and not value.startswith(("{", "$")) and not has_number(overrides, key):
             raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
         if sweeps(override):

@@ -68,6 +68,7 @@ def test_entries_of_an_open_dictionary_need_no_plus():
         ("env/protocol=nature", "env=classic/cartpole has no slot env/protocol"),
         ("agent/actor=deterministic", "agent=dqn has no slot agent/actor. It has agent/.*agent/backup"),
         ("agent/actor/torso=mlp", "agent/actor/torso=mlp: agent=dqn has no slot agent/actor/torso"),
+        ("env.parts=flat", "there is no key env.parts.*env=classic/cartpole has"),  # a family of environments has this name
     ],
 )
 def test_a_slot_that_the_choice_lacks(word, says):
