@@ -27,6 +27,7 @@ from deeprl.choice import Part, counts, in_range
 from deeprl.learning.agent import CORE, Agent, Infer, numbered
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.blocks import has_statistics
+from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
@@ -86,6 +87,9 @@ class SQIRL(Agent):
         check_single(self.rewards)
         torso = torso.resolve(inner)
         self.network = DepthValues(inner, torso, depth)
+        for block in self.network.modules():
+            if isinstance(block, ImageBlock):
+                block.plain = True
         moving = [part for part in (self.rewards, self.normalize) if type(part).observe is not Part.observe]
         if moving or has_statistics(self.network.torso):
             name = type(moving[0] if moving else torso).__name__

@@ -10,14 +10,15 @@ from deeprl.agents.depth_values import returns_to_go
 from deeprl.agents.random_tails import RandomTails
 from deeprl.agents.sqirl import SQIRL
 from deeprl.errors import ConfigError
-from deeprl.learning.networks.torsos import MLPTorso
+from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain, Running
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.running.accelerate.modes import apply
 from deeprl.running.session import warm_start
 from deeprl.running.training.distributed import refuse
 from deeprl.running.training.learner import gradient
-from deeprl.types import Batch, Spec
+from deeprl.types import QUIET, Batch, Spec
 from tests.builders import entry, update
 from tests.replay.test_trajectories import ONE, World, first
 
@@ -81,6 +82,17 @@ def test_each_head_is_divided_by_the_running_mean_of_its_loss():
     term = found.loss(batch)
     assert torch.allclose(term.statistics["scale"], 0.99 + 0.01 * squares)
     assert term.loss.item() == pytest.approx((squares / (0.99 + 0.01 * squares)).mean().item())
+
+
+@pytest.mark.parametrize("mode", ["reference", "fast", "compiled"])
+def test_frozen_policies_see_images(mode):
+    """Each row has weights of its own, within which images have no other layout."""
+    found = agent(Spec((4, 10, 10), torch.uint8, 3, 0), torso=MinAtarTorso())
+    apply(found, mode)
+    found.freeze_()
+    values, time = found.infer(torch.ones(2, 4, 10, 10, dtype=torch.uint8), QUIET, torch.zeros(2, 1))
+    assert values.shape == (2, 3)
+    assert time.tolist() == [[1.0], [1.0]]
 
 
 def test_targets_have_no_gradient():

@@ -44,6 +44,8 @@ class ImageBlock(Block):
     features: int
     channels_last = False
     """Whether images between convolutions are stored channels-last; `deeprl.running.accelerate.modes.apply` sets this and `patches`"""
+    plain = False
+    """Whether `apply` leaves it as it is, because it is evaluated within `torch.func.vmap`, which knows no channels-last"""
     patches = False
     """Whether the first convolution is computed by `patchwise`"""
 

@@ -61,7 +61,7 @@ def apply(agent: nn.Module, mode: str) -> None:
     if mode not in MODES:
         raise ValueError(f"accelerate must be one of {', '.join(MODES)}, not {mode!r}")
     for block in agent.modules():
-        if isinstance(block, ImageBlock):
+        if isinstance(block, ImageBlock) and not block.plain:
             small = max(block.shape[1:]) <= SMALL_IMAGE
             block.patches = mode == "compiled" and small
             block.channels_last = mode != "reference" and not block.patches
