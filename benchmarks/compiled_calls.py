@@ -37,7 +37,7 @@ RUNS = {
     "pqn minatar_breakout": f"agent=pqn env=tensor/minatar_breakout {ROLLOUTS}",
     "ppo hopper": f"agent=ppo env=mujoco/hopper {ROLLOUTS}",
     **{name: f"agent={name} env=classic/cartpole {MEMORY}" for name in (
-        "dqn", "idqn", "mvi", "munchausen_dqn", "log_dqn", "c51", "qrdqn", "iqn", "dvw", "rainbow", "r2d2")},
+        "dqn", "idqn", "mvi", "munchausen_dqn", "log_dqn", "c51", "qrdqn", "iqn", "dvw", "r2d2")},
     "dqn minatar": f"agent=dqn env=minatar/breakout {MEMORY}",
     **{name: f"agent={name} env=classic/pendulum {MEMORY}" for name in ("td3", "itd3", "sac", "tqc", "crossq", "xqc")},
 }  # fmt: skip
