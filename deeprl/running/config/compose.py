@@ -133,7 +133,7 @@ def by_hydra(name: str | None, overrides: list[str]) -> DictConfig:
     try:
         with _initialized():
             return hydra_compose(name, overrides=words, return_hydra_config=True)
-    except FAULTS:
+    except (*FAULTS, UnicodeDecodeError):  # the last one names the file elsewhere
         raise
     except ValueError as error:  # such as that for tuned=null
         raise HydraException(str(error)) from error

@@ -97,7 +97,7 @@ def test_a_run_folder_that_train_refuses_is_refused(finished, capsys):
 @pytest.mark.parametrize("seconds", ["0", "nan", "inf", "soon"])
 def test_seconds_are_a_positive_number(seconds, capsys):
     assert console("check", "--seconds", seconds) == 2
-    assert f"not {seconds}" in capsys.readouterr().err
+    assert f"not '{seconds}'" in capsys.readouterr().err
 
 
 def test_the_loop_is_that_of_the_run():
