@@ -43,8 +43,10 @@ def survives(config: dict, spec: Spec) -> None:
     apply(agent, "fast")
     dry_run(agent, spec, "cpu")
     require_stateless(agent=agent)
-    acts = spec.action_dim and agent.actor_period <= 2  # with REDQ's, two updates leave the actor
-    for online in (agent.chain.online, agent.actor) if acts else (agent.chain.online,):
+    trained = [agent.chain.online if hasattr(agent, "chain") else agent]  # a policy on rollouts has no chain
+    if hasattr(agent, "chain") and spec.action_dim and agent.actor_period <= 2:  # with REDQ's, two updates leave the actor
+        trained.append(agent.actor)
+    for online in trained:
         before = [p.clone() for p in online.parameters()]
         for step in (1, 2):
             learned = update(agent, made_up(agent, spec, seed=step))
