@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.agents.diffusion import LAST, contrastive, guided, noisy, sample, sigma
-from deeprl.agents.timed import Timed
+from deeprl.agents.diffusion_network import Timed
 from deeprl.choice import Choice, Part, counts, in_range
 from deeprl.learning.agent import Agent, Infer
 from deeprl.learning.networks.blocks import has_dropout, has_statistics, initialise

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from deeprl.agents.diffusion_network import FREQUENCIES
 from deeprl.agents.qgpo import Guidance, GuidedDiffusion
-from deeprl.agents.timed import FREQUENCIES
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain

@@ -72,7 +72,7 @@ COPIES = {torch.ops.aten.copy.default: 1, torch.ops.aten.clone.default: 0}
 """Place of the argument whose numbers these operators give unchanged"""
 
 
-def origin(node: Any) -> Any:
+def input_of(node: Any) -> Any:
     """The input that a node is, or shows or copies unchanged; else None."""
     while isinstance(node, torch.fx.Node) and node.op != "placeholder":
         given = node.args[COPIES.get(cast(Any, node.target), 0)] if node.args else None
@@ -96,7 +96,7 @@ def write_copies_first(graph: torch.fx.Graph) -> None:
         graphlib.CycleError: inputs are exchanged, for which no order of writes will do.
     """
     writes = [node for node in graph.nodes if node.target is torch.ops.aten.copy_.default]
-    sources = {node: origin(node.args[1]) for node in writes}
+    sources = {node: input_of(node.args[1]) for node in writes}
     before = {node: [other for other in writes if other is not node and sources[other] is node.args[0]] for node in writes}
     last = next(node for node in graph.nodes if node.op == "output")
     for node in TopologicalSorter(before).static_order():
@@ -113,6 +113,9 @@ def traced(
 
     Returns:
         the graph, and a bool for each leaf of `arguments`: whether it is an input.
+
+    Raises:
+        graphlib.CycleError: see `write_copies_first`.
     """
     import torch._inductor.lowering  # some decompositions need it imported
     from torch._inductor.decomposition import select_decomp_table  # slow to import, like the next one
@@ -215,7 +218,8 @@ def compiled(backend: str, graph: torch.fx.GraphModule, inputs: list[Tensor], la
 
 
 def require_agreement(graph: torch.fx.GraphModule, run: Run, inputs: Sequence[Tensor]) -> None:
-    """
+    """Compute once by compiled code and once by its operators, from the same inputs, which stay as they are.
+
     Raises:
         ConfigError: a result, or an input that is written, differs in most of its rows, so that it is not rounding, nor a choice among
             actions of the same value.
