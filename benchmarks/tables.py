@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks import packed
 from deeprl.cli.page import all_slots
 from deeprl.running.config import folders
 from deeprl.running.config.build import option_class
@@ -160,13 +161,14 @@ def counted(cells: list[dict]) -> list[str]:
 
 TABLES = {
     "kills": kill_table,
+    "packed": packed.table,
     "slots": slot_table,
     "pages": page_table,
     "papers": paper_table,
     "experiments": experiment_table,
     "environments": environment_table,
 }
-PAGES = tuple(ROOT / "docs" / name for name in ("slots.md", "algorithms/README.md", "papers.md", "usage.md", "reliability.md"))
+PAGES = tuple(ROOT / "docs" / name for name in ("slots.md", "algorithms/README.md", "papers.md", "usage.md", "reliability.md", "export.md"))
 
 
 if __name__ == "__main__":
