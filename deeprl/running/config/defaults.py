@@ -2,8 +2,9 @@
 
 An entry of `defaults` is `name`, `/group/name`, `_self_`, or `group: name` with `override`, `optional` and `@package`. Entries are visited
 from the last to the first, so that what an experiment overrides holds for the agent that stands before it; one with an interpolation comes
-after all others of its list. In files of `env` an entry may name any environment (`anchored`). Hydra has more forms, and copies all choices
-at each file, which takes a tenth of a second. What has another form, or is wrong, is `Unusual`: Hydra composes it, and says what is wrong.
+after all others of its list. In files of `env` and `agent` an entry may name any environment and any agent (`anchored`). Hydra has more
+forms, and copies all choices at each file, which takes a tenth of a second. What has another form, or is wrong, is `Unusual`: Hydra
+composes it, and says what is wrong.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from hydra.plugins.config_source import ConfigSource
 from omegaconf import OmegaConf
 
 from deeprl.running.config import folders
-from deeprl.running.config.menu import GAMES, games
+from deeprl.running.config.menu import GAMES, games, slots_of
 from deeprl.running.config.parsed import Content, parsed
 
-ENV = "env"
+ENV, AGENT = "env", "agent"
+FAMILIES = (ENV, AGENT)
+"""Groups that have options in folders below theirs"""
 
 
 class Unusual(Exception):
@@ -35,19 +38,34 @@ class File:
 
 
 def anchored(folder: str, defaults: list[Any]) -> list[Any]:
-    """Entries of a file of a folder; environments in the form that Hydra needs, `/env/tensor/cartpole@_here_`. With `tensor/cartpole` it
-    would put the keys at `env.tensor`, and look for the `_base` from which that file starts in `env/tensor`."""
-    family = folder.removeprefix(ENV)
-    if not (f"{folder}/").startswith(f"{ENV}/"):
+    """Entries of a file of a folder; environments and agents in the form that Hydra needs, `/env/tensor/cartpole@_here_`. With
+    `tensor/cartpole` it would put the keys at `env.tensor`, and look for the `_base` from which that file starts in `env/tensor`. In a file
+    of a family of agents slots too, `/agent/chain@chain`: Hydra would look in `agent/FAMILY`, where another file starts from it."""
+    root, _, family = folder.partition("/")
+    if root not in FAMILIES or all(each == "_self_" for each in defaults):
         return defaults
-    return [f"/{ENV}/{each}@_here_" if (family or "/" in str(each)) and is_environment(each) else each for each in defaults]
+    if root == AGENT and family.partition("/")[0] in slots_of(AGENT):
+        return defaults
+    found = [of_slot(each) if isinstance(each, dict) and family and root == AGENT else each for each in defaults]
+    return [f"/{root}/{each}@_here_" if (family or "/" in str(each)) and is_file(root, each) else each for each in found]
 
 
-def is_environment(entry: Any) -> bool:
-    """Whether it is the name of a file of `env`, without anything else."""
+def is_file(root: str, entry: Any) -> bool:
+    """Whether it is the name of a file of `env` or `agent`, without anything else."""
     if not isinstance(entry, str) or entry == "_self_" or not re.fullmatch(r"\w[\w./-]*", entry):
         return False
-    return bool(folders.file(ENV, entry)) or (f"{ENV}/{entry}".rpartition("/")[0] == GAMES and entry.rpartition("/")[2] in games())
+    return bool(folders.file(root, entry)) or (f"{root}/{entry}".rpartition("/")[0] == GAMES and entry.rpartition("/")[2] in games())
+
+
+def of_slot(entry: dict) -> dict:
+    """An entry `chain: iterated` of a file of agents, with or without a place, by the path of its slot."""
+    found = {}
+    for words, option in entry.items():
+        *keywords, path = str(words).split(" ")
+        slot, _, place = path.partition("@")
+        absolute = slot.startswith("/")
+        found[words if absolute else " ".join([*keywords, f"/{AGENT}/{slot}@{place or slot.replace('/', '.')}"])] = option
+    return found
 
 
 def load(group: str, name: str) -> File | None:

@@ -14,7 +14,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from deeprl.running.config import folders
-from deeprl.running.config.defaults import ENV, anchored
+from deeprl.running.config.defaults import FAMILIES, anchored
 from deeprl.running.config.menu import GAMES, games
 from deeprl.running.config.parsed import parsed
 
@@ -31,8 +31,9 @@ class Folder(ConfigSource):
         if os.path.isfile(path):
             found = parsed(path)
             config, header = pickle.loads(found.config), self._get_header_dict(found.head)
-            if config_path.startswith(f"{ENV}/") and isinstance(found.content, dict) and isinstance(found.content.get("defaults"), list):
-                config["defaults"] = anchored(os.path.dirname(config_path), found.content["defaults"])
+            folder, content = os.path.dirname(config_path), found.content
+            if folder.partition("/")[0] in FAMILIES and isinstance(content, dict) and isinstance(content.get("defaults"), list):
+                config["defaults"] = anchored(folder, content["defaults"])
         elif game := self._game(config_path):
             config, header = OmegaConf.create({"defaults": anchored(GAMES, ["_atari", "_self_"]), "game": game}), {"package": None}
         else:

@@ -94,6 +94,19 @@ def test_an_environment_of_a_user_starts_from_any_other(mine, start):
     assert found == known
 
 
+def test_an_agent_of_a_user_starts_from_any_other(mine):
+    """Hydra looked for `agent/lab/optimism/forced_pulls`."""
+    (family := mine.parent.parent / "agent" / "family").mkdir(parents=True)
+    (family / "first.yaml").write_text("defaults: [dqn, override chain: iterated, {override torso@torso: mlp}, _self_]\n")
+    for name, start in {"mine": "lab/dtr", "second": "family/first"}.items():
+        (family.parent / f"{name}.yaml").write_text(f"defaults: [{start}, _self_]\n")
+    for known, word, env in (("lab/dtr", "agent=mine", "lab/dtr"), ("idqn", "agent=second", "toy/chain")):
+        assert both([word, f"env={env}"])
+        torso = ["agent/torso=mlp"] * (known == "idqn")
+        one, other = (all_of(composed([*words, f"env={env}"], by_hydra)) for words in ([word], [f"agent={known}", *torso]))
+        assert (one["agent"], one["replay"]) == (other["agent"], other["replay"])
+
+
 def test_the_nearest_environment_is_named_where_a_file_starts_from_none(mine):
     (mine.parent.parent / "env").mkdir()
     (mine.parent.parent / "env" / "mine.yaml").write_text("defaults: [tensor/cartpol, _self_]\n")
