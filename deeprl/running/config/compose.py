@@ -208,7 +208,7 @@ def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
     bound numbers that the command line does not set. Keys that the chosen parts do not have are passed over.
 
     A value out of range stays, so that it is refused with a budget too: of the keys of `RULES`; and of others if the command line sets, in
-    place of a positive number, something else.
+    place of a positive number, something else, such as null.
 
     Raises:
         ConfigError: a bound is no number.
@@ -219,7 +219,7 @@ def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
         if now is settings.ABSENT:
             continue
         if key == name:
-            applies = RULES[name].takes(now) if name in RULES else name not in user or now is None or alike(now, value)
+            applies = RULES[name].takes(now) if name in RULES else name not in user or (now is not None and alike(now, value))
         elif is_number(value):
             applies = name not in user and (now is None or (is_number(now) and now > value))
         else:

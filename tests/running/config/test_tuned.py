@@ -355,7 +355,9 @@ def test_an_environment_takes_the_settings_that_its_file_or_one_from_which_it_st
     ("now", "budget", "user", "then"),
     [
         (5, {"a.b": 3}, {"a.b"}, 3),
-        (None, {"a.b": 3}, {"a.b"}, 3),
+        (None, {"a.b": 3}, {"a.b"}, None),  # was 3: replay.length=null with a budget ran, and without one was refused
+        (None, {"a.b": "other"}, {"a.b"}, None),
+        (None, {"a.b": 3}, {}, 3),
         ("word", {"a.b": "other"}, {"a.b"}, "other"),
         (0, {"a.b": 3}, {"a.b"}, 0),  # refused by the key's range
         ("abc", {"a.b": 3}, {"a.b"}, "abc"),
