@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from deeprl.running.config import tuned
-from deeprl.running.config.build import agent_actions, option_target
+from deeprl.running.config.build import agent_actions
 from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import options
+from deeprl.running.config.option_names import option_target
 from deeprl.running.runs.config_file import flatten
 from deeprl.running.session.complete import complete
 

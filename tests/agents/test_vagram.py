@@ -7,8 +7,11 @@ import torch
 
 from deeprl.agents.dynamics import Squared
 from deeprl.agents.vagram import ValueGradient, state_values, value_slopes
+from deeprl.errors import ConfigError
 from deeprl.learning.networks.critics import ensemble_returns, pair
-from tests.builders import CONTINUOUS, settled
+from deeprl.running.config.option_names import option_of
+from deeprl.running.session.assemble import fitted
+from tests.builders import CONTINUOUS, settled, spec_of
 
 LOSS = ValueGradient(plain_steps=0)
 MEAN, TARGET = torch.tensor([[[1.0, 0.5, 2.0]]]), torch.tensor([[[3.0, 0.0, 5.0]]])  # (r, two changes): errors −2, ½, −3
@@ -59,3 +62,15 @@ def test_gradients_are_those_of_each_value_alone(agent, values):
         (alone,) = torch.autograd.grad(value.sum(), at)
         assert torch.allclose(slopes[:, 2 * j + critic], alone, atol=1e-6)
     assert state_values(built, obs).shape == (values, 6)
+
+
+def test_a_refusal_names_the_option_that_was_chosen():
+    """It said replay=model, whose file names the class; so did replay=prioritized say replay=uniform, and agent/surrogate=plain clipped."""
+    make_replay = fitted(settled("agent=vagram", "env=classic/pendulum"))[3]
+    with pytest.raises(ConfigError, match="^replay=model_value_gradient: a model of this kind takes continuous actions"):
+        make_replay(spec=spec_of("toy/chain"), num=1, discount=0.99)
+    assert [option_of("replay", "Replay"), option_of("agent/surrogate", "Surrogate"), option_of("agent/backup", "Max")] == [
+        None,
+        None,
+        "max",
+    ]

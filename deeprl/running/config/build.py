@@ -18,10 +18,10 @@ from deeprl.learning.values.mapping import Identity
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, accepted, instantiate, resolve
 from deeprl.running.config.menu import groups, options
-from deeprl.running.config.option_names import in_options
+from deeprl.running.config.option_names import in_options, option_target
 from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import asked_info
-from deeprl.running.config.tuned import content, is_tuned, lineage
+from deeprl.running.config.tuned import is_tuned
 from deeprl.running.runs.config_file import Config
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
@@ -51,12 +51,6 @@ def kinds() -> dict[str, str]:
             if "/" not in name and (target := option_target("agent", name)):
                 found[name] = agent_actions({"_target_": target})
     return found
-
-
-def option_target(slot: str, option: str) -> str | None:
-    """The `_target_` of an option, its own or that of the option from which it starts; None if there is none."""
-    files = (content(slot, name) for name in lineage(option, slot))
-    return next((file["_target_"] for file in files if "_target_" in file), None)
 
 
 def option_class(slot: str, option: str) -> Any:

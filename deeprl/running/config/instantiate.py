@@ -61,37 +61,39 @@ class Deferred:
     cls: type
     kwargs: dict[str, Any]
     path: str
+    option: str | None = None
+    """The chosen one of its slot, where that is known: options may share a class"""
 
     def __call__(self, *args, **kwargs):
-        return construct(self.cls, args, {**self.kwargs, **kwargs}, self.path)
+        return construct(self.cls, args, {**self.kwargs, **kwargs}, self.path, self.option)
 
 
-def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str) -> Any:
+def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option: str | None = None) -> Any:
     try:
         given = grouped(cls, kwargs)
         signature(cls).bind(*args, **given)
     except TypeError as error:  # a class that belongs to another slot
-        raise ConfigError(f"{labelled(path, cls)}: {error}. Give it, or take another option of this slot.") from error
+        raise ConfigError(f"{labelled(path, cls, option)}: {error}. Give it, or take another option of this slot.") from error
     except ValueError as error:  # of a group
-        raise refusal(cls, path, error) from error
+        raise refusal(cls, path, error, option) from error
     try:
         return cls(*args, **given)
     except ConfigError:
         raise
     except ValueError as error:
-        raise refusal(cls, path, error) from error
+        raise refusal(cls, path, error, option) from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
         ours = cls.__module__.split(".")[0] == "deeprl"
-        raise ConfigError(f"{labelled(path, cls)}: {f'{error}.' if ours else located(error)}") from error
+        raise ConfigError(f"{labelled(path, cls, option)}: {f'{error}.' if ours else located(error)}") from error
     except NameError as error:
-        raise ConfigError(f"{labelled(path, cls)}: {located(error)}") from error
+        raise ConfigError(f"{labelled(path, cls, option)}: {located(error)}") from error
 
 
-def refusal(cls: type, path: str, error: ValueError) -> ConfigError:
+def refusal(cls: type, path: str, error: ValueError, option: str | None = None) -> ConfigError:
     """What a check says of a value, with the key."""
     text = str(error).rstrip(".")
     field = text.split()[0].partition("=")[0] if text else ""  # replay.data=DATA: ..., replay.share must be ...
-    return ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{labelled(path, cls)}: {text}.")
+    return ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{labelled(path, cls, option)}: {text}.")
 
 
 def accepted(cls: type) -> dict[str, Any]:

@@ -5,28 +5,38 @@ from __future__ import annotations
 import re
 
 from deeprl.running.config.menu import groups, options
-from deeprl.running.config.tuned import content
+from deeprl.running.config.tuned import content, lineage
 
 LABEL = re.compile(r"\b(agent/\w+|replay)=([A-Z]\w*)")
 """agent/backup=Retrace, as parts name each other, which do not know the menu"""
 
 
+def option_target(slot: str, option: str) -> str | None:
+    """The `_target_` of an option, its own or that of the option from which it starts; None if there is none."""
+    files = (content(slot, name) for name in lineage(option, slot))
+    return next((file["_target_"] for file in files if "_target_" in file), None)
+
+
 def option_of(slot: str, cls: str) -> str | None:
-    """The option of a slot whose file names a class: "retrace" of agent/backup and Retrace. None if there is none, or several.
+    """The option of a slot whose class this is: "retrace" of agent/backup and Retrace. None if there is none, or several.
 
     Args:
         cls: its name, or its import path.
     """
-    named = (name for name in options(slot) if f".{content(slot, name).get('_target_')}".endswith(f".{cls}"))
+    named = (name for name in options(slot) if f".{option_target(slot, name)}".endswith(f".{cls}"))
     found = [*named] if slot in groups() else []
     return found[0] if len(found) == 1 else None
 
 
-def labelled(path: str, cls: type) -> str:
+def labelled(path: str, cls: type, option: str | None = None) -> str:
     """ "agent/backup=retrace" of agent.backup and Retrace; "agent.backup (Retrace)" where no option is known. Agents share classes, and so
-    do environments."""
+    do environments.
+
+    Args:
+        option: where it is known which one was chosen.
+    """
     slot = path.replace(".", "/")
-    option = None if slot in ("agent", "env") else option_of(slot, f"{cls.__module__}.{cls.__qualname__}")
+    option = option or (None if slot in ("agent", "env") else option_of(slot, f"{cls.__module__}.{cls.__qualname__}"))
     return f"{path} ({cls.__name__})" if option is None else f"{slot}={option}"
 
 

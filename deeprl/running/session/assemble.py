@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -249,7 +250,7 @@ def fitted(config: Config, allowed: Allowed = None, saved: int | None = None) ->
     check_actions(config, spec, allowed)
     agent = build_agent(config, spec, allowed, saved)
     source_class(config, allowed)
-    make_replay = instantiate({**config["replay"], "_partial_": True}, "replay", allowed)
+    make_replay = replace(instantiate({**config["replay"], "_partial_": True}, "replay", allowed), option=config["names"]["replay"])
     check_replay(config, agent, make_replay)
     return env, spec, agent, make_replay
 
