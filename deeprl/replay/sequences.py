@@ -77,6 +77,7 @@ class Sequences(Replay):
     """
 
     argument_groups: ClassVar = {**Replay.argument_groups, "recurrence": Recurrence}
+    counted: ClassVar = {"length": 1, "burn_in": 0}
     offers = Replay.offers | {"sequences", "state"}
     hands_on: ClassVar = Replay
 

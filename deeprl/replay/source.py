@@ -77,7 +77,7 @@ class Source(Choice):
     paced_by: ClassVar[tuple[str, ...]] = ()
     """Keys that say when it is learned from; none, where it never is"""
     counted: ClassVar[Mapping[str, int]] = MappingProxyType({})
-    """Keys of whole numbers that `planned` and its like are made of, with the least of each"""
+    """Keys of whole numbers that are read before it is built, as by `planned`, with the least of each. An option may lack one"""
     collects: ClassVar[bool] = True
     """Whether it takes steps of environments. Otherwise a step is only counted, and no environment is made but those of evaluations"""
     cuts: ClassVar[bool] = False

@@ -87,8 +87,8 @@ def check_source(config: Config, user: set[str]) -> None:
         raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
     if (not paced or rollout is not None or source_class(config).one_policy) and "runtime.lag" in user:
         raise ConfigError("runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out.")
-    for key, least in source_class(config).counted.items():  # here, because the number of updates is made of them
-        if not isinstance(value := replay[key], int) or isinstance(value, bool) or value < least:
+    for key, least in source_class(config).counted.items():  # here, because the number of updates is made of them, or the mode
+        if not isinstance(value := replay.get(key, least), int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least {least}.")
     if rollout is None:
         return
