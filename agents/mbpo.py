@@ -27,11 +27,11 @@ from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
 from deeprl.noise import torch_generator
 from deeprl.replay.gather import Drawn, Gather, Transitions
+from deeprl.replay.memory import HOST, of_gpu, refuse_if_too_large, too_little
 from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.replay.ring import windows
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.source import Prepare
-from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount
 from deeprl.types import Batch, Rows, Spec, State
 
@@ -85,7 +85,7 @@ class ModelReplay(Replay):
                 f"a model of this kind predicts plain vectors, not images or several parts: {remedy} another replay, such as uniform"
             )
         if not isinstance(model, ModelChoice):
-            raise ValueError(f"model must be one that learns, not {model!r:.100}: choose replay=model, and set keys below model")
+            raise ValueError(f"model must be one that learns, not {model!r:.100}: set keys below replay.model")
         if model.loss.weighted and not isinstance(agent, ActorCritic):
             raise ValueError("model.loss weighs errors by gradients of critics, which this agent does not have: choose replay=model")
         super().__init__(spec=spec, batch_size=batch_size, device=device, **others)
@@ -114,25 +114,37 @@ class ModelReplay(Replay):
         return self.layout.width + self.layout.size
 
     def _count_memory(self) -> None:
-        """Add what is imagined, and what a training takes.
+        """Add what is imagined, and what a training takes. Rollouts are made where the model is, and kept in main memory.
 
         Raises:
-            ValueError: the machine has less.
+            ValueError: the machine has less, or its GPU.
         """
-        size, chosen, available = self.layout.size, self.imagination, available_memory()
+        size, chosen, device = self.layout.size, self.imagination, self.rule.device
         values = value_count(self.agent) if isinstance(self.agent, ActorCritic) else 0
         rows = self.capacity * (4 * self.window + 24 + 4 * (1 + size) + 4)  # with their numbers, targets and terminations
         fitting = self.choice.memory(self.capacity, size, self.spec.action_dim, values)
         fresh = 4 * self.window * chosen.most
         kept, joining = fresh * chosen.retain, fresh * (1 + chosen.retain)  # old and new stand side by side while they are joined
         self.bytes += kept
-        self.working = rows + max(fitting, joining)
-        imagined, needed = kept + joining, self.bytes + self.working
-        if available is None or needed <= available:
+        self.working = rows + max(fitting, joining) if device == HOST else max(rows, joining)
+        self._require(kept + joining, self.bytes + self.working, HOST)
+        if device != HOST:  # the steps of new rollouts stand beside the whole of them
+            self._require(2 * fresh, rows + max(fitting, 2 * fresh), device)
+
+    def _require(self, imagined: int, needed: int, device: torch.device) -> None:
+        """
+        Args:
+            imagined: bytes of rollouts, at most.
+            needed: bytes of all.
+
+        Raises:
+            ValueError: the device has less.
+        """
+        if (available := too_little(needed, device)) is None:
             return
         if 2 * imagined < needed:
-            self._refuse_if_too_large(imagined)
-        chosen.refuse(imagined, needed - imagined, available)
+            refuse_if_too_large("capacity", self.capacity, needed, imagined, device)
+        self.imagination.refuse(imagined, needed - imagined, available, of_gpu(device))
 
     def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
         super().connect(seed, part, observe, prepare)

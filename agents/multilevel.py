@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import counts, in_range
+from deeprl.replay.memory import HOST, of_gpu, too_little
+from deeprl.replay.rollout import row_bytes
 from deeprl.replay.source import Settings, Source
 from deeprl.types import Batch, Rows, Spec, State
 
@@ -42,6 +44,9 @@ class MultiLevel(Source):
     Args:
         levels: L.
         spec, num, discount, rewards, needs, batch_device: as in `deeprl.replay.replay.Replay`.
+
+    Raises:
+        ValueError: levels are none, or the machine or its GPU has too little memory for the longest batch.
     """
 
     offers = frozenset({"consecutive"})
@@ -56,6 +61,14 @@ class MultiLevel(Source):
         counts(self, levels=1)
         in_range(self, levels=(1, 20))
         self.capacity = num * 2**levels
+        for place, copies in {self.device: 1, HOST: 3}.items():  # this batch and the one before, and this one as a whole
+            tick = copies * num * row_bytes(spec)
+            if (available := too_little(tick * 2**levels, place)) is not None:
+                raise ValueError(
+                    f"levels={levels} of {num} environments needs {tick * 2**levels:,} bytes, for batches of up to 2^{levels} ticks, and "
+                    f"{available:,} are available{of_gpu(place)}: replay.levels={int(math.log2(max(available // tick, 2)))} would fit, "
+                    "or fewer environments, env.num"
+                )
         self.ticks: list[Rows] = []
         self.last: list[Rows] = []
         self.j = 0

@@ -83,6 +83,18 @@ def test_adagrad_divides_by_the_norm_of_all_gradients_so_far():
     assert each.tolist() == pytest.approx([-1.0, -1.0])
 
 
+def test_a_batch_that_the_machine_or_its_gpu_has_no_room_for_is_refused(monkeypatch):
+    """Nobody asked, and the run ended where its first long batch was made."""
+    known = {"cpu": 1 << 40, "cuda": 5 << 30}
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda device="cpu": known[str(device)])
+    image = Spec((4, 84, 84), torch.uint8, 18, 0)
+    for place in ("on cuda beside", "are available: replay"):
+        with pytest.raises(ValueError, match=rf"levels=16 of 2 environments needs .*{place}.*.levels=\d+ would fit"):
+            MultiLevel(levels=16, spec=image, num=2, rewards=None, batch_device="cuda")
+        known["cuda"], known["cpu"] = 1 << 40, 20 << 30
+    assert MultiLevel(levels=5, spec=image, num=2, rewards=None, batch_device="cuda").capacity == 64
+
+
 def source(cls=MultiLevel, levels: int = 3):
     made = cls(levels=levels, spec=TWO, num=2, rewards=lambda raw: raw)
     made.connect(0, "test", lambda rows: None, lambda batch: {})

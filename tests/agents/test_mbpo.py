@@ -262,10 +262,12 @@ def test_the_memory_of_a_replay_has_what_a_training_copies():
     ],
 )
 def test_too_much_memory_is_answered_with_what_takes_it(monkeypatch, given, message):
-    for module in ("deeprl.replay.memory", "deeprl.agents.mbpo"):
-        monkeypatch.setattr(f"{module}.available_memory", lambda *_: 70 << 20)
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda *_: 70 << 20)
     with pytest.raises(ValueError, match=message):
         make(**given)
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda device="cpu": (70 << 20) if str(device) == "cuda" else 1 << 40)
+    with pytest.raises(ValueError, match=rf"^{next(iter(given))}=.* on cuda beside"):  # its memory was not asked
+        make(**given, batch_device="cuda")
 
 
 def test_a_training_that_diverges_names_the_model():
