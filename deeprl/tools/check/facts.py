@@ -108,6 +108,7 @@ def memory(trainer: Trainer, config: Config, available: int | None, device_avail
         checkpoint=each,
         disk=disk_needed(config, source, each),
         disk_available=disk_available(root),
+        replay_device=str(config["device"]) if source.on_device else "cpu",
     )
 
 

@@ -118,9 +118,10 @@ def memory(record: Record) -> Rows:
     capacity = get(config, "replay.capacity") or get(config, "replay.length", 0) * config["env"]["num"]  # or that of a rollout
     steps = config["steps"]
     part = f"; this run writes {steps:,}: {amount(at.replay * steps / capacity)}" if steps < capacity else ""
-    free = "" if at.available is None else f", {amount(at.available)} free"
+    place, available = ("", at.available) if at.replay_device == "cpu" else (f", on {at.replay_device}", at.device_available)
+    free = "" if available is None else f", {amount(available)} free"
     rows = [
-        ("replay", f"{rows_and_memory(capacity, at.replay)}{part}{free}"),
+        ("replay", f"{rows_and_memory(capacity, at.replay)}{part}{place}{free}"),
         ("agent", f"{amount(at.weights)}, its optimizers {amount(at.optimizer)}"),
         ("this process", f"{amount(at.process)} at most while it measured, with few rows in the replay"),
     ]

@@ -62,6 +62,8 @@ class Memory:
     disk: int
     """All checkpoints that are kept, with a full replay if they hold one"""
     disk_available: int
+    replay_device: str = "cpu"
+    """Where the rows of the replay lie"""
 
 
 @dataclass(frozen=True)
