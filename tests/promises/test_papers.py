@@ -17,11 +17,12 @@ TRAINED = [paper for paper in papers() if "train.py" in paper.lines[-1]]
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("paper", TRAINED, ids=lambda paper: paper.command)
 def test_its_command_learns_something(paper, tmp_path, monkeypatch):
-    """By updates, or of an agent of tables by plans."""
+    """By updates, or of an agent of tables by plans, of one that only evaluates by its values."""
     monkeypatch.chdir(tmp_path)
     *before, last = [shlex.split(line)[2:] for line in paper.lines]
     for words in (*before, [*last, "hydra.run.dir=run"]):
         assert front_door(*words, "budget=tiny") == exits.FINISHED
     metrics = lines(tmp_path / "run", "metrics.jsonl")
     planned = any(line.get("rollout/policy_switches", "train/suboptimality" in line) for line in metrics)  # robust_rvi counts no switches
-    assert RunFolder(tmp_path / "run").read_summary()["updates"] > 0 or planned
+    evaluated = len({line["train/value_error"] for line in metrics if "train/value_error" in line}) > 1
+    assert RunFolder(tmp_path / "run").read_summary()["updates"] > 0 or planned or evaluated
