@@ -36,6 +36,8 @@ ELSEWHERE = {
     "n_envs": "env.num", "num_envs": "env.num", "env_id": "env.id", "tau": "agent.chain.tau", "n_steps": "replay.length",
 }  # fmt: skip
 """What Stable-Baselines3 or CleanRL call a key"""
+MANY = ("seeds", "num_seeds", "n_seeds")
+"""Words for several runs of one setting, which are a sweep here"""
 
 
 def prepare() -> None:
@@ -369,5 +371,7 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     meant = [unplaced(slot) for slot in chosen if slot.partition("@")[2].replace(".", "/") == key]  # agent/actor_torso
     meant += [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
     hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
+    if key in MANY:
+        hint = ' A run has one seed: deeprl sweep … "seed=range(0,10)" trains ten of them side by side.'
     hint = renamed(key) or hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
     return f"{override}: there is no key {key}.{hint}"

@@ -32,6 +32,7 @@ from deeprl.tools.sweep.grid import expand
         ("+agent=dqn", r"\+agent=dqn: .*without \+: agent=dqn"),
         ("+evaluation.evry=3", "evaluation.evry.* evaluation.every?"),
         ("+replay_ratio=3", "there is no key replay_ratio. Its name is replay.ratio now"),
+        ("seeds=10", r"there is no key seeds\. A run has one seed: deeprl sweep"),
         ("agent.backup=max", "agent/backup=max"),
         ("agent=rvi_sac agent.rate=0.1", "agent.rate is a slot"),
         ("agent=[dqn,idqn]", "-m agent=dqn,idqn"),
