@@ -32,7 +32,6 @@ from deeprl.tools.sweep.grid import expand
         ("+agent=dqn", r"\+agent=dqn: .*without \+: agent=dqn"),
         ("+evaluation.evry=3", "evaluation.evry.* evaluation.every?"),
         ("+replay_ratio=3", "there is no key replay_ratio. Its name is replay.ratio now"),
-        ("seeds=10", r"there is no key seeds\. A run has one seed: deeprl sweep"),
         ("agent.backup=max", "agent/backup=max"),
         ("agent=rvi_sac agent.rate=0.1", "agent.rate is a slot"),
         ("agent=[dqn,idqn]", "-m agent=dqn,idqn"),
@@ -70,6 +69,7 @@ def test_entries_of_an_open_dictionary_need_no_plus():
         ("agent/actor=deterministic", "agent=dqn has no slot agent/actor. It has agent/.*agent/backup"),
         ("agent/actor/torso=mlp", "agent/actor/torso=mlp: agent=dqn has no slot agent/actor/torso"),
         ("env.parts=flat", "there is no key env.parts.*env=classic/cartpole has"),  # a family of environments has this name
+        ("seeds=10", r"there is no key seeds\. A run has one seed: deeprl sweep"),
     ],
 )
 def test_a_slot_that_the_choice_lacks(word, says):
