@@ -75,12 +75,14 @@ class MetaWorld(EnvChoice):
     def build(self, evaluation: bool = False) -> GymGame:
         """
         Raises:
-            ValueError: Meta-World is not installed, or has no such task.
+            ValueError: Meta-World is not installed, or MuJoCo 3.3.0 over a newer one; or it has no such task.
         """
         try:
             from metaworld import ALL_V3_ENVIRONMENTS
         except ImportError as error:
             raise ValueError(f"task={self.task} needs Meta-World ({error}): {extra('metaworld')}") from error
+        except OSError as error:  # of a library that MuJoCo 4 has left beside the older one
+            raise ValueError(f"MuJoCo does not load ({error}): in a new virtual environment, {extra('metaworld')}") from error
         if self.task not in ALL_V3_ENVIRONMENTS:
             raise ValueError(f"task={self.task!r:.100} is none of {', '.join(ALL_V3_ENVIRONMENTS)}")
         camera = self.camera if self.render_mode else None

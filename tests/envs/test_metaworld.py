@@ -70,7 +70,17 @@ def test_keys_reach_the_task(stand_in):
         MetaWorld(task="reach").build()
 
 
+class Left:
+    """A module that finds a library of MuJoCo 4."""
+
+    def __getattr__(self, name):
+        raise OSError("libmujoco.so.4.0.0: cannot open shared object file")
+
+
 def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "metaworld", Left())
+    with pytest.raises(ValueError, match=r"MuJoCo does not load \(libmujoco.* in a new virtual environment, pip install"):
+        MetaWorld(task="reach-v3").build()
     monkeypatch.setitem(sys.modules, "metaworld", None)
     with pytest.raises(ValueError, match=r"task=reach-v3 needs Meta-World .*pip install"):
         MetaWorld(task="reach-v3").build()
