@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from deeprl.envs.answers import number
 
 Info = Mapping[str, float]
 """Numbers of an episode by name"""
 NOTHING: Info = {}
+SUCCESS = "is_success"
 
 
 class EpisodeInfo:
@@ -31,7 +34,9 @@ class EpisodeInfo:
         self.counts = dict.fromkeys(self.running, 0)
 
     def note(self, info: Mapping[str, Any]) -> None:
-        """Take the `info` of a step."""
+        """Take the `info` of a step. Its `success` counts as `is_success`, as mazes, Adroit and simulators of robots call it."""
+        if SUCCESS in self.names and SUCCESS not in info and isinstance(info.get("success"), bool | int | float | np.bool_ | np.number):
+            info = {**info, SUCCESS: info["success"]}
         self.newest = info
         for name in self.running:
             if name in info:

@@ -620,7 +620,7 @@ NEEDED = {
     "function": ("env.function=gymnasium.envs.classic_control:CartPoleEnv",),
     "vector": ("env.id=CartPole-v1", "+env.kwargs.vectorization_mode=sync"),
 }
-PACKAGES = {"minatar": "minatar", "box2d": "Box2D", "dmc": "dm_control", "metaworld": "metaworld"}
+PACKAGES = {"minatar": "minatar", "box2d": "Box2D", "dmc": "dm_control", "metaworld": "metaworld", "robotics": "gymnasium_robotics"}
 
 
 @pytest.mark.parametrize("name", [name for name in options("env") if not name.startswith("atari/") or name == "atari/breakout"])

@@ -34,6 +34,18 @@ class Walk(gymnasium.Env):
         return np.full(1, self.place, np.float32), 1.0, self.place == 3, False, info
 
 
+def test_success_counts_as_is_success():
+    """PointMaze and Adroit call it `success`; what is no number is left alone."""
+    told = EpisodeInfo({"is_success": "last"})
+    for info, expected in (
+        ({"success": np.True_}, {"is_success": 1.0}),
+        ({"success": "no"}, {}),
+        ({"success": 1, "is_success": 0.0}, {"is_success": 0.0}),
+    ):
+        told.note(info)
+        assert told.of_episode() == expected
+
+
 def walks(num_envs):
     return gymnasium.vector.SyncVectorEnv([Walk] * num_envs)
 
