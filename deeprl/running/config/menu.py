@@ -30,8 +30,10 @@ def options(group: str) -> list[str]:
 def option_files(group: str) -> set[str]:
     """The files of a group, bases of other files included. Those of a slot below it are none of its own: agent/head/scalar.yaml is no
     option of agent, but agent/FAMILY/mine.yaml is one, and env/classic/cartpole.yaml is one of env."""
-    below = slots_of(group.partition("/")[0])
-    return {name for name in names(group) if not ("/" in name and name.partition("/")[0] in below)}
+    found = {*names(group)}
+    within = {name.partition("/")[0] for name in found if "/" in name}
+    below = within and slots_of(group.partition("/")[0])  # a slot has no folders, and need not ask all files of the agent
+    return {name for name in found if "/" not in name or name.partition("/")[0] not in below}
 
 
 def groups() -> list[str]:
