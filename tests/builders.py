@@ -3,7 +3,7 @@ a test of one function should not wait for the whole program."""
 
 from __future__ import annotations
 
-import copy
+import pickle
 import sys
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
@@ -94,26 +94,26 @@ def draw(replay: Replay, u: torch.Tensor | None = None, seed: int = 0) -> Batch:
 
 
 @cache
-def _composed(overrides: tuple[str, ...]) -> tuple[dict, set[str], dict[str, str]]:
+def _composed(overrides: tuple[str, ...]) -> bytes:
     from deeprl.running.config.compose import compose
 
-    return compose(overrides)
+    return pickle.dumps(compose(overrides))
 
 
 @cache
-def _settled(overrides: tuple[str, ...]) -> dict:
+def _settled(overrides: tuple[str, ...]) -> bytes:
     from deeprl.running.session.complete import complete
 
-    return complete(*composed(*overrides)[:2])
+    return pickle.dumps(complete(*composed(*overrides)[:2]))
 
 
 def composed(*overrides: str) -> tuple[dict, set[str], dict[str, str]]:
     """As `compose` gives it: once a process, and a copy for each caller, who may change it."""
-    return copy.deepcopy(_composed(overrides))
+    return pickle.loads(_composed(overrides))
 
 
 def settled(*overrides: str) -> dict:
-    return copy.deepcopy(_settled(overrides))
+    return pickle.loads(_settled(overrides))
 
 
 @cache

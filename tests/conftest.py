@@ -100,6 +100,9 @@ def one_process():
     """What a command settles for its whole process: threads, product, determinism, and folders of configurations (`--config-dir`)."""
     if (interpolations := sys.modules.get("omegaconf.base")) and not hasattr(interpolations.parse, "cache_info"):
         interpolations.parse = cache(interpolations.parse)  # each composition would parse the same ones with a slow grammar
+    for name in ("torch.export.exported_program", "torch.export.decomp_utils"):
+        if (exporting := sys.modules.get(name)) and not hasattr(exporting._collect_all_valid_cia_ops, "cache_info"):
+            exporting._collect_all_valid_cia_ops = cache(exporting._collect_all_valid_cia_ops)  # each export would ask every operator anew
     if trainer := sys.modules.get("deeprl.running.training.trainer"):
         trainer.freeze_objects = trainer.thaw_objects = lambda: None  # twice a run it would visit the objects of all tests so far
     yield
