@@ -179,7 +179,7 @@ def test_returns_of_two_iterations():
 
 
 ROLLOUTS = ("agent=pqn", "env=classic/cartpole", "env.num=2", "agent.torso.hidden=[16]", "replay.length=10", "replay.minibatches=5",
-            "steps=200", "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "log.every=100",
+            "steps=120", "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=null", "log.every=100",
             "runtime.threads=1")  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def test_one_iteration_that_shifts_after_every_rollout_is_pqn(tmp_path):
     assert not same(pqn, snapshot(train(tmp_path / "old", *ROLLOUTS, *chained(1, 60)).agent.chain.online))  # an old target
     two = train(tmp_path / "two", *ROLLOUTS, *chained(2, 40)).agent
     assert two.chain.online.head.advantage.weight_0.shape[0] == 2
-    assert two.updates == 10 * 4 * 5
+    assert two.updates == 6 * 4 * 5
 
 
 def test_followers_are_the_heads_at_the_start_of_a_rollout():

@@ -187,7 +187,7 @@ def test_a_command_without_a_word_ends_when_cartpole_is_solved(monkeypatch, caps
 
 
 TOY = ("agent=dqn", "env=toy/chain", "steps=40", "replay.learning_starts=20", "replay.capacity=100", "evaluation.every=null",
-       "evaluation.final_episodes=1")  # fmt: skip
+       "evaluation.final_episodes=1", "env.max_episode_steps=20")  # fmt: skip
 
 
 def test_deeprl_train_is_train_py(tmp_path, monkeypatch, capsys):

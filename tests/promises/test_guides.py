@@ -32,6 +32,13 @@ wait $run
 """A stand-in for srun, which signals the run as soon as it trains, as Slurm does before the time ends."""
 
 
+BRIEF = {
+    "agent=ppo": ("replay.epochs=1",),
+    "agent=sac": ("agent.torso.hidden=[16]", "agent.actor_torso.hidden=[16]"),
+}
+"""What shortens a run further: a command of a guide shows how it is called, and its run is not looked at"""
+
+
 def shell(folder: Path, **commands: str) -> dict[str, str]:
     """An environment whose PATH begins with these commands."""
     folder.mkdir()
@@ -47,17 +54,18 @@ def blocks(page: str) -> list[re.Match]:
 
 def follow(line: str, monkeypatch) -> None:
     """A line of a shell, in this process: a command of deeprl, which has to succeed, or the setting of a variable. A run of thousands
-    of steps has a fiftieth of them, a measurement of seconds a fifth, and no compiler."""
+    of steps has a fiftieth of them and two evaluations, a measurement of seconds a fifth, and no compiler."""
     command, *words = shlex.split(line, comments=True) or [":"]
     if command == "deeprl":
         short = [re.sub(r"^steps=(\d+)000$", lambda found: f"steps={20 * int(found[1])}", word) for word in words]
         short += (
-            ["replay.learning_starts=60"]
+            ["replay.learning_starts=60", "evaluation.every=0.5", "evaluation.episodes=2"]
             if words[0] == "train" and short != words
             else ["--seconds", "0.2", "accelerate=fast"]
             if words[0] == "check"
             else []
         )
+        short += [more for word in words for more in BRIEF.get(word, ())]
         monkeypatch.setattr(sys, "argv", ["deeprl"])
         code = None
         try:

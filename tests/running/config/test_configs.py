@@ -4,6 +4,7 @@ what does not fit is refused by name."""
 from __future__ import annotations
 
 import copy
+import json
 from importlib.util import find_spec
 
 import pytest
@@ -23,7 +24,7 @@ from deeprl.running.config.rules import put
 from deeprl.running.config.stateless import require_stateless
 from deeprl.types import Spec
 from tests.builders import entry, made_up, settled, spec_of, update
-from tests.presets import ALONE, ANY, KINDS, REPRESENTATIVES, criterion, presets
+from tests.presets import ALONE, ANY, KINDS, REPRESENTATIVES, criterion, narrow, presets
 
 DISCRETE_ENVS = ["classic/cartpole", "minatar/breakout", "atari/pong", "toy/chain"]
 CONTINUOUS_ENVS = ["classic/pendulum", "mujoco/hopper"]
@@ -88,7 +89,11 @@ BUILT = [(agent, env) for agent, env in FITTING if env in (FIRST[agent], FURTHER
     ("agent", "env"), [pair if pair in BUILT else pytest.param(*pair, marks=pytest.mark.exhaustive) for pair in FITTING]
 )
 def test_every_agent_on_every_family_that_fits(agent, env):
-    survives(settled(f"agent={agent}", f"env={env}", *criterion(agent)), spec_of(env))
+    """Narrow, because networks of hundreds of units take seconds; those of experiments, below, have the sizes of papers."""
+    config = settled(f"agent={agent}", f"env={env}", *criterion(agent))
+    for key, _, value in (word.partition("=") for word in narrow(agent)):
+        put(config, key, json.loads(value))  # words would be one more composition
+    survives(config, spec_of(env))
 
 
 @pytest.mark.exhaustive
