@@ -50,6 +50,7 @@ from tests.builders import (
     traced_gradient,
 )  # fmt: skip
 from tests.corridor import CORRIDOR
+from tests.pairwise import once
 from tests.promises.test_resume import assert_same_run, at_step
 
 
@@ -221,8 +222,9 @@ def test_the_reported_divergence_is_zero_before_the_first_update():
 # ---- agents
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS, DISCRETE._replace(obs_shape=(3, 10, 10), obs_dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    ("spec", "shared"), once((DISCRETE, CONTINUOUS, DISCRETE._replace(obs_shape=(3, 10, 10), obs_dtype=torch.uint8)), (False, True))
+)
 def test_agents_train_and_trace(spec, shared):
     torso = {} if len(spec.obs_shape) == 1 else {"torso": MinAtarTorso(channels=2, head_hidden=(8,))}
     agent = agent_of(spec, shared=shared, surrogate=Surrogate(value_clip=0.2, entropy_weight=0.01), **torso)
@@ -360,7 +362,10 @@ def test_no_invalid_action_is_taken_and_a_mask_of_ones_changes_nothing(shared):
 
 def test_a_masked_run_never_falls(tmp_path):
     """In the corridor any invalid action ends the episode with −1; the agent may not even try one."""
-    words = ("agent=ppo", *CORRIDOR, "steps=256", "replay.length=64", "replay.epochs=2", "env.num=2", "runtime.threads=1", "log.every=64")
+    words = (
+        "agent=ppo", *CORRIDOR, "agent.torso.hidden=[16]", "steps=128", "replay.length=32", "replay.epochs=2", "env.num=2", "log.every=32",
+        "evaluation.every=null", "runtime.threads=1",
+    )  # fmt: skip
     assert begin(tmp_path / "run", *words) == exits.FINISHED
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert min(line["rollout/ep_rew_mean"] for line in lines if line.get("rollout/ep_rew_mean") is not None) >= 0
