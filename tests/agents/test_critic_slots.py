@@ -31,6 +31,7 @@ from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.types import Batch, Rows, Spec
 from tests.agents.test_td3 import constants
 from tests.builders import CONTINUOUS, actor_critic, equal, made_up, make_batch, sac, same, settled, snapshot, update
+from tests.pairwise import once
 
 B, T, D = 11, 4, 2
 IMAGES = Spec((4, 10, 10), torch.uint8, 0, 2)
@@ -296,8 +297,7 @@ def test_a_reset_renews_weighting_and_auxiliary():
     assert not torch.equal(one.chain.online.beside["forth"].weight_0, start["chain.online.beside.forth.weight_0"])
 
 
-@pytest.mark.parametrize("chain", ["one", "shared"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "chain"), once(tuple(LOSSES), ("one", "shared")))
 def test_a_restored_agent_goes_on_bit_for_bit(chain, loss):
     slots = {"chain": TARGETS[chain], "auxiliary": LOSSES[loss], "weighting": InverseVariance}
     agent, other = (sac(seed=seed, **slots) for seed in (0, 1))

@@ -338,7 +338,8 @@ def test_the_values_of_each_channel_are_logged():
     ("mapping", "rewards"),
     [
         (LOG, Polar), (LogLinear(), partial(Bands, count=2)), (PerChannel(maps=(LogLinear(), Log(floor=0.01))), Polar),
-        (Identity(), Polar), (Identity(averaging=0.5), Raw),
+        pytest.param(Identity(), Polar, marks=pytest.mark.exhaustive),
+        pytest.param(Identity(averaging=0.5), Raw, marks=pytest.mark.exhaustive),
     ],
     ids=["log", "loglinear", "per channel", "identity in channels", "identity averaged"],
 )  # fmt: skip
@@ -514,7 +515,7 @@ THREE = ("agent/chain=iterated", "agent.chain.length=3", "agent.chain.shift_peri
 @pytest.mark.parametrize(
     ("more", "channels"),
     [
-        (("agent=log_dqn", SINGLE), 2),
+        pytest.param(("agent=log_dqn", SINGLE), 2, marks=pytest.mark.exhaustive),
         (("agent=loglin_dqn", SINGLE, "replay=prioritized", "replay.n_step=3"), 2),
         (("agent=log_dqn", *THREE, "agent/rewards=layers", "agent.rewards.count=2"), 4),
     ],

@@ -495,9 +495,16 @@ def test_metrics_are_over_valid_rows():
     assert over_valid(flat, torch.ones(3, dtype=torch.bool)) is flat
 
 
-@pytest.mark.parametrize(("method", "mapping"), once(tuple(METHODS), (SignedRoot(), Identity())))
+OF_RECIPES = [pytest.param(method, SignedRoot(), marks=pytest.mark.exhaustive) for method in ("retrace", "rbis")]
+"""Methods whose recipes trace in tests/running/accelerate/test_compile.py"""
+
+
+@pytest.mark.parametrize(
+    ("method", "mapping"),
+    [*once([name for name in METHODS if name not in ("retrace", "rbis")], (SignedRoot(), Identity())), *OF_RECIPES],
+)
 def test_traces_trace_as_one_graph(method, mapping):
-    """A chain of three over sequences; `tests/test_compile.py` does the same for the recipes."""
+    """A chain of three over sequences."""
     agent = value_agent(backup=METHODS[method](lam=0.8, epsilon=0.2), chain=partial(Iterated, length=3), mapping=mapping)
     batch = sequences(agent)
     found, learned = traced_gradient(agent, "value", batch)
@@ -569,9 +576,9 @@ def test_a_dry_run_has_sequences_where_the_agent_or_the_replay_does():
 
 
 TOY = (
-    "env=toy/chain", "env.num=2", "env.slip=0.2", "steps=150", "replay.learning_starts=50", "replay.capacity=80", "agent/torso=mlp",
-    "agent.torso.hidden=[16]", "agent.chain.target_update_period=20", "evaluation.every=null", "evaluation.final_episodes=2",
-    "checkpoint.every=null",
+    "env=toy/chain", "env.max_episode_steps=20", "env.num=2", "env.slip=0.2", "steps=150", "replay.learning_starts=50",
+    "replay.capacity=80", "agent/torso=mlp", "agent.torso.hidden=[16]", "agent.chain.target_update_period=20", "evaluation.every=null",
+    "evaluation.final_episodes=2", "checkpoint.every=null",
 )  # fmt: skip
 
 

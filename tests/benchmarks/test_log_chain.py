@@ -133,7 +133,9 @@ def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
 # ---- the bias of the average
 
 
-@pytest.mark.parametrize(("row", "paper"), [(0, 0.508), (1, 0.506), (2, 0.483), (3, 0.140)])
+@pytest.mark.parametrize(
+    ("row", "paper"), [(0, 0.508), *(pytest.param(*each, marks=pytest.mark.exhaustive) for each in ((1, 0.506), (2, 0.483))), (3, 0.140)]
+)
 def test_averaging_in_ordinary_units_removes_the_bias(row, paper):
     """The target is 0.02 or 1; each expected number is one simulation."""
     averaging, rate = tabular_log.PAIRS[row]

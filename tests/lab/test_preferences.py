@@ -86,7 +86,7 @@ def test_without_a_width_both_trajectories_follow_policies_of_the_same_score():
     assert (visits @ learned.w).tolist() == pytest.approx([float(visits[2] @ learned.w)] * 3)
 
 
-@pytest.mark.parametrize("dynamics", [Known(), Counted(0.01)])
+@pytest.mark.parametrize("dynamics", [pytest.param(Known(), marks=pytest.mark.exhaustive), Counted(0.01)])
 def test_duels_find_the_best_policy(dynamics):
     """With the bonus of theory, over three seeds. With a tenth of it a run stays with the first policy that it takes for the best, which
     differs with the rounding of the processor."""

@@ -104,8 +104,12 @@ def whole(finished, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "step"),
-    [("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("rbis", 170), ("groups", 170), ("masks", 170), ("td3", 170)],
-)
+    [
+        ("dqn", 30), ("dqn", 170), ("prioritized", 170), ("idqn", 170), ("masks", 170),
+        # sequences, groups of parameters and an actor are in runs of test_resume_options.py too; a signal stops all alike
+        *(pytest.param(name, 170, marks=pytest.mark.exhaustive) for name in ("rbis", "groups", "td3")),
+    ],
+)  # fmt: skip
 def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_run(name, step, tmp_path, monkeypatch, whole, capfd):
     """Stopped in warm-up, or in the middle of learning and of an episode."""
     path = tmp_path / "stopped"
@@ -362,9 +366,8 @@ def test_resume_of_no_run_and_of_one_in_use(finished, tmp_path, capsys):
     assert f"in use by pid {os.getpid()}" in capsys.readouterr().err
 
 
-SHORT = ("agent=dqn", "env=toy/chain", "replay.learning_starts=20", "replay.capacity=100", "evaluation.final_episodes=2",
-    "runtime.threads=1",
-         "checkpoint.every=null", "log.every=10", "accelerate=fast")  # fmt: skip
+SHORT = ("agent=dqn", "env=toy/chain", "env.max_episode_steps=20", "replay.learning_starts=20", "replay.capacity=100",
+         "evaluation.final_episodes=2", "runtime.threads=1", "checkpoint.every=null", "log.every=10", "accelerate=fast")  # fmt: skip
 
 
 def test_an_extension_that_dies_before_its_first_checkpoint_is_still_to_be_made(tmp_path, monkeypatch):
@@ -399,7 +402,7 @@ def test_a_run_that_is_stopped_in_its_last_evaluation_can_be_made_longer(tmp_pat
 
 
 def test_a_run_that_met_its_goal_and_died_before_its_last_evaluation_trains_no_further(tmp_path, monkeypatch):
-    words = (*SHORT, "steps=400", "evaluation.every=40", "stop.return=-1")
+    words = (*SHORT, "steps=80", "evaluation.every=40", "stop.return=-1")
     assert begin(tmp_path / "whole", *words) == exits.FINISHED
 
     def finish(self):
@@ -415,7 +418,7 @@ def test_a_run_that_met_its_goal_and_died_before_its_last_evaluation_trains_no_f
     assert first["step"] == last["step"] == 40
     assert first["seed"] != last["seed"]
     assert console("resume", tmp_path / "died", "stop.return=null") == exits.FINISHED
-    assert RunFolder(tmp_path / "died").read_summary()["steps"] == 400
+    assert RunFolder(tmp_path / "died").read_summary()["steps"] == 80
 
 
 def test_a_finished_run_says_how_to_train_longer(tmp_path, capfd):
@@ -465,7 +468,14 @@ def test_resume_auto_finds_its_folder_however_it_is_written(form, tmp_path, monk
     assert "already holds a run" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", presets("dqn", "idqn", "rbis_dqn", "td3"))
+OF_OPTIONS = ("bro", "dvw", "gi_dqn", "iiqn", "itd3", "r2d2", "retrace_dqn", "rvi_sac")
+"""Presets whose chain, core, critics, replay and parts with a state of their own are in runs of test_resume_options.py"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*presets("dqn", "idqn", "rbis_dqn", "td3", *OF_OPTIONS), *(pytest.param(name, marks=pytest.mark.exhaustive) for name in OF_OPTIONS)],
+)
 def test_a_run_that_goes_on_from_its_checkpoint_is_the_same_run_for_every_preset(name, tmp_path, monkeypatch):
     """Those in `RUNS` have a test above."""
     env = {"discrete": ("env=classic/cartpole",), "continuous": PENDULUM}[KINDS[name]]

@@ -289,12 +289,13 @@ def test_a_gradient_that_does_not_compile_is_computed_without_a_compiler(monkeyp
 
 
 COMPARABLE = {
-    "bro": ("agent.torso.width=16", "agent.actor_torso.width=16", "agent.head.quantiles=8"),  # not 512 and 100, which take seconds
+    # not 512 units, two blocks and 100 quantiles, which take seconds
+    "bro": ("agent.torso.width=16", "agent.torso.blocks=1", "agent.actor_torso.width=16", "agent.head.quantiles=8"),
     # batch normalisation after a ReLU that is always on makes the gradient of the bias before it zero but for rounding, whose sign is
     # Adam's first step with a small ε; and of wide layers over seven rows the gradient's norm rounds in its fourth digit
     "crossq": ("agent.torso.hidden=[16]", "agent.actor_torso.hidden=[16]", "agent.optimizer.eps=0.001", "agent.actor_optimizer.eps=0.001"),
     # of its 2,560 units of a critic one may have an input so near zero that rounding decides, and then all rows of the batch differ
-    "flash_sac": ("agent.torso.width=16", "agent.actor_torso.width=16"),
+    "flash_sac": ("agent.torso.width=16", "agent.torso.blocks=1", "agent.actor_torso.width=16", "agent.actor_torso.blocks=1"),
     "simba": ("agent.torso.width=16", "agent.actor_torso.width=16"),
     # the norm after the first layer takes away what the shift before it adds, so that the shift's gradient is rounding too
     "xqc": ("agent.torso.hidden=[16]", "agent.actor_torso.hidden=[16]", "agent.optimizer.eps=0.001", "agent.actor_optimizer.eps=0.001"),
@@ -355,7 +356,10 @@ def test_parity_of_fast_image_blocks(make):
 
 
 @needs_compiler
-@pytest.mark.parametrize(("name", "closed"), [pytest.param("idqn", "documented", marks=exhaustive), ("td3", "lowered")])
+@pytest.mark.parametrize(
+    ("name", "closed"),
+    [pytest.param("idqn", "documented", marks=exhaustive), ("dqn", "lowered"), pytest.param("td3", "lowered", marks=exhaustive)],
+)
 def test_parity_of_compiled_code(name, closed, monkeypatch):
     """Each door to the compiler without the other; runs go through the first one. The other presets: `python -m benchmarks.parity`."""
 

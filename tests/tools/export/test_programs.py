@@ -66,17 +66,17 @@ def chain(**settings) -> Agent:
 KINDS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
     "iqn": (lambda: preset("agent=iqn", CARTPOLE, "agent.torso.hidden=[8]"), None),
     "duelling noisy": (lambda: value_agent(head=Scalar(dueling=True, noisy=True, sigma=5.0)), Actions(num=3, start=7)),
-    "chain, drawn": (chain, None),
     "log": (lambda: preset("agent=log_dqn", BREAKOUT), None),
-    "asinh": (lambda: preset("agent=dqn", CARTPOLE, "agent/mapping=asinh"), None),
     "nature": (lambda: value_agent(IMAGE, torso=Nature(head_hidden=(8,))), None),
     "td3, normalised": (lambda: observed(preset("agent=td3", PENDULUM, "agent/normalize=running")), TORQUE),
-    "core": (lambda: value_agent(core=LSTM(5)), None),
     "core of matrices": (lambda: value_agent(core=SRWM(4, 2, 1)), None),
     "core of an actor": (lambda: actor_critic(core=GRU(5)), UNEVEN),
     "crossq": (lambda: averaged(preset("agent=crossq", PENDULUM, "agent.torso.hidden=[8]")), TORQUE),
 }
 OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
+    "chain, drawn": (chain, None),
+    "asinh": (lambda: preset("agent=dqn", CARTPOLE, "agent/mapping=asinh"), None),
+    "core": (lambda: value_agent(core=LSTM(5)), None),
     "dqn": (lambda: preset("agent=dqn", CARTPOLE, "agent.torso.hidden=[8]"), None),
     "c51": (lambda: preset("agent=c51", CARTPOLE), None),
     "sac, normalised": (lambda: observed(sac(normalize=Running)), UNEVEN),
