@@ -32,6 +32,7 @@ from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Batch, Rows, Spec
 from tests.builders import DISCRETE, draw, made_up, make_batch, random_batch, same, settled, snapshot, spec_of, train, update, value_agent
+from tests.pairwise import once
 
 B, T, D = 11, 5, 2
 N, WIDTH, GAMMA = flows.STATES, flows.WIDTH, flows.GAMMA
@@ -75,8 +76,7 @@ def without(state: dict, *names: str) -> dict:
 # ---- neutral: scale 0 is the agent without it
 
 
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "chain"), once(tuple(LOSSES), tuple(CHAINS)))
 def test_at_scale_zero_the_agent_is_the_plain_one(chain, loss):
     """Bit for bit, also where gradients are clipped by their norm: what is beside the head has groups of its own."""
     optimizer = Adam(lr=0.01, max_grad_norm=0.5)

@@ -430,10 +430,10 @@ def test_on_a_bandit_the_policy_becomes_the_best_fit_of_its_entropic_optimum():
     """One state, reward −(a − 0.3)², discount 0, α = 0.02: the optimal density is proportional to exp(−(a − 0.3)² / α), a Gaussian around
     0.3 with deviation √(α / 2) = 0.1, which the bounds hardly touch."""
     spec = Spec((1,), torch.float32, 0, 1)
-    adam, temperature = Adam(lr=0.01), partial(FixedTemperature, value=0.02)
+    adam, temperature = Adam(lr=0.02), partial(FixedTemperature, value=0.02)
     agent = sac(spec, torso=MLPTorso(hidden=(32,)), temperature=temperature, optimizer=adam, actor_optimizer=adam)
     generator = torch.Generator().manual_seed(0)
-    for step in range(400):
+    for step in range(250):
         batch = random_batch(spec, 64, step, entry(agent.noise((1, 64), generator), 0))
         reward = -(batch.action[:, 0] - 0.3).square()
         update(agent, batch._replace(obs=torch.ones(64, 1), next_obs=torch.ones(64, 1), reward=reward, discount=torch.zeros(64)))
