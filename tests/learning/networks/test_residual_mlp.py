@@ -197,7 +197,11 @@ def agent_of(kind: str, name: str, mode: str = "reference"):
     return agent
 
 
-AGENTS = once(("sac", "dqn"), tuple(TORSOS))
+AGENTS = [
+    *once(("sac", "dqn"), ("simba", "bronet")),
+    *(pytest.param(kind, "hyperspherical", marks=pytest.mark.exhaustive) for kind in ("sac", "dqn")),
+]
+"""Compiled updates of the last are in test_hyperspherical.py, those that project critics and actor in the comparisons of flash_sac."""
 
 
 @pytest.mark.parametrize(("kind", "name"), AGENTS)

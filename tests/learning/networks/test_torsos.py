@@ -169,7 +169,7 @@ def test_impala_checks_its_fields():
         small(1)(torch.zeros(2, 10, 13, 4))
 
 
-@pytest.mark.parametrize("torso", ["shared", "separate"])
+@pytest.mark.parametrize("torso", [pytest.param("shared", marks=pytest.mark.exhaustive), "separate"])
 def test_impala_in_a_chain_updates_and_traces(torso):
     chain = partial(Iterated, length=3, shift_period=2, sync_period=1, torso=torso)
     agent = value_agent(SMALL, torso=Impala(channels=(3, 4), blocks=1, head_hidden=(6,)), chain=chain)
