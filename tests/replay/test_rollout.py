@@ -346,7 +346,7 @@ def whole(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("step", [75, 117, 120, 204])
+@pytest.mark.parametrize("step", [75, 117, 120, pytest.param(204, marks=pytest.mark.exhaustive)])
 def test_a_run_stopped_within_a_rollout_resumes_exactly(step, tmp_path, monkeypatch, whole):
     """A rollout is 30 steps: stops in its midst, a tick before its end, at its end."""
     with monkeypatch.context() as patch:

@@ -53,7 +53,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", ["dqn", "running", "core", "ppo", pytest.param("compiled", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "name", ["running", "core", "ppo", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("dqn", "compiled"))]
+)
 def test_one_actor_that_is_never_ahead_is_collection_here(name, tmp_path, cluster):
     here, there = RUNS[name]
     assert begin(tmp_path / "here", *here) == exits.FINISHED
