@@ -212,7 +212,7 @@ class VectorGames(Backend):
         """Numbers of the episodes that this step has ended."""
         for i, episode in enumerate(self.info):
             of_step = info.get("final_info", info) if i in ended and self.mode == AutoresetMode.SAME_STEP else info
-            episode.note({name: of_step[name][i] for name in self.names if name in of_step and of_step.get(f"_{name}", self.all)[i]})
+            episode.note({name: of_step[name][i] for name in episode.reads if name in of_step and of_step.get(f"_{name}", self.all)[i]})
         found = {i: self.info[i].of_episode() for i in ended}
         for i in ended:
             self.info[i].begin()

@@ -26,6 +26,8 @@ class EpisodeInfo:
     def __init__(self, names: Mapping[str, str]):
         self.names = names
         self.running = tuple(name for name, how in names.items() if how != "last")
+        self.reads = (*names, *(["success"] if SUCCESS in names else []))
+        """Names in the `info` of a step that `note` looks for"""
         self.begin()
 
     def begin(self) -> None:

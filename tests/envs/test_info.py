@@ -50,6 +50,18 @@ def walks(num_envs):
     return gymnasium.vector.SyncVectorEnv([Walk] * num_envs)
 
 
+class Success(Walk):
+    """Calls it `success`."""
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated, truncated, {name.removeprefix("is_"): value for name, value in info.items()}
+
+
+def successes(num_envs):
+    return gymnasium.vector.SyncVectorEnv([Success] * num_envs)
+
+
 def same_step(num_envs):
     return gymnasium.vector.SyncVectorEnv([Walk] * num_envs, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
 
@@ -62,7 +74,7 @@ def test_an_episode_tells_last_value_sum_and_mean(vector):
     assert [told[i] for i in (0, 1, 3, 4)] == [[{}, {}]] * 4
 
 
-@pytest.mark.parametrize("function", ["walks", "same_step"])
+@pytest.mark.parametrize("function", ["walks", "same_step", "successes"])
 def test_a_vector_environment_tells_the_same(function):
     envs = Vectorized(function=f"tests.envs.test_info:{function}", num=2).asked(NAMES).make(0)
     assert played(envs, 6)[5] == [{"place": 3.0, "cost": 1.5, "speed": 2.0, "is_success": 1.0}] * 2
