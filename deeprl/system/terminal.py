@@ -110,13 +110,15 @@ def some(names: Sequence[str], most: int) -> str:
 
 
 def columns(rows: list[tuple[str, str]]) -> list[str]:
-    """Two columns. The second one is wrapped to the terminal, or to 100 characters if that is less, because long lines are hard to read."""
+    """Two columns. The second one is wrapped to the terminal, or to 100 characters if that is less, because long lines are hard to read.
+    The first one takes two fifths of a line at most: the text of a longer name begins below it."""
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
-    left = max(len(name) for name, _ in rows) + 4
+    left = min(max(len(name) for name, _ in rows) + 4, max(2 * width // 5, 8))
     lines = []
     for name, text in rows:
-        first, *rest = textwrap.wrap(text, max(width - left, 20), break_long_words=False, break_on_hyphens=False) or [""]
-        lines += [f"  {name:<{left - 2}}{first}".rstrip(), *(" " * left + line for line in rest)]
+        wrapped = textwrap.wrap(text, max(width - left, 20), break_long_words=False, break_on_hyphens=False) or [""]
+        first = wrapped.pop(0) if len(name) + 4 <= left else ""
+        lines += [f"  {name:<{left - 2}}{first}".rstrip(), *(" " * left + line for line in wrapped if line)]
     return lines
 
 

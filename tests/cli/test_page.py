@@ -115,6 +115,8 @@ def test_list_of_a_slot_that_does_not_exist(capsys):
 def test_long_texts_are_wrapped_below_their_column(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     assert columns([("a", "four " * 8), ("long", "")]) == ["  a     four four four four", "        four four four four", "  long"]
+    assert columns([("a", "four"), ("fitting!", "four")]) == ["  a         four", "  fitting!  four"]
+    assert columns([("a", "four"), ("a long one", "four")]) == ["  a         four", "  a long one", " " * 12 + "four"]
 
 
 def test_versions(capsys):
