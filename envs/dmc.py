@@ -12,7 +12,7 @@ import gymnasium
 from deeprl.choice import counts
 from deeprl.system.machine import extra
 
-from .gym import GymGame
+from .gym import GymGame, limited
 from .vector.choice import EnvChoice
 
 
@@ -80,13 +80,8 @@ class DMControl(EnvChoice):
         except AttributeError as error:
             raise ValueError(f"domain={self.domain}: dm_control does not go with this MuJoCo ({error}): {extra('dmc')}") from error
         limit = -(-int(task._step_limit) // self.repeat)
-        env: gymnasium.Env = ActionRepeat(DmControlCompatibilityV0(task, render_mode=self.render_mode), self.repeat)
-        env = gymnasium.wrappers.FlattenObservation(env)
-        if self.max_episode_steps is not None:
-            env = gymnasium.wrappers.TimeLimit(env, limit := min(limit, self.max_episode_steps))
-        game = GymGame(env)
-        game.limit = limit
-        return game
+        env = ActionRepeat(DmControlCompatibilityV0(task, render_mode=self.render_mode), self.repeat)
+        return limited(gymnasium.wrappers.FlattenObservation(env), limit, self.max_episode_steps)
 
     def rendering(self) -> EnvChoice:
         return replace(self, render_mode="rgb_array")

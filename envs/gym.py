@@ -127,6 +127,20 @@ class GymGame(Game):
         self.env.close()
 
 
+def limited(env: gymnasium.Env, limit: int, steps: int | None) -> GymGame:
+    """The game of an environment that cuts its episodes itself.
+
+    Args:
+        limit: steps after which it does.
+        steps: of a shorter time limit; None: its own.
+    """
+    if steps is not None:
+        env = gymnasium.wrappers.TimeLimit(env, limit := min(limit, steps))
+    game = GymGame(env)
+    game.limit = limit
+    return game
+
+
 def import_package(package: str) -> None:
     """Import a package for the environments it registers. Raises ValueError naming the key."""
     try:

@@ -12,7 +12,7 @@ from deeprl.choice import counts, one_of
 from deeprl.system.machine import extra
 
 from .dmc import ActionRepeat
-from .gym import GymGame
+from .gym import GymGame, limited
 from .vector.choice import EnvChoice
 
 
@@ -92,12 +92,7 @@ class MetaWorld(EnvChoice):
         arm.__dict__.pop("sawyer_observation_space", None)  # bounds to which observations are cut, those of a hidden goal
         arm._freeze_rand_vec, arm.seeded_rand_vec, arm._set_task_called = False, True, True
         limit = -(-int(arm.max_path_length) // self.repeat)
-        env: gymnasium.Env = ActionRepeat(Seeded(arm), self.repeat)
-        if self.max_episode_steps is not None:
-            env = gymnasium.wrappers.TimeLimit(env, limit := min(limit, self.max_episode_steps))
-        game = GymGame(env)
-        game.limit = limit
-        return game
+        return limited(ActionRepeat(Seeded(arm), self.repeat), limit, self.max_episode_steps)
 
     def rendering(self) -> EnvChoice:
         return replace(self, render_mode="rgb_array")

@@ -14,6 +14,8 @@ Info = Mapping[str, float]
 """Numbers of an episode by name"""
 NOTHING: Info = {}
 SUCCESS = "is_success"
+NUMBERS = (bool, int, float, np.bool_, np.number)
+"""Types of a `success` that is a number; what else an environment calls so is left alone"""
 
 
 class EpisodeInfo:
@@ -37,7 +39,7 @@ class EpisodeInfo:
 
     def note(self, info: Mapping[str, Any]) -> None:
         """Take the `info` of a step. Its `success` counts as `is_success`, as mazes, Adroit and simulators of robots call it."""
-        if SUCCESS in self.names and SUCCESS not in info and isinstance(info.get("success"), bool | int | float | np.bool_ | np.number):
+        if "success" in info and "success" in self.reads and SUCCESS not in info and isinstance(info["success"], NUMBERS):
             info = {**info, SUCCESS: info["success"]}
         self.newest = info
         for name in self.running:
