@@ -4,6 +4,7 @@ control, which a time limit cuts (Tassa and others, 2018)."""
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,8 +72,9 @@ class DMControl(EnvChoice):
         """
         logging.getLogger("absl").addFilter(is_news)
         try:
-            from dm_control import suite
-            from shimmy import DmControlCompatibilityV0
+            with warnings.catch_warnings():  # their import shows each DeprecationWarning of any library from then on
+                from dm_control import suite
+                from shimmy import DmControlCompatibilityV0
         except ImportError as error:
             raise ValueError(f"domain={self.domain} needs dm_control ({error}): {extra('dmc')}") from error
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import gymnasium
 import numpy as np
@@ -45,7 +46,10 @@ def test_a_task_has_the_suites_limit_in_steps_of_ours():
         alone = suite.load("cheetah", "run", {"random": 1})
     except AttributeError:
         pytest.skip("dm_control does not go with this MuJoCo")
-    game = DMControl(domain="cheetah", task="run", repeat=2).build()
+    with warnings.catch_warnings():  # what is shown stays as it was: `deeprl check` once repeated fifteen warnings of torch's compiler
+        before = list(warnings.filters)
+        game = DMControl(domain="cheetah", task="run", repeat=2).build()
+        assert warnings.filters == before
     assert (game.limit, game.spec.obs_shape, game.spec.action_dim) == (500, (17,), 6)
     first = np.concatenate(list(alone.reset().observation.values()))
     np.testing.assert_allclose(game.reset(1), first.astype(np.float32))
