@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from deeprl.agents.munchausen import Munchausen
-from deeprl.agents.stock import CVaRActionSelection, CVaRUtility, ExponentialUtility, MeanVarianceUtility, Stocked, TargetReturn
+from deeprl.agents.stock import CVaRActionSelection, CVaRUtility, ExponentialUtility, MeanVarianceUtility, TargetReturn
+from deeprl.agents.stocked import Stocked
 from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.networks.distributional import Categorical, ImplicitQuantile, Quantile
