@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Group, counts, in_range
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import flat_gradient, parabolic_search
 from deeprl.learning.optim.finite import finite
 from deeprl.learning.optim.own import OwnSteps
@@ -50,7 +51,7 @@ class Climb(Group):
         """
         norms, gains, lengths = [], [], 0.0
         for _ in range(self.steps):
-            with optimizer.differentiated():
+            with differentiated(optimizer.parameters):
                 before = bound()
                 gradient = finite(flat_gradient(before, optimizer.parameters))
             norms.append(torch.linalg.vector_norm(gradient))

@@ -20,6 +20,7 @@ from torch import Tensor
 from deeprl.agents.reinforce import Ascent
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.policies import Policy
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient, hessian_vector, jacobian_vector
 from deeprl.learning.optim.finite import finite
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
@@ -83,14 +84,8 @@ class Momentum(Ascent):
 
     def there(self, derivative: Callable[[], Tensor]) -> Tensor:
         """A derivative by the parameters of the policy that collected, (P,)."""
-        for parameter in self.parameters_there:
-            parameter.requires_grad_(True)
-        try:
-            with torch.enable_grad():
-                return finite(derivative().detach())
-        finally:
-            for parameter in self.parameters_there:
-                parameter.requires_grad_(False)
+        with differentiated(self.parameters_there):
+            return finite(derivative().detach())
 
     def advance_(self, k: int) -> None:
         """θ₋ ← θ, then one step along d."""

@@ -11,6 +11,7 @@ from deeprl.learning.networks.actors import OutputNetwork
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.optim.adam import Adam
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.types import Spec
 
 
@@ -130,13 +131,9 @@ class NetworkWidth(Part):
         share = (self.copies / self.copies.sum()).double().cpu().numpy()
         stored = random.choice(self.capacity, (self.steps, self.batch_size), p=share / share.sum())
         asked = random.integers(len(query), size=(self.steps, self.batch_size))
-        for parameter in parameters:
-            parameter.requires_grad_(True)
         for one, other in zip(torch.from_numpy(stored).to(device), torch.from_numpy(asked).to(device)):
-            with torch.enable_grad():
+            with differentiated(parameters):
                 near, far = self.differences(self.core[one]), self.differences(query[other])
                 loss = near.square().mean() - self.away * far.square().mean() - self.push * far.mean()
                 gradients = torch.autograd.grad(loss, parameters)
             optimizer.step(gradients, 0)
-        for parameter in parameters:
-            parameter.requires_grad_(False)

@@ -31,6 +31,7 @@ from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import widths
 from deeprl.learning.optim.adam import Adam
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.types import State
 
 JUDGED = 1000
@@ -174,12 +175,8 @@ class Dynamics(nn.Module):
         return total + sum(0.5 * each * self.network.weight(i).square().sum() for i, each in enumerate(decay) if each)
 
     def update(self, batch: Data, step: int) -> None:
-        for weight in self.weights:
-            weight.requires_grad_(True)
-        with torch.enable_grad():
+        with differentiated(self.weights):
             gradients = torch.autograd.grad(self.loss(batch, step), self.weights)
-        for weight in self.weights:
-            weight.requires_grad_(False)
         self.optimizer.step(gradients, 0)
 
     def score(self, data: Data) -> Tensor:

@@ -24,6 +24,7 @@ from deeprl.agents.climbing import Climb
 from deeprl.agents.reinforce import Ascent
 from deeprl.choice import Choice, counts, in_range, one_of
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
@@ -69,7 +70,7 @@ class Natural(Steepest):
         counts(self, iterations=1)
 
     def __call__(self, gradient: Tensor, episodes: WholeEpisodes, policy: Policy, optimizer: OwnSteps) -> Tensor:
-        with optimizer.differentiated():
+        with differentiated(optimizer.parameters):
             log_prob = episodes.log_prob(policy)[episodes.batch.valid].float()
             product = partial(fisher_vector, log_prob, optimizer.parameters)
             return conjugate_gradient(lambda u: product(u) + self.damping * u, gradient, self.iterations).detach()

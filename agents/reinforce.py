@@ -19,6 +19,7 @@ from deeprl.learning.agent import Infer
 from deeprl.learning.networks.policies import Policy, PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.objective import Objective
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import flat_gradient
 from deeprl.learning.optim.finite import finite
 from deeprl.learning.optim.own import OwnSteps
@@ -81,7 +82,7 @@ class Ascent(Part):
 
     def gradient(self, episodes: WholeEpisodes) -> Tensor:
         """∇Φ, (P,)"""
-        with self.optimizer.differentiated():
+        with differentiated(self.optimizer.parameters):
             return finite(flat_gradient(self.phi(episodes).sum(), self.optimizer.parameters))
 
     def loss(self, episodes: WholeEpisodes) -> Tensor:

@@ -14,6 +14,7 @@ from deeprl.agents.truncation import Truncated, counts_of, shares, weights
 from deeprl.choice import grouped
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import Auto
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
@@ -111,7 +112,7 @@ def there(batch: Batch, **own) -> torch.Tensor:
     """Gradient of the bound at the policy that collected."""
     made = agent(FORK, delta=1.0, center=False, **own)
     found, optimizer = made.episodes(batch), made.ascent.optimizer
-    with optimizer.differentiated():
+    with differentiated(optimizer.parameters):
         return flat_gradient(made.ascent.bound(found, *made.ascent.behaved(found)), optimizer.parameters)
 
 
@@ -124,7 +125,7 @@ def test_per_decision_its_gradient_there_is_that_of_reinforce_for_planned_length
 def test_with_weights_of_trajectories_every_action_has_the_whole_return():
     batch, plain = episodes(RANDOM, [3, 3, 3]), agent(FORK, Ascent)
     found, optimizer = plain.episodes(batch), plain.ascent.optimizer
-    with optimizer.differentiated():
+    with differentiated(optimizer.parameters):
         whole = (found.returns()[0] * found.log_prob(plain.policy).sum(0)).sum()
         assert torch.allclose(there(batch), flat_gradient(whole, optimizer.parameters), atol=1e-6)
 

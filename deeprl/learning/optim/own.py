@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,18 +22,6 @@ class OwnSteps(Flat):
     def __init__(self, parameters: Sequence[nn.Parameter]):
         super().__init__(None, parameters)
         self.length = torch.zeros((), device=self.flat.device)
-
-    @contextmanager
-    def differentiated(self) -> Iterator[None]:
-        """Gradients of the parameters, in this context alone."""
-        for parameter in self.parameters:
-            parameter.requires_grad_(True)
-        try:
-            with torch.enable_grad():
-                yield
-        finally:
-            for parameter in self.parameters:
-                parameter.requires_grad_(False)
 
     def move_(self, to: Tensor, length: Tensor | float) -> None:
         """Set the parameters, (P,)."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deeprl.errors import NotFinite
 from deeprl.learning.agent import Agent
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.finite import Watch
 from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.compiled import CompiledFunction, CompiledInference, CompiledStep
@@ -24,20 +25,12 @@ from deeprl.types import AgentStep, Batch, NetworkNoise, Report
 
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Report]:
-    """Gradient of one objective with respect to its parameters, in their order, and its `Report`.
-
-    `requires_grad` is on only during this call and only for these parameters, so that a frozen critic costs no weight gradients."""
+    """Gradient of one objective with respect to its parameters, in their order, and its `Report`."""
     parameters = agent.objectives[name].parameters
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    try:
-        with torch.enable_grad():
-            term = agent.loss_of(name, batch)
-            assert isinstance(term.loss, Tensor)
-            return torch.autograd.grad(term.loss, parameters), term.report()
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
+    with differentiated(parameters):
+        term = agent.loss_of(name, batch)
+        assert isinstance(term.loss, Tensor)
+        return torch.autograd.grad(term.loss, parameters), term.report()
 
 
 Function = Callable[..., dict[str, Tensor]]
