@@ -8,6 +8,8 @@ from pathlib import Path
 
 from deeprl.errors import ConfigError
 
+RUN = "a run folder, a folder above several, or an archive of `deeprl pack`"
+
 
 def allow_package(parser: argparse.ArgumentParser) -> None:
     text = "a package that the run's configuration may name"
@@ -28,11 +30,22 @@ def checkpoints(parser: argparse.ArgumentParser, episodes: int | None, seed: str
         episodes: default of --episodes.
         seed: help text of --seed.
     """
-    parser.add_argument("run", type=Path, help="a run folder, or a folder above several")
+    parser.add_argument("run", type=Path, help=RUN)
     parser.add_argument("--checkpoint", default="last", help="best, last or a step")
     parser.add_argument("--episodes", type=int, default=episodes)
     parser.add_argument("--seed", type=natural, default=None, help=seed)
     allow_package(parser)
+
+
+def written_to(parser: argparse.ArgumentParser, name: str) -> None:
+    """`--out`, of a command that writes to the folder `name` of a run."""
+    where = f"where to write (default: {name}, in the run folder; {name}/ARCHIVE, in the current folder, for that of an archive)"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=where)
+
+
+def out_of(options: argparse.Namespace, name: str) -> Path | None:
+    """The folder that is written to; None: `name`, in the run folder."""
+    return options.out or (Path(name, options.run.stem) if options.run.is_file() else None)
 
 
 def natural(text: str, least: int = 0) -> int:

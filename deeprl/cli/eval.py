@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
-from deeprl.cli.each import each_run
+from deeprl.cli.each import each_policy
 from deeprl.running.runs.folder import read_lines
 from deeprl.system.terminal import print_result
 
@@ -52,12 +52,7 @@ def run(options: argparse.Namespace) -> int:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
             print_result(f"  discounted, in learned rewards: value {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
 
-    folder = options.run
-    if folder.is_file():
-        from deeprl.running.runs.archive import as_folder
-
-        folder = as_folder(folder)
-    return each_run(folder, one)
+    return each_policy(options.run, one)
 
 
 def recorded(path: Path, step: int, seed: int, default: int) -> int:

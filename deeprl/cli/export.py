@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deeprl.cli.arguments import allow_package
-from deeprl.cli.each import each_run
+from deeprl.cli.arguments import RUN, allow_package, out_of, written_to
+from deeprl.cli.each import each_policy
 from deeprl.errors import ConfigError
-from deeprl.running.runs.places import find_runs
 from deeprl.system.machine import extra, lacking
 from deeprl.system.terminal import print_result, say
 
@@ -16,10 +15,10 @@ NEEDS = ("onnx", "onnxscript")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="a run folder, or a folder above several")
+    parser.add_argument("run", type=Path, help=RUN)
     parser.add_argument("--checkpoint", default="last", help="best, last or a step")
     parser.add_argument("--format", choices=("onnx", "torch", "both"), default="both", help="policy.onnx, policy.pt2 or both (the default)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: exports, in the run folder)")
+    written_to(parser, "exports")
     allow_package(parser)
 
 
@@ -27,8 +26,7 @@ def run(options: argparse.Namespace) -> int:
     formats = ("onnx", "torch") if options.format == "both" else (options.format,)
     if "onnx" in formats and (missing := lacking(NEEDS)):
         raise ConfigError(f"--format {options.format} needs {', '.join(missing)}: {extra('export')}; or take --format torch")
-    if options.out is not None and (count := len(find_runs(options.run))) > 1:
-        raise ConfigError(f"--out {options.out} takes one policy, and {options.run} holds {count} runs: name one of them")
+    out = out_of(options, "exports")
 
     def one(path: Path) -> None:
         from deeprl.running.session.api import load
@@ -37,11 +35,11 @@ def run(options: argparse.Namespace) -> int:
         loaded = load(path, options.checkpoint, tuple(options.allow_package))
         for sentence in loaded.agent.simplified():
             say(f"note: {sentence}")
-        for file, result in export(loaded, formats, options.out).items():
+        for file, result in export(loaded, formats, out).items():
             words = "not checked"
             if result is not None:
                 words = f"agrees with the agent on {result.observations:,} observations: largest difference {result.largest:.2g}"
                 words += f", where rounding explains {result.allowed:.2g}"
             print_result(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
 
-    return each_run(options.run, one)
+    return each_policy(options.run, one, options.out)

@@ -7,8 +7,8 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from deeprl.cli.arguments import at_least_one, checkpoints
-from deeprl.cli.each import each_run
+from deeprl.cli.arguments import at_least_one, checkpoints, out_of, written_to
+from deeprl.cli.each import each_policy
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import print_result, say
@@ -16,13 +16,14 @@ from deeprl.system.terminal import print_result, say
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     checkpoints(parser, episodes=1, seed="seed of the first episode; each further episode adds 1")
+    written_to(parser, "videos")
 
 
 def run(options: argparse.Namespace) -> int:
     """Film episodes. The seed of episode i is that of the checkpoint's evaluation, or --seed, plus i. `deeprl eval --episodes 1 --seed`
     with this seed plays the same episode."""
 
-    episodes = at_least_one(options.episodes)
+    episodes, out = at_least_one(options.episodes), out_of(options, "videos")
 
     def one(path: Path) -> None:
         from deeprl.running.session.api import load
@@ -37,8 +38,10 @@ def run(options: argparse.Namespace) -> int:
         for seed in range(first, first + episodes):
             tape = Tape()
             result = evaluate(run.agent, make, 1, 1, seed, run.step, device, listeners=[tape], longest=longest)
-            target = path / "videos" / f"step_{run.step:012d}_seed_{seed}.mp4"
+            target = (out.resolve() if out else path / "videos") / f"step_{run.step:012d}_seed_{seed}.mp4"
             try:
+                if out:
+                    out.mkdir(parents=True, exist_ok=True)
                 with contextlib.closing(make(seed, 1, render=True)) as envs:
                     returned = film(envs, tape, target)
             except OSError as error:
@@ -48,9 +51,10 @@ def run(options: argparse.Namespace) -> int:
                 line += f"; without rendering it was {tape.returned:.2f}: rendering changes this environment"
             print_result(line)
             animations[f"video/seed_{seed}"] = animation(target)
-        show(path, run.step, animations)
+        if options.run.is_dir():
+            show(path, run.step, animations)
 
-    return each_run(options.run, one)
+    return each_policy(options.run, one, options.out)
 
 
 def show(path: Path, step: int, animations: dict[str, bytes]) -> None:

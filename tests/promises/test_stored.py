@@ -187,6 +187,8 @@ def test_a_packed_policy_acts_as_its_run_and_has_its_trust(run, tmp_path, monkey
     (file,) = tmp_path.glob("*.zip")
     observations = [[0.1 * i, -0.2, 0.03, 0.4 * i] for i in range(5)]
     assert load(file).act(observations).tolist() == load(run).act(observations).tolist()
+    assert console("resume", file) == 1
+    assert f"{file} is an archive: deeprl unpack" in capsys.readouterr().err
     assert console("unpack", file, tmp_path / "out") == 0
     assert "| final evaluation | " in (tmp_path / "out" / "README.md").read_text()
     assert console("resume", tmp_path / "out", "steps=400") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,16 @@ def read_config(path: Path) -> Config:
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}") from None
     except NotADirectoryError:
-        raise RunFolderError(f"{path.parent} is a file: name the run folder that holds it, {path.parent.parent}") from None
+        raise is_file(path.parent) from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from None
+
+
+def is_file(path: Path) -> RunFolderError:
+    """The error where a run folder is expected."""
+    if path.suffix == ".zip":
+        return RunFolderError(f"{path} is an archive: deeprl unpack {shlex.quote(str(path))} FOLDER makes a run folder of it")
+    return RunFolderError(f"{path} is a file: name the run folder that holds it, {path.parent}")
 
 
 def parse_config(text: str, path: Path) -> Config:

@@ -165,7 +165,7 @@ def test_resume_can_switch_videos_on(tmp_path, monkeypatch):
 # ---- deeprl record
 
 
-def test_record_films_what_eval_plays(finished, tmp_path, capsys):
+def test_record_films_what_eval_plays(finished, tmp_path, monkeypatch, capsys):
     path = tmp_path / "run"
     shutil.copytree(finished, path)
     assert console("record", path, "--episodes", 2, "--seed", 5) == 0
@@ -177,6 +177,9 @@ def test_record_films_what_eval_plays(finished, tmp_path, capsys):
         (length,) = [int(word) for word in capsys.readouterr().out.split("mean ")[1].split(".")[:1]]  # CartPole pays 1 a step
         assert len(frames(path / "videos" / name)) == length + 1
         assert f"{name}: return {length:.2f}, {length} steps" in said
+    monkeypatch.chdir(tmp_path)
+    assert console("pack", path, "--out", "policy.zip") == console("record", "policy.zip", "--seed", 5) == 0
+    assert (tmp_path / "videos" / "policy" / found[0]).read_bytes() == (path / "videos" / found[0]).read_bytes()
     events = EventAccumulator(str(path)).Reload()
     assert events.Tags()["images"] == ["video/seed_5", "video/seed_6"]  # TensorBoard shows one picture a name and step
     assert [events.Images(name)[0].step for name in events.Tags()["images"]] == [300, 300]
