@@ -24,14 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import in_range, one_of
+from deeprl.choice import in_range
 from deeprl.learning.backups.bellman import Double, Max
 from deeprl.learning.backups.mellowmax import Mellowmax
 from deeprl.learning.networks.blocks import Torso, has_statistics, stacked
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.auxiliary import Auxiliary
-from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_
+from deeprl.learning.parts.chains import Chain, follow_
 from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.distributions import CategoricalValues, pick_atoms
@@ -58,30 +58,11 @@ class IteratedLive(Window):
     """K iterations of which Q̄_0 is a network of its own, and Q̄_1 … Q̄_{K−1} are the online heads as they are.
 
     Q̄_1 … Q̄_{K−1} are stored as copies that are renewed after every update, so that their numbers are always those of the online heads.
-    There is no sync period: T is the only clock.
-
-    Args:
-        torso: in Gi-TD the heads are linear on shared hidden layers.
-
-    The others are those of `Window`.
+    There is no sync period: T is the only clock. In Gi-TD the heads are linear on shared hidden layers.
     """
 
     offers = frozenset({"iterations"})
     live = True
-
-    def __init__(
-        self,
-        make: MakeNetwork,
-        *,
-        length: int = 5,
-        shift_period: int = 6000,
-        torso: str = "shared_hidden",
-        acting: str = "uniform",
-        head_reduction: str = "sum",
-    ):
-        self.torso = torso
-        one_of(self, torso=("shared", "shared_hidden", "separate"))
-        super().__init__(make, length=length, shift_period=shift_period, torso=torso, acting=acting, head_reduction=head_reduction)
 
     def reset_target(self) -> None:
         super().reset_target()

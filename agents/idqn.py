@@ -14,8 +14,9 @@ K = 1 is DQN with target period T, bit for bit. Two questions have other answers
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import ClassVar
 
-from deeprl.extend import MakeNetwork, Window, follow_, in_range, one_of
+from deeprl.extend import MakeNetwork, Window, follow_, in_range
 
 
 class Iterated(Window):
@@ -28,22 +29,12 @@ class Iterated(Window):
     """
 
     offers = frozenset({"iterations"})
+    hands_on: ClassVar = Window
 
-    def __init__(
-        self,
-        make: MakeNetwork,
-        *,
-        length: int = 5,
-        shift_period: int = 6000,
-        sync_period: int = 30,
-        torso: str = "shared",
-        acting: str = "uniform",
-        head_reduction: str = "sum",
-    ):
-        self.sync_period, self.torso = sync_period, torso
+    def __init__(self, make: MakeNetwork, *, sync_period: int = 30, torso: str = "shared", **others):
+        self.sync_period = sync_period
         in_range(self, sync_period=(1, None))
-        one_of(self, torso=("shared", "shared_hidden", "separate"))
-        super().__init__(make, length=length, shift_period=shift_period, torso=torso, acting=acting, head_reduction=head_reduction)
+        super().__init__(make, torso=torso, **others)
 
     @property
     def periods(self) -> Mapping[str, int]:  # type: ignore[override]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from deeprl.choice import one_of
 from deeprl.learning.parts.chains import MakeNetwork, Worth, roll_
 from deeprl.learning.parts.window import Window
 from deeprl.learning.values.returns import expected
@@ -20,32 +19,13 @@ from deeprl.types import Batch, NetworkNoise
 
 
 class IteratedShared(Window):
-    """The chain of iS-QL: the online stack is Q̄_0, Q_1 … Q_K, and its first K entries are the targets of the others.
-
-    Args:
-        torso: `shared_hidden`, or `shared`, where each head has hidden layers of its own. `separate` is none, because Q̄_0 has no torso.
-
-    The others are those of `Window`.
-    """
+    """The chain of iS-QL: the online stack is Q̄_0, Q_1 … Q_K, and its first K entries are the targets of the others. Torsos are not
+    `separate`, because Q̄_0 has none of its own."""
 
     offers = frozenset({"iterations"})
     live = True
-
-    def __init__(
-        self,
-        make: MakeNetwork,
-        *,
-        length: int = 5,
-        shift_period: int = 6000,
-        torso: str = "shared_hidden",
-        acting: str = "uniform",
-        head_reduction: str = "sum",
-    ):
-        self.torso = torso
-        one_of(self, torso=("shared", "shared_hidden"))
-        super().__init__(
-            make, length=length, shift_period=shift_period, torso=torso, acting=acting, head_reduction=head_reduction, anchors=1
-        )
+    anchors = 1
+    torso_rules = ("shared", "shared_hidden")
 
     def make_target(self, make: MakeNetwork) -> None:
         object.__setattr__(self, "target", self.online)  # not as a second submodule, which a checkpoint would hold too

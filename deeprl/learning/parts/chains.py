@@ -73,7 +73,6 @@ class Chain(Part):
         make: builds the networks, see `MakeNetwork`.
         length: K.
         torsos: number of online torsos, 1 (shared) or K.
-        anchors: number of online heads before Q_1 that are not trained: 1 if Q̄_0 is one of them.
         acting: which of the K networks acts, or serves an actor, see `deeprl.learning.parts.acting.Acting`.
 
     Attributes:
@@ -86,12 +85,15 @@ class Chain(Part):
     live = False
     """Whether online networks themselves give the values in targets, except those of an anchor."""
 
-    def __init__(self, make: MakeNetwork, length: int, torsos: int, anchors: int = 0, acting: str = "last"):
+    anchors = 0
+    """Number of online heads before Q_1 that are not trained: 1 if Q̄_0 is one of them."""
+
+    def __init__(self, make: MakeNetwork, length: int, torsos: int, acting: str = "last"):
         super().__init__()
-        self.length, self.torsos, self.anchors = length, torsos, anchors
+        self.length, self.torsos = length, torsos
         self.rule = Acting(acting, length)
         self.companions: list[tuple[list[Tensor], list[Tensor]]] = []
-        self.online = make("online", stack=anchors + length, torsos=torsos, index=None)
+        self.online = make("online", stack=self.anchors + length, torsos=torsos, index=None)
         self.make_target(make)
 
     def make_target(self, make: MakeNetwork) -> None:

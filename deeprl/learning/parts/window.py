@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,19 +34,28 @@ class Window(Chain):
             once per episode).
         head_reduction: `sum` of the K losses, or their `mean` (the authors' Atari branch; with Adam the mean equals the sum with ε
             multiplied by K).
-        anchors: see `Chain`.
     """
 
+    torso_rules: ClassVar[tuple[str, ...]] = ("shared", "shared_hidden", "separate")
+    """What `torso` may be"""
+
     def __init__(
-        self, make: MakeNetwork, *, length: int, shift_period: int, torso: str, acting: str, head_reduction: str, anchors: int = 0
+        self,
+        make: MakeNetwork,
+        *,
+        length: int = 5,
+        shift_period: int = 6000,
+        torso: str = "shared_hidden",
+        acting: str = "uniform",
+        head_reduction: str = "sum",
     ):
-        self.length, self.shift_period, self.acting, self.head_reduction = length, shift_period, acting, head_reduction
+        self.length, self.shift_period, self.torso, self.acting, self.head_reduction = length, shift_period, torso, acting, head_reduction
         in_range(self, length=(1, None), shift_period=(1, None))
         if length > MOST:
             raise ValueError(f"length must be at most {MOST:,}, not {length:,}")
-        one_of(self, acting=Acting.RULES, head_reduction=("sum", "mean"))
+        one_of(self, torso=self.torso_rules, acting=Acting.RULES, head_reduction=("sum", "mean"))
         make = partial(make, trunk=True) if torso == "shared_hidden" else make
-        super().__init__(make, length=length, torsos=length if torso == "separate" else 1, anchors=anchors, acting=acting)
+        super().__init__(make, length=length, torsos=length if torso == "separate" else 1, acting=acting)
 
     @property
     def periods(self) -> Mapping[str, int]:  # type: ignore[override]
