@@ -17,7 +17,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.complete import complete
-from deeprl.running.session.doubts import averages, sequences, targets
+from deeprl.running.session.prospect import averages, sequences, targets
 from deeprl.system.machine import available_memory
 from deeprl.system.signals import interrupting
 from deeprl.system.terminal import front_door, say

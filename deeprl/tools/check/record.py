@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from deeprl.running.runs.config_file import Config
-from deeprl.running.session.doubts import Prospect, Target
+from deeprl.running.session.prospect import Prospect, Target
 from deeprl.system.files import JsonObject
 
 

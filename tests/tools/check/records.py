@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deeprl.running.config.rules import put
-from deeprl.running.session.doubts import Target
+from deeprl.running.session.prospect import Target
 from deeprl.tools.check.record import Environment, Evaluating, Memory, NetworkSize, Record, Seen, Speed
 
 CONFIG: dict[str, Any] = {

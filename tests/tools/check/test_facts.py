@@ -11,7 +11,7 @@ from deeprl.learning.transforms.observations import Scale
 from deeprl.replay.replay import Replay
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.session.assemble import fitted
-from deeprl.running.session.doubts import targets
+from deeprl.running.session.prospect import targets
 from deeprl.running.training.episodes import Episode
 from deeprl.tools.check import facts
 from deeprl.tools.check.record import NetworkSize

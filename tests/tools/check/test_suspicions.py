@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deeprl.running.session.doubts import Target
+from deeprl.running.session.prospect import Target
 from deeprl.tools.check.record import forecast
 from deeprl.tools.check.suspicions import suspicions
 from tests.tools.check.records import SOUND, with_keys, within

@@ -1,0 +1,129 @@
+"""What is known of a run without a step of it: its updates, its target networks, the memory and the disk that it takes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from deeprl.learning.agent import Agent
+from deeprl.replay.source import Source
+from deeprl.running.config.rules import get
+from deeprl.running.config.sources import planned_updates
+from deeprl.running.runs.config_file import Config
+from deeprl.running.training.trainer import Trainer
+from deeprl.system.machine import available_memory, usable_cores
+
+
+class Target(NamedTuple):
+    """A period of the target networks."""
+
+    key: str
+    value: float
+    updates: float
+    """Updates of the target networks by this key after `learning_starts`. A soft update with rate τ counts as τ updates"""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """Memory in bytes."""
+
+    config: Config
+    updates: int
+    """Gradient updates that the whole run makes"""
+    targets: tuple[Target, ...]
+    average_reward: bool
+    """The agent learns the rate of reward, without a discount"""
+    sequences: bool
+    """The agent learns from sequences of `replay.length`"""
+    limit: int | None
+    """Steps after which an episode is truncated"""
+    replay: int
+    """Of a full replay"""
+    available: int | None
+    """Free memory of the machine"""
+    disk: int
+    """All checkpoints that are kept, with a full replay if they hold one"""
+    disk_available: int
+    cores: int
+    seen: float | None = None
+    """Mean length of episodes; None: none was seen"""
+
+    @property
+    def episode(self) -> float | None:
+        """Length of an episode: the time limit, because the policy is untrained; without one the mean of those seen."""
+        return self.limit if self.limit is not None else self.seen
+
+
+def prospect(trainer: Trainer) -> Prospect:
+    config, agent, source = trainer.config, trainer.agent, trainer.source
+    state = size(agent.state_dict().values())
+    return Prospect(
+        config=config,
+        updates=planned_updates(config),
+        targets=targets(config, agent),
+        average_reward=averages(agent),
+        sequences=sequences(agent),
+        limit=limit(trainer.envs),
+        replay=source.bytes + source.working,
+        available=available_memory(),
+        disk=disk_needed(config, source, state + optimizer_bytes(agent)),
+        disk_available=disk_available(trainer.folder.path),
+        cores=usable_cores(),
+    )
+
+
+def limit(envs: Any) -> int | None:
+    """Time limit of the environments that a run steps in its process, or as a function of tensors."""
+    part = getattr(envs, "backend", None) or getattr(envs, "world", None)
+    return getattr(part, "limit", None)
+
+
+def averages(agent: Agent) -> bool:
+    return bool(getattr(getattr(agent, "rate", None), "learned", False))
+
+
+def size(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def optimizer_bytes(agent: Agent) -> int:
+    return size(tensor for objective in agent.objectives.values() for tensor in objective.optimizer.tensors())
+
+
+def disk_needed(config: Config, source: Source, each: int) -> int:
+    """
+    Args:
+        each: bytes of a checkpoint beside the rows.
+    """
+    rows = min(source.capacity, config["steps"])
+    stored = source.bytes * rows // source.capacity if config["checkpoint"]["replay"] and source.capacity else 0
+    return each * (config["checkpoint"]["keep"] + 2) + stored  # the best, and a new one before an old one goes
+
+
+def disk_available(root: Path) -> int:
+    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    return shutil.disk_usage(place).free
+
+
+def targets(config: Config, agent: Agent) -> tuple[Target, ...]:
+    """How often target networks follow. A period of the chain is named `sync` or `shift`; its key is `sync_period`, or that of DQN."""
+    chain, steps = get(config, "agent.chain", {}), max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
+    found = []
+    for name, period in agent.clock.periods.items():
+        key = next((key for key in (f"{name}_period", "target_update_period") if key in chain), None)
+        if key is not None:
+            found.append(Target(f"agent.chain.{key}", period, steps // period))
+    if "tau" in chain and not agent.clock.periods:
+        updates = planned_updates(config) // getattr(agent, "target_period", 1)
+        found.append(Target("agent.chain.tau", chain["tau"], updates * chain["tau"]))
+    return tuple(found)
+
+
+def sequences(agent: Agent) -> bool:
+    """Whether the agent learns from sequences."""
+    return "sequences" in agent.needs
