@@ -8,8 +8,8 @@ from torch import Tensor
 
 from deeprl.choice import Part, counts, in_range
 from deeprl.learning.networks.actors import OutputNetwork
-from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.types import Spec
@@ -96,7 +96,7 @@ class NetworkWidth(Part):
         spec = Spec((size,), torch.float32, 1, 0)
         self.fitted, self.fixed = (OutputNetwork(spec, torso, 1, None, unit=False) for _ in range(2))
         for network in (self.fitted, self.fixed):
-            initialise(network, seed, "width")  # the same weights
+            initialise_with_gains(network, seed, "width", torso.weight_norm)  # the same weights
         self.register_buffer("core", torch.zeros(capacity, size))
         for name, value in {"copies": torch.zeros(capacity), "scale": torch.zeros(()), "mean": torch.zeros(())}.items():
             self.register_buffer(name, value)

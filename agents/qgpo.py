@@ -20,6 +20,7 @@ sines and cosines of fixed frequencies, without a layer of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,7 @@ from deeprl.learning.networks.blocks import has_dropout, has_statistics, initial
 from deeprl.learning.networks.critics import pair, pair_spec
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice, widths
+from deeprl.learning.networks.weight_norm import initialise_with_gains, refuse_average
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
@@ -101,7 +103,7 @@ class GuidedDiffusion(Agent):
 
     Raises:
         ValueError: the actions are discrete, observations are images or have parts that are images or that critics alone see, or the
-            torso has running averages or dropout.
+            torso has running averages, dropout, or normalised weights, of which targets would be averages.
     """
 
     actions = "continuous"
@@ -135,13 +137,15 @@ class GuidedDiffusion(Agent):
         check_single(self.rewards)
         space = pair_spec(spec)
         torso = torso.resolve(space)
-        self.critic, self.target = Critic(space, torso), Critic(space, torso)
+        self.critic = Critic(space, torso)
         if has_statistics(self.critic.torso) or has_dropout(self.critic.torso):
             raise ValueError(f"{type(torso).__name__} has running averages or dropout, which this agent does not know: agent/torso=mlp")
+        initialise_with_gains(self.critic, seed, "critic", torso.weight_norm)
+        refuse_average(self.critic, tau)
+        self.target = deepcopy(self.critic)
         self.score, self.energy = (Timed(spec, self.hidden, frequency, outputs) for outputs in (spec.action_dim, 1))
-        for place, module in {"critic": self.critic, "score": self.score, "energy": self.energy}.items():
-            initialise(module, seed, place)
-        self.target.load_state_dict(self.critic.state_dict())
+        initialise(self.score, seed, "score")
+        initialise(self.energy, seed, "energy")
         self.objectives = {
             "score": Objective.of(self.score_loss, [self.score], score_optimizer),
             "critic": Objective.of(self.critic_loss, [self.critic], optimizer),

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from deeprl.choice import counts, in_range
 from deeprl.learning.networks.actors import OutputNetwork
-from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.intrinsic import Intrinsic
 from deeprl.learning.transforms.observations import Plain, Running
@@ -62,7 +62,7 @@ class RND(Intrinsic):
         self.scaled = Scaled(discount=discount)
         self.random, self.fitted = (OutputNetwork(spec, torso, features, None, unit=False) for _ in range(2))
         for place in ("random", "fitted"):
-            initialise(self.get_submodule(place), seed, f"intrinsic.{place}")
+            initialise_with_gains(self.get_submodule(place), seed, f"intrinsic.{place}", torso.weight_norm)
 
     def error(self, obs: Tensor) -> Tensor:
         """Mean over the outputs, (*B, *obs) -> (*B,)."""

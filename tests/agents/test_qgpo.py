@@ -16,7 +16,7 @@ from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.running.config.sources import planned_updates
 from deeprl.types import NetworkNoise, ObsPart
-from tests.builders import CONTINUOUS, DISCRETE, made_up, settled, update
+from tests.builders import CONTINUOUS, DISCRETE, made_up, same, settled, update
 from tests.references.qgpo import QGPO
 from tests.references.test_references import EPS, LR, agrees, close, critics_of
 
@@ -124,6 +124,16 @@ def test_it_learns_two_modes_and_moves_to_the_better_one():
 def test_what_it_cannot_read_is_refused(spec, words):
     with pytest.raises(ValueError, match=words):
         diffusion(spec=spec)
+
+
+def test_critics_take_the_normalised_weights_of_their_torso_or_refuse_them():
+    """They were left out without a word."""
+    torso = MLPTorso(hidden=(7, 6), weight_norm="hidden")
+    with pytest.raises(ValueError, match="weight_norm must be none where target networks are averages"):
+        diffusion(torso=torso)
+    agent = diffusion(torso=torso, tau=1.0)
+    assert agent.critic.torso.gained
+    assert same(agent.critic.state_dict(), agent.target.state_dict())
 
 
 def test_its_recipe_composes_and_a_tiny_run_is_guided():

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl.agents.lpo_width import NetworkWidth
 from deeprl.agents.rnd import RND
+from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.rewards import Scaled
 from deeprl.running.training.learner import Learner, gradient
@@ -33,6 +35,13 @@ def test_what_was_seen_often_earns_less_than_what_was_not():
         learner.update(batch)
     assert agent.intrinsic(batch).mean() < 0.1 * before
     assert agent.intrinsic(batch).mean() < 0.3 * agent.intrinsic(other).mean()
+
+
+def test_networks_of_intrinsic_rewards_have_the_normalised_weights_of_the_torso():
+    """They were left out without a word, here and in LPO's width."""
+    torso = MLPTorso(hidden=(8,), weight_norm="hidden")
+    rnd, width = agent_of(intrinsic=NEW, torso=torso).intrinsic, NetworkWidth(size=4, torso=torso, seed=0)
+    assert all(network.torso.gained for network in (rnd.fitted, rnd.random, width.fitted, width.fixed))
 
 
 def test_its_loss_moves_the_fitted_network_alone_and_that_of_the_policy_no_part_of_it():
