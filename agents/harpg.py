@@ -17,12 +17,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deeprl.agents.reinforce import Ascent
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.policies import Policy
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient, hessian_vector, jacobian_vector
 from deeprl.learning.optim.finite import finite
+from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.noise import torch_generator
 

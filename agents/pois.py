@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from deeprl.agents.climbing import Climb
-from deeprl.agents.reinforce import Ascent
 from deeprl.choice import Choice, counts, in_range, one_of
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector
 from deeprl.learning.optim.own import OwnSteps
+from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from deeprl.agents.climbing import Climb
 from deeprl.agents.pois import gaussian_log_d2
-from deeprl.agents.reinforce import Ascent
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.policies import Policy, normal_log_density
 from deeprl.learning.optim.directions import as_flat
+from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.learning.values.masked import only
 

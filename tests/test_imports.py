@@ -23,7 +23,7 @@ LAYERS = (
     ("plan",),
     ("agent", "parts"),
     ("policy_agent",),
-    ("value_agent", "actor_critic", "policy_gradient", "accelerate", "config"),
+    ("value_agent", "actor_critic", "policy_gradient", "trajectory_policy", "accelerate", "config"),
     ("extend",),
     ("training", "report"),
     ("collect", "scaling"),

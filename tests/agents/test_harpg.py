@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deeprl.agents.harpg import Corrected, Extrapolated
-from deeprl.agents.reinforce import Ascent
+from deeprl.learning.parts.ascent import Ascent
 from tests.agents.test_pois import FORK, LINE, RANDOM, agent, episodes
 
 

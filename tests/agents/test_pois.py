@@ -9,13 +9,14 @@ import torch
 
 from deeprl.agents.pois import POIS, Natural, Steepest, categorical_log_d2, gaussian_log_d2
 from deeprl.agents.pois_parameters import ParameterPOIS
-from deeprl.agents.reinforce import Ascent, TrajectoryPolicy
 from deeprl.agents.truncation import Truncated, counts_of, shares, weights
 from deeprl.choice import grouped
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import Auto
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient
+from deeprl.learning.parts.ascent import Ascent
+from deeprl.learning.trajectory_policy import TrajectoryPolicy
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.types import Batch, Spec

@@ -17,6 +17,8 @@ MOVED = {
     "deeprl.envs.tensor_minatar.TensorMinAtar": "deeprl.envs.tensor_minatar.choice.TensorMinAtar",
     "deeprl.agents.mac.MultiLevel": "deeprl.agents.multilevel.MultiLevel",
     "deeprl.agents.mac.EqualTicks": "deeprl.agents.multilevel.EqualTicks",
+    "deeprl.agents.reinforce.Ascent": "deeprl.learning.parts.ascent.Ascent",
+    "deeprl.agents.reinforce.TrajectoryPolicy": "deeprl.learning.trajectory_policy.TrajectoryPolicy",
     "deeprl.agents.stock.CVaR": "deeprl.agents.stock.CVaRUtility",
     "deeprl.agents.stock.Entropic": "deeprl.agents.stock.ExponentialUtility",
     "deeprl.agents.stock.MeanVariance": "deeprl.agents.stock.MeanVarianceUtility",
