@@ -101,6 +101,8 @@ LEAST = {
     "classic/pendulum_positions": -250.0,
 }
 """What a preset must hold with every seed; without velocities, with a core"""
+SMALL = ("remember_others",)
+"""Sets of tasks whose returns are at most 1"""
 
 
 def table(name: str, results: Path = RESULTS) -> str:
@@ -112,13 +114,15 @@ def table(name: str, results: Path = RESULTS) -> str:
     """
     lines = sorted(stored(results / f"{name}.json"), key=lambda line: (line["env"], line["steps"], line["name"], line["seed"]))
     head = ["task", "agent", "seeds", "mean", "worst", "below the bar", "last four below it", "finals", "commit"]
+    digits = ".3f" if name in SMALL else ".1f"
     rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for (env, steps, agent), group in groupby(lines, key=lambda line: (line["env"], line["steps"], line["name"])):
         runs = list(group)
         finals, last_four = [run["final"]["mean"] for run in runs], [run["last_four"] for run in runs]
         below = [str(sum(value < LEAST[env] for value in values)) if env in LEAST else "" for values in (finals, last_four)]
         commits = ", ".join(dict.fromkeys(commit for run in runs for commit in run.get("commit", "").split(", ")))
-        cells = [with_interval(finals, ".1f"), f"{min(finals):.1f}", *below, ", ".join(f"{each:.1f}" for each in finals), commits]
+        each = ", ".join(f"{value:{digits}}" for value in finals)
+        cells = [with_interval(finals, digits), f"{min(finals):{digits}}", *below, each, commits]
         rows.append(f"| {env}, {steps:,} | {agent} | {len(runs)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
