@@ -1,5 +1,5 @@
-"""docs/benchmarks.md: every learning run and every race in benchmarks/results as tables, with what the files say of command, machine and
-commit.
+"""docs/benchmarks.md: the learning runs with curves and every race in benchmarks/results as tables, with what the files say of command,
+machine and commit.
 
 python -m benchmarks.page
 """
@@ -22,7 +22,8 @@ Made from the files in `benchmarks/results/` by `python -m benchmarks.page`; a t
 say it. Conditions, and what the figures mean, are in [results.md](results.md).
 
 In the tables of learning a row has one figure for each seed: the mean of the final evaluation, with the last checkpoint, and the mean of
-the last four evaluations of the curve. One or two seeds rank nothing.
+the last four evaluations of the curve. One or two seeds rank nothing. Runs that are stored without a curve are printed by their own
+commands with `--table`, which [results.md](results.md), [claims.md](claims.md) and the pages of papers name.
 """
 
 
