@@ -177,9 +177,6 @@ class SQIRL(Agent):
     def greedy_values(self, obs: Tensor, *state: Tensor) -> Any:
         return self.infer(obs, NetworkNoise({}, {}), *state)
 
-    def noise(self, size: tuple[int, ...], generator) -> Noise:
-        return {}
-
     def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         return {"network": NetworkNoise({}, {}), "uniform": torch.rand(size, generator=generator, dtype=torch.float64)}
 
@@ -191,7 +188,7 @@ class SQIRL(Agent):
 
     def loss(self, batch: Batch) -> Term:
         """The error is that of the last head."""
-        batch = divided_batch(batch, self.spec.num_actions) if self.spec.masked else batch
+        batch = divided_batch(batch, self.spec)
         extra = batch.extra if "returns" in batch.extra else self.prepare(batch)  # consecutive steps have no others than their own
         found = self.network(self.normalize(batch.obs))  # (*B, k, A)
         places = batch.action[..., None, None].expand(*found.shape[:-1], 1)

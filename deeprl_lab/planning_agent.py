@@ -137,9 +137,6 @@ class PlanningAgent(Agent):
     def greedy(self, obs: Tensor, *state: Tensor) -> Tensor:
         return torch.from_numpy(np.asarray(self.choose(obs.cpu().numpy(), None), np.int64))
 
-    def noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
-        return {}
-
     def act_noise(self, size: tuple[int, ...], generator) -> dict[str, Any]:
         return {"u": torch.rand(*size, 2, generator=generator, dtype=torch.float64)}
 

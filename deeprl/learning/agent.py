@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from deeprl.choice import Choice, Part
 from deeprl.learning.objective import Objective
 from deeprl.learning.transforms.apart import normalizer
+from deeprl.learning.transforms.masks import divided_rows
 from deeprl.packing import check_kept, kept
 from deeprl.schedules import Clock
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
@@ -41,7 +42,7 @@ CORE = "core"
 class Agent(nn.Module, Choice):
     """Networks, losses and target upkeep. An agent knows no environment, no replay, no generator and no budget.
 
-    Subclasses provide `objectives`, `act`, `noise`, `act_noise`, `infer`, `greedy` (for discrete actions `greedy_values`), and may
+    Subclasses provide `objectives`, `act`, `act_noise`, `infer`, `greedy` (for discrete actions `greedy_values`), and may
     override the rest.
     """
 
@@ -169,7 +170,7 @@ class Agent(nn.Module, Choice):
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers for updates; `size` is (updates, *B)."""
-        raise NotImplementedError
+        return {}
 
     def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         """Random numbers for acting; `size` is (ticks, M). Those of networks are on the agent's device, the others on the CPU."""
@@ -188,7 +189,9 @@ class Agent(nn.Module, Choice):
         return True
 
     def observe(self, rows: Rows) -> None:
-        """Accumulate statistics of collected data."""
+        """Accumulate statistics of collected data, without action masks."""
+        if self.observers:
+            rows = divided_rows(rows, self.spec)
         for observe in self.observers:
             observe(rows)
 

@@ -16,9 +16,9 @@ from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import CommonTorso, TorsoChoice
 from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.parts.exploration import certain
-from deeprl.learning.transforms.masks import divided_rows, of_row, without_mask
+from deeprl.learning.transforms.masks import of_row, without_mask
 from deeprl.learning.values.masked import only
-from deeprl.types import AgentStep, NetworkNoise, Noise, Rows, Spec
+from deeprl.types import AgentStep, NetworkNoise, Noise, Spec
 
 SMALLEST = 1e-30
 """Probability, or density, below which a float32 would have few digits"""
@@ -130,13 +130,6 @@ class PolicyAgent(Agent):
             return only(self.policy.outputs(obs), valid)
         outputs, _, after = self.evaluated(obs, *state)
         return only(outputs, valid), after
-
-    def observe(self, rows: Rows) -> None:
-        if self.observers:
-            super().observe(divided_rows(rows, self.spec.mask_size) if self.spec.masked else rows)
-
-    def noise(self, size: tuple[int, ...], generator) -> Noise:
-        return {}
 
     def act_noise(self, size: tuple[int, ...], generator) -> Noise:
         drawn = self.policy.noise(size, generator).to(next(self.parameters()).device)  # one copy for many ticks

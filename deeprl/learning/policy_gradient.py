@@ -201,10 +201,8 @@ class PolicyGradient(PolicyAgent):
 
     def both_ends(self, batch: Batch) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
         """`outputs` of a batch of the replay, in which only valid actions have a probability, and what gives values (*B,) of `next_obs`."""
-        valid, lead = None, batch.discount.shape
-        if self.spec.masked:
-            batch = divided_batch(batch, self.spec.mask_size)
-            valid = batch.extra["valid"]
+        batch, lead = divided_batch(batch, self.spec), batch.discount.shape
+        valid = batch.extra.get("valid")
         obs = self.normalize(batch.obs)
         if not self.state_size:
             outputs, value = self.outputs(obs)
@@ -245,7 +243,7 @@ class PolicyGradient(PolicyAgent):
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks before the updates."""
         if self.intrinsic.gives:
-            rollout = rollout._replace(reward=rollout.reward + self.intrinsic(self.without_masks(rollout)))
+            rollout = rollout._replace(reward=rollout.reward + self.intrinsic(divided_batch(rollout, self.spec)))
         outputs, value, after = self.both_ends(rollout)
         log_prob, known = self.policy.log_prob(outputs, rollout.action), self.baseline.columns(rollout.obs, self.step)
         value, following = self.baseline(value, known), self.state_value(rollout.next_obs, after())
@@ -267,11 +265,8 @@ class PolicyGradient(PolicyAgent):
             statistics = {f"kl.{name}": value for name, value in self.kl.statistics(log_ratio).items()}
             return Term(total, {**losses, **surrogate.metrics(log_ratio)}, statistics, error=(old["returns"] - value).abs())
 
-    def without_masks(self, batch: Batch) -> Batch:
-        return divided_batch(batch, self.spec.mask_size) if self.spec.masked else batch
-
     def intrinsic_loss(self, batch: Batch) -> Term:
-        return self.intrinsic.loss(self.without_masks(batch))
+        return self.intrinsic.loss(divided_batch(batch, self.spec))
 
     def wants_pass(self, number: int) -> bool:
         return self.intrinsic.wants_pass(number) and self.kl.wants_pass(number)

@@ -80,8 +80,7 @@ class TrajectoryPolicy(PolicyAgent):
         return found
 
     def episodes(self, batch: Batch) -> WholeEpisodes:
-        if self.spec.masked:
-            batch = divided_batch(batch, self.spec.mask_size)
+        batch = divided_batch(batch, self.spec)
         return WholeEpisodes(batch._replace(obs=self.normalize(batch.obs)))
 
     def loss(self, batch: Batch) -> Term:

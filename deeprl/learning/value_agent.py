@@ -30,7 +30,7 @@ from deeprl.learning.parts.preference import Preference
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import target_copies
 from deeprl.learning.plan import Plan
-from deeprl.learning.transforms.masks import divided, divided_batch, divided_rows, of_row, without_mask
+from deeprl.learning.transforms.masks import divided, divided_batch, of_row, without_mask
 from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average
 from deeprl.learning.values.mapped import CHANNEL_VALUES
@@ -40,7 +40,7 @@ from deeprl.learning.values.utility import Utility
 from deeprl.learning.values.view import View
 from deeprl.noise import map_tensors
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
+from deeprl.types import QUIET, AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
 EXPLORER = "explore"
 """Name in the acting memory of what the exploration remembers"""
@@ -171,9 +171,7 @@ class ValueAgent(Agent):
 
     def normalized(self, batch: Batch) -> Batch:
         """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
-        if self.spec.masked:
-            batch = divided_batch(batch, self.spec.num_actions)
-        return normalized(self.preference.of_batch(batch), self.normalize)
+        return normalized(self.preference.of_batch(divided_batch(batch, self.spec)), self.normalize)
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Values to choose from, (K, M, A)"""
@@ -278,10 +276,6 @@ class ValueAgent(Agent):
         network = self.chain.act_noise(size, generator)
         device = next(self.parameters()).device
         return {**explorer, **map_tensors(lambda tensor: tensor.to(device), network)}  # one copy for many ticks
-
-    def observe(self, rows: Rows) -> None:
-        if self.observers:
-            super().observe(divided_rows(rows, self.spec.num_actions) if self.spec.masked else rows)
 
     def after_update(self, due: tuple[str, ...]) -> None:
         self.chain.after_update(due, self.updates)

@@ -263,7 +263,7 @@ def test_networks_and_statistics_see_no_mask():
 
 def test_the_last_columns_are_the_mask():
     batch = make_batch(torch.arange(8.0).view(1, 8), [2], [0.0], 1.0, torch.arange(8.0, 16.0).view(1, 8))
-    found = divided_batch(batch._replace(obs=torch.tensor([[1, 2, 3, 4, 5, 0, 1, 1.0]])), 3)
+    found = divided_batch(batch._replace(obs=torch.tensor([[1, 2, 3, 4, 5, 0, 1, 1.0]])), MASKED)
     assert found.obs.tolist() == [[1, 2, 3, 4, 5]]
     assert found.extra["valid"].tolist() == [[False, True, True]]
     assert divided(torch.zeros(2, 3, 8), 3)[0].shape == (2, 3, 5)

@@ -31,8 +31,11 @@ def of_row(obs: Tensor, spec: Spec) -> tuple[Tensor, Tensor | None]:
     return divided(obs, spec.mask_size) if spec.masked else (obs, None)
 
 
-def divided_batch(batch: Batch, actions: int) -> Batch:
-    """The batch with observations (*B, D), and the masks of both ends in `extra`: "valid" and "next_valid"."""
+def divided_batch(batch: Batch, spec: Spec) -> Batch:
+    """The batch with observations (*B, D), and the masks of both ends in `extra`: "valid" and "next_valid". Without masks as it is."""
+    if not spec.masked:
+        return batch
+    actions = spec.mask_size
     obs, valid = divided(batch.obs, actions)
     next_obs, next_valid = divided(batch.next_obs, actions)
     # rows that are no transitions hold action 0, whose bonus would be that of an invalid action
@@ -42,7 +45,9 @@ def divided_batch(batch: Batch, actions: int) -> Batch:
     return batch._replace(obs=obs, next_obs=next_obs, extra={**extra, "valid": valid, "next_valid": next_valid})
 
 
-def divided_rows(rows: Rows, actions: int) -> Rows:
-    """The rows with observations (M, D), for statistics."""
-    obs, next_obs = (np.ascontiguousarray(each[:, :-actions]) for each in (rows.obs, rows.next_obs))
+def divided_rows(rows: Rows, spec: Spec) -> Rows:
+    """The rows with observations (M, D), for statistics. Without masks as they are."""
+    if not spec.masked:
+        return rows
+    obs, next_obs = (np.ascontiguousarray(each[:, : -spec.mask_size]) for each in (rows.obs, rows.next_obs))
     return rows._replace(obs=obs, next_obs=next_obs)
