@@ -67,25 +67,6 @@ class Imagination(Group):
         """Transitions of a training's rollouts, at most."""
         return self.rollouts * int(max(self.horizon.start, self.horizon.end))
 
-    def refuse(self, imagined: int, others: int, available: int, place: str) -> None:
-        """
-        Args:
-            imagined: bytes of the rollouts, of all that are kept and while new ones are joined to them; on a GPU while new ones are made.
-            others: bytes of the replay, and of the model while it trains.
-            available: bytes of the machine or its GPU, which are fewer.
-            place: words for the GPU.
-
-        Raises:
-            ValueError: naming the keys, and how many rollouts would fit.
-        """
-        possible = int(self.rollouts * max(available - (64 << 20) - others, 0) / imagined)
-        remedy = f"replay.rollouts={possible} would fit" if possible else "lower replay.capacity too"
-        raise ValueError(
-            f"rollouts={self.rollouts} of up to {self.most // self.rollouts} steps (replay.horizon), kept for {self.retain} "
-            f"trainings (replay.retain), need {imagined:,} bytes beside {others:,} of the replay, and {available:,} are "
-            f"available{place}: {remedy}"
-        )
-
 
 class Imagined(NamedTuple):
     """A step of R rollouts, (R, …)."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from deeprl.agents.dynamics import Data, Model, ModelChoice, Slopes
 from deeprl.agents.imagination import Imagination, Imagined, Terminates, rolled_out
+from deeprl.agents.model_memory import model_memory
 from deeprl.agents.model_state import KEPT, require_possible
 from deeprl.agents.vagram import value_count, value_slopes
 from deeprl.errors import Failed, NotFinite
@@ -27,7 +28,6 @@ from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
 from deeprl.noise import torch_generator
 from deeprl.replay.gather import Drawn, Gather, Transitions
-from deeprl.replay.memory import HOST, of_gpu, refuse_if_too_large, too_little
 from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.replay.ring import windows
 from deeprl.replay.samplers import Sampler, Uniform
@@ -86,16 +86,19 @@ class ModelReplay(Replay):
             )
         if not isinstance(model, ModelChoice):
             raise ValueError(f"model must be one that learns, not {model!r:.100}: set keys below replay.model")
-        if model.loss.weighted and not isinstance(agent, ActorCritic):
+        critics = agent if isinstance(agent, ActorCritic) else None
+        if model.loss.weighted and critics is None:
             raise ValueError("model.loss weighs errors by gradients of critics, which this agent does not have: choose replay=model")
         super().__init__(spec=spec, batch_size=batch_size, device=device, **others)
         self.choice, self.imagination, self.agent = model, imagination, agent
         self.own = int(imagination.real * batch_size + 1e-9)  # 0.29 of 100 are 29
         """Transitions of a batch that come from the environment"""
-        self.slopes: Slopes | None = partial(value_slopes, agent) if isinstance(agent, ActorCritic) else None
+        self.slopes: Slopes | None = None if critics is None else partial(value_slopes, critics)
         self.terminates = terminates if imagination.termination == "auto" else None
         if self.own < batch_size:
-            self._count_memory()
+            fitting = model.memory(self.capacity, self.layout.size, spec.action_dim, 0 if critics is None else value_count(critics))
+            kept, self.working = model_memory(imagination, self.layout, self.capacity, self.bytes, fitting, self.rule.device)
+            self.bytes += kept
         self.imagined = torch.zeros(0, self.window)
         """(R, W), oldest first"""
         self.sizes: list[int] = []
@@ -112,39 +115,6 @@ class ModelReplay(Replay):
     def window(self) -> int:
         """W"""
         return self.layout.width + self.layout.size
-
-    def _count_memory(self) -> None:
-        """Add what is imagined, and what a training takes. Rollouts are made where the model is, and kept in main memory.
-
-        Raises:
-            ValueError: the machine has less, or its GPU.
-        """
-        size, chosen, device = self.layout.size, self.imagination, self.rule.device
-        values = value_count(self.agent) if isinstance(self.agent, ActorCritic) else 0
-        rows = self.capacity * (4 * self.window + 24 + 4 * (1 + size) + 4)  # with their numbers, targets and terminations
-        fitting = self.choice.memory(self.capacity, size, self.spec.action_dim, values)
-        fresh = 4 * self.window * chosen.most
-        kept, joining = fresh * chosen.retain, fresh * (1 + chosen.retain)  # old and new stand side by side while they are joined
-        self.bytes += kept
-        self.working = rows + max(fitting, joining) if device == HOST else max(rows, joining)
-        self._require(kept + joining, self.bytes + self.working, HOST)
-        if device != HOST:  # the steps of new rollouts stand beside the whole of them
-            self._require(2 * fresh, rows + max(fitting, 2 * fresh), device)
-
-    def _require(self, imagined: int, needed: int, device: torch.device) -> None:
-        """
-        Args:
-            imagined: bytes of rollouts, at most.
-            needed: bytes of all.
-
-        Raises:
-            ValueError: the device has less.
-        """
-        if (available := too_little(needed, device)) is None:
-            return
-        if 2 * imagined < needed:
-            refuse_if_too_large("capacity", self.capacity, needed, imagined, device)
-        self.imagination.refuse(imagined, needed - imagined, available, of_gpu(device))
 
     def connect(self, seed: int, part: str, observe: Callable[[Rows], object], prepare: Prepare) -> None:
         super().connect(seed, part, observe, prepare)
