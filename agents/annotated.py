@@ -18,28 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deeprl.agents.logistic_regression import fitted
 from deeprl.choice import counts, in_range
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.intrinsic import Intrinsic
 from deeprl.noise import seed_sequence
 from deeprl.types import Batch, Rows, Spec
-
-RIDGE = 0.1
-"""Weight of ½ ‖w‖² beside the log-likelihood of all labels"""
-NEWTON = 12
-"""Steps, after which a fit of so few weights stands still"""
-
-
-def fitted(features: np.ndarray, wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Weights (F,) of logistic regression: rows of `features` (R, F), of which so many (R,) were won and lost."""
-    weights = np.zeros(features.shape[1])
-    for _ in range(NEWTON):
-        share = 1.0 / (1.0 + np.exp(-features @ weights))
-        slope = features.T @ (wins - (wins + losses) * share) - RIDGE * weights
-        curve = (features.T * ((wins + losses) * share * (1 - share))) @ features + RIDGE * np.eye(len(weights))
-        weights += np.linalg.solve(curve, slope)
-    return weights
 
 
 class Table(Intrinsic):

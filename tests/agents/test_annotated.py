@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.annotated import Classifier, Ranking, Table, fitted
+from deeprl.agents.annotated import Classifier, Ranking, Table
+from deeprl.agents.logistic_regression import fitted
 from deeprl.types import Rows
 from tests.agents.test_ppo import agent_of
 from tests.builders import DISCRETE, made_up
