@@ -1,14 +1,14 @@
 """Policy optimisation via importance sampling (POIS; Metelli, Papini, Faccio, Restelli, 2018), for whole episodes of any planned lengths
 (Poiani, Metelli, Restelli, 2023).
 
-A batch of N episodes of θ₀ is optimised over off-line, from θ₀, by a lower bound of the new policy's return:
+A batch of N episodes of θ₀ is optimised over off-line, from θ₀, by a lower bound of the new policy's return (agents/importance_bound.py):
 
     trajectory   (1/N) Σ_i w_i G_i − √((1−δ)/δ) √(d̂₂/N) max_i |G_i|          w_i = Π_t π_θ/π_θ₀,  d̂₂ = (1/N) Σ_i Π_t d₂(π_θ ‖ π_θ₀)
     decision     Σ_t (γ^t/m_t) Σ_{i: h_i > t} w_{i,t} r_{i,t} − Σ_t γ^t r_max √((1−δ)/δ · d̂₂^(t)/m_t)        w_{i,t}, d̂₂^(t): l ≤ t
     θ ← θ + ε g/‖g‖²,  ε by a line search; until ‖g‖ or the gain is small, at most `steps` times: agents/climbing.py
 
-ln d₂ of Gaussians is (μ−μ₀)²/v + ln(σ₀²/(σ√v)), v = 2σ₀² − σ², infinite where v ≤ 0; of categories ln Σ π²/π₀. The natural gradient takes
-F⁻¹g/(gᵀF⁻¹g) in place of g/‖g‖². The weights `decision` are ours for planned lengths; the paper's are not known to us.
+The natural gradient takes F⁻¹g/(gᵀF⁻¹g) in place of g/‖g‖². The weights `decision` are ours for planned lengths; the paper's are not known
+to us.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from deeprl.agents.climbing import Climb
+from deeprl.agents.importance_bound import categorical_log_d2, gaussian_log_d2, lower_bound, trust
 from deeprl.choice import Choice, counts, in_range, one_of
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, Policy
 from deeprl.learning.optim.differentiated import differentiated
@@ -28,20 +29,6 @@ from deeprl.learning.optim.directions import conjugate_gradient, fisher_vector
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
-
-
-def gaussian_log_d2(mean: Tensor, log_std: Tensor, old_mean: Tensor, old_log_std: Tensor) -> Tensor:
-    """ln d₂ of independent Gaussians, (*B,), of means (*B, D) and log σ (D,)."""
-    v = 2.0 * (2.0 * old_log_std).exp() - (2.0 * log_std).exp()
-    inside = v > 0
-    safe = torch.where(inside, v, 1.0)
-    found = (mean - old_mean).square() / safe + 2.0 * old_log_std - log_std - 0.5 * safe.log()
-    return torch.where(inside, found, torch.inf).sum(-1)
-
-
-def categorical_log_d2(logits: Tensor, old_logits: Tensor) -> Tensor:
-    """ln Σ π²/π₀, (*B,), of logits (*B, A)."""
-    return (2.0 * logits.log_softmax(-1) - old_logits.log_softmax(-1)).nan_to_num(neginf=-torch.inf).logsumexp(-1)
 
 
 @dataclass(frozen=True)
@@ -127,17 +114,13 @@ class POIS(Ascent):
         outputs, valid = episodes.outputs(self.policy), episodes.batch.valid
         ratio = episodes.log_prob(self.policy, outputs) - old_log
         divergence = torch.where(valid, self.log_d2(outputs, old, old_log_std), 0.0)
-        trust, reward = ((1.0 - self.delta) / self.delta) ** 0.5, episodes.discounted
         if self.weights == "trajectory":
-            returns = (reward / episodes.counts).sum(0) * reward.shape[1]  # equal lengths: G_i
-            returns = returns - returns.mean() if self.center else returns
-            spread = (divergence.sum(0).exp().mean() / reward.shape[1]).sqrt()
-            return (ratio.sum(0).exp() * returns).mean() - trust * spread * returns.abs().max()
+            return lower_bound(episodes, self.center, ratio.sum(0), divergence.sum(0).exp().mean(), self.delta)
         planned, count = episodes.batch.extra["planned"], episodes.counts
-        mean = (torch.where(planned, ratio.cumsum(0).exp() * reward, 0.0) / count).sum()
+        mean = (torch.where(planned, ratio.cumsum(0).exp() * episodes.discounted, 0.0) / count).sum()
         spread = ((torch.where(planned, divergence.cumsum(0).exp(), 0.0) / count).sum(1) / count[:, 0]).sqrt()
         largest = torch.where(valid, episodes.batch.reward, 0.0).abs().max()
-        return mean - trust * largest * (episodes.discount_powers * spread).sum()
+        return mean - trust(self.delta) * largest * (episodes.discount_powers * spread).sum()
 
     def loss(self, episodes: WholeEpisodes) -> Tensor:
         return -self.bound(episodes, *self.behaved(episodes)).float()

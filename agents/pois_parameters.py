@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.agents.climbing import Climb
-from deeprl.agents.pois import gaussian_log_d2
+from deeprl.agents.importance_bound import gaussian_log_d2, lower_bound
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.policies import Policy, normal_log_density
 from deeprl.learning.optim.directions import as_flat
@@ -80,11 +80,8 @@ class ParameterPOIS(Ascent):
             old: μ₀ and log σ₀, (Q,).
         """
         drawn, mean, spread = episodes.batch.extra["drawn"].double(), as_flat(self.weights).double(), self.spread.double()
-        returns = (episodes.discounted / episodes.counts).sum(0) * episodes.batch.reward.shape[1]
-        returns = returns - returns.mean() if self.center else returns
         ratio = normal_log_density(drawn, mean, spread) - normal_log_density(drawn, *old)
-        width = (gaussian_log_d2(mean, spread, *old).exp() / len(returns)).sqrt()
-        return (ratio.exp() * returns).mean() - ((1.0 - self.delta) / self.delta) ** 0.5 * width * returns.abs().max()
+        return lower_bound(episodes, self.center, ratio, gaussian_log_d2(mean, spread, *old).exp(), self.delta)
 
     def behaved(self) -> tuple[Tensor, Tensor]:
         return as_flat(self.weights).double(), self.spread.double().clone()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.agents.pois import POIS, Natural, Steepest, categorical_log_d2, gaussian_log_d2
+from deeprl.agents.importance_bound import categorical_log_d2, gaussian_log_d2
+from deeprl.agents.pois import POIS, Natural, Steepest
 from deeprl.agents.pois_parameters import ParameterPOIS
 from deeprl.agents.truncation import Truncated, counts_of, shares, weights
 from deeprl.choice import grouped
