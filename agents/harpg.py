@@ -22,6 +22,7 @@ from deeprl.learning.networks.policies import Policy
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient, hessian_vector, jacobian_vector
 from deeprl.learning.optim.finite import finite
+from deeprl.learning.optim.flat import write_
 from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.noise import torch_generator
@@ -70,9 +71,7 @@ class Momentum(Ascent):
 
     def collect_at_(self, flat: Tensor) -> None:
         """Set the policy that collects, (P,)."""
-        sizes = [parameter.numel() for parameter in self.parameters_there]
-        for parameter, values in zip(self.parameters_there, flat.split(sizes)):
-            parameter.copy_(values.view(parameter.shape))
+        write_(self.parameters_there, flat)
 
     def phi_there(self, episodes: WholeEpisodes) -> tuple[Tensor, Tensor]:
         """Φ and ℓ of each episode, (N,), at the policy that collected them."""

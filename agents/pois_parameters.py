@@ -19,6 +19,7 @@ from deeprl.agents.importance_bound import gaussian_log_d2, lower_bound
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.policies import Policy, normal_log_density
 from deeprl.learning.optim.directions import as_flat
+from deeprl.learning.optim.flat import write_
 from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.learning.values.masked import only
@@ -60,17 +61,11 @@ class ParameterPOIS(Ascent):
         return as_flat(self.weights) + self.spread.exp() * noise
 
     def acted(self, obs: Tensor, valid: Tensor | None, drawn: Tensor) -> Tensor:
-        mean, sizes = as_flat(self.weights), [weight.numel() for weight in self.weights]
-
-        def write_(flat: Tensor) -> None:
-            for weight, values in zip(self.weights, flat.split(sizes)):
-                weight.copy_(values.view(weight.shape))
-
-        found = []
+        mean, found = as_flat(self.weights), []
         for m, flat in enumerate(drawn):
-            write_(flat)
+            write_(self.weights, flat)
             found.append(self.policy.greedy(only(self.policy.outputs(obs[m : m + 1]), None if valid is None else valid[m : m + 1])))
-        write_(mean)
+        write_(self.weights, mean)
         return torch.cat(found)
 
     def bound(self, episodes: WholeEpisodes, old: tuple[Tensor, Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice, in_range
 from deeprl.learning.optim.finite import HOST, Watch
-from deeprl.learning.optim.flat import Flat, check, total_norm, two_betas
+from deeprl.learning.optim.flat import Flat, check, split_like, total_norm, two_betas
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,8 @@ class FlatAdam(Flat):
         self.count = torch.zeros((), dtype=torch.float32, device=self.flat.device)
         # lists of views, not the flat tensors, because gradients then need no copy into a flat one
         values, counts = [p.detach() for p in self.parameters], [self.count] * len(self.parameters)
-        self._lists = values, self._views(self.moment), self._views(self.square), counts
+        self._lists = values, split_like(self.moment, values), split_like(self.square, values), counts
         self._fused = torch._fused_adamw_ if choice.weight_decay else torch._fused_adam_
-
-    def _views(self, flat: Tensor) -> list[Tensor]:
-        return [view.view(p.shape) for view, p in zip(flat.split([p.numel() for p in self.parameters]), self.parameters)]
 
     def numbers(self, step: int) -> tuple[float, ...]:
         # not in `updated`, because 1 - 0.999 has four digits in float32 and compiled code would take powers at every element

@@ -41,6 +41,17 @@ Trained = list[tuple[Sequence[nn.Parameter], Optimizer]]
 """Groups of parameters, each with its optimizer"""
 
 
+def split_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Views of (P,) in the shapes of these tensors."""
+    return [part.view(tensor.shape) for part, tensor in zip(flat.split([tensor.numel() for tensor in tensors]), tensors)]
+
+
+def write_(tensors: Sequence[Tensor], flat: Tensor) -> None:
+    """Copy (P,) into these tensors."""
+    for tensor, part in zip(tensors, split_like(flat, tensors)):
+        tensor.copy_(part)
+
+
 def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Make the parameters views of one flat tensor with the same values, and return that tensor. In-place copies (`load_state_dict`,
     `copy_`) keep them views.
@@ -55,8 +66,8 @@ def flatten_(parameters: Iterable[nn.Parameter]) -> Tensor:
     if len(kinds) > 1:
         raise ValueError(f"parameters of one optimizer share a type and a device, not {sorted(map(str, kinds))}")
     flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    for p, view in zip(parameters, flat.split([p.numel() for p in parameters])):
-        p.data = view.view(p.shape)
+    for p, view in zip(parameters, split_like(flat, parameters)):
+        p.data = view
     return flat
 
 
