@@ -10,7 +10,8 @@ import torch
 
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.munchausen import Munchausen
-from deeprl.agents.mvi import Tsallis, bisected_policy, exp_q, ln_q, q_exponential, sparsemax_normaliser
+from deeprl.agents.mvi import Tsallis
+from deeprl.agents.q_exponential import bisected_policy, exp_q, ln_q, q_exponential, sparsemax_normaliser
 from deeprl.learning.backups.bellman import Max, Soft
 from deeprl.learning.backups.policies import boltzmann, one_hot, policy_metrics
 from deeprl.learning.networks.heads import Scalar
