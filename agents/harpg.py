@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,22 +39,13 @@ class Momentum(Ascent):
         others: as in `Ascent`.
     """
 
+    hands_on: ClassVar = Ascent
     starts_anew = ("sampler", "previous", "direction")
     previous: Tensor
     direction: Tensor
 
-    def __init__(
-        self,
-        *,
-        policy: Policy,
-        seed: int,
-        lr: float = 1e-2,
-        baseline: str = "none",
-        eta: float = 1.0,
-        power: float = 1.0,
-        normalize: bool = True,
-    ):
-        super().__init__(policy=policy, seed=seed, lr=lr, baseline=baseline)
+    def __init__(self, *, eta: float = 1.0, power: float = 1.0, normalize: bool = True, **others):
+        super().__init__(**others)
         self.eta, self.power, self.normalize = eta, power, normalize
         in_range(self, eta=(1e-9, 1), power=(0, None))
         one_of(self, normalize=(True, False))

@@ -86,7 +86,7 @@ class SelfPrediction(Auxiliary):
         if latent is not None:
             in_range(self, latent=(1, None))
         self.spec, self.torso = plan.spec, plan.torso
-        self.told = plan.spec.num_actions if plan.spec.num_actions > 1 else 0  # inputs of a predictor that tell the action
+        self.action_inputs = plan.spec.num_actions if plan.spec.num_actions > 1 else 0  # of a predictor, one-hot
 
     def check(self, chain: Chain) -> None:
         if self.goal == "target" and (chain.anchors or chain.target is chain.online):
@@ -105,7 +105,7 @@ class SelfPrediction(Auxiliary):
         return MLP(n, (torso.features, self.latent), activate_last=False, init=self.torso.init)
 
     def predictor(self, width: int, n: int) -> nn.Module:
-        return MLP(n, (width + self.told, *self.hidden, width), activate_last=False, init=self.torso.init)
+        return MLP(n, (width + self.action_inputs, *self.hidden, width), activate_last=False, init=self.torso.init)
 
     def groups(self, beside: nn.ModuleDict, optimizer: Optimizer) -> Trained:
         quick = [p for name in ("forth", "back") if name in beside for p in beside[name].parameters()]
@@ -115,8 +115,8 @@ class SelfPrediction(Auxiliary):
 
     def predict(self, predictor: nn.Module, latent: Tensor, action: Tensor) -> Tensor:
         """(torsos, *B, Z) and (*B,) -> (torsos, *B, Z)"""
-        if self.told:
-            taken = (torch.arange(self.told, device=action.device) == action.unsqueeze(-1)).to(latent.dtype)
+        if self.action_inputs:
+            taken = (torch.arange(self.action_inputs, device=action.device) == action.unsqueeze(-1)).to(latent.dtype)
             latent = torch.cat([latent, taken.expand(*latent.shape[:-1], -1)], -1)
         return stacked(predictor, latent)
 
