@@ -97,7 +97,7 @@ def train(name: str, folder: Path, seeds: range) -> None:
 def interval(values: np.ndarray) -> str:
     """Mean and 95 %, Student's."""
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.4g} ± {half:.2g}"
+    return f"{values.mean():.4g} ± {half:.3g}"
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> str:
@@ -115,7 +115,8 @@ def table(name: str) -> Iterator[str]:
         if len(runs) < 2:
             continue
         if name == "utilities":
-            yield f"| {arm} | {len(runs)} | optimum minus entropy {interval(np.array([run['suboptimality'] for run in runs]))} |"
+            columns[arm] = np.array([run["suboptimality"] for run in runs])
+            yield f"| {arm} | {len(runs)} | optimum minus entropy {interval(columns[arm])} |"
             continue
         columns[arm] = np.array([run["reached"] or run["steps"] for run in runs], float)
         cells = [f"reached with {sum(run['reached'] is not None for run in runs)}, at {interval(columns[arm])}"]
@@ -130,6 +131,8 @@ def table(name: str) -> Iterator[str]:
 
 
 def pairs(name: str) -> list[tuple[str, str]]:
+    if name == "utilities":
+        return [("corrected", "plain")]
     if name != "door_key":
         return []
     return [*((f"{model}, 0.0", "ppo") for model in MODELS), *((f"{model}, 0.3", "table, 0.3") for model in MODELS if model != "table")]

@@ -145,18 +145,22 @@ def untold() -> dict[str, float]:
 
 
 def columns(runs: list[dict[str, dict[str, float]]], untold: dict[str, float]) -> list[str]:
-    rows = []
+    """A row for each probability of a swap, and below them the mean share of what can be had without being told it."""
+    rows, shares = [], []
     for swap in runs[0] if runs else ():
         cells = [run[swap] for run in runs]
         totals, best = [cell["total"] for cell in cells], cells[0]["optimum"]
-        share = ", ".join(f"{total:.3f}" for total in totals)
+        each = ", ".join(f"{total:.3f}" for total in totals)
         right = ", ".join(f"{cell['decisions']:.1%}" for cell in cells)
-        rows.append(
-            f"    swap {swap:6}optimum {best:.4f}  totals {share}, mean {np.mean(totals):.3f} ± {interval(totals):.3f} = "
+        row = (
+            f"    swap {swap:6}optimum {best:.4f}  totals {each}, mean {np.mean(totals):.3f} ± {interval(totals):.3f} = "
             f"{np.mean(totals) / best:.1%}  decisions {right}"
-            + (f"  not told the swap: {untold[swap]:.4f} = {untold[swap] / best:.1%}" if untold else "")
         )
-    return rows
+        if untold:
+            shares.append(np.mean(totals) / untold[swap])
+            row += f"  not told the swap: {untold[swap]:.4f} = {untold[swap] / best:.1%}, of which {shares[-1]:.1%}"
+        rows.append(row)
+    return rows + ([f"    of what can be had without being told, in the mean {np.mean(shares):.1%}"] if shares else [])
 
 
 def main() -> None:

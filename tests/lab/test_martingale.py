@@ -55,11 +55,13 @@ def test_the_value_of_an_ornstein_uhlenbeck_process_is_reached_linearly_in_the_m
     steps = (0.2, 0.1, 0.05, 0.02)
     errors = [np.abs(stationary(Orthogonality(), step) - [1 / 3, 1 / 12]).max() for step in steps]
     assert np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(1.0, abs=0.05)
+    assert stationary(Orthogonality(), 0.02) == pytest.approx([0.3434, 0.0833], abs=5e-5)
 
 
 def test_the_squared_error_grows_as_the_mesh_gets_finer():
     slopes = [stationary(SquaredError(), step)[0] for step in (0.2, 0.05, 0.0125)]
     assert 0.2 > slopes[0] > 2 * slopes[1] > 4 * slopes[2] > 0
+    assert stationary(SquaredError(), 0.02) == pytest.approx([0.0151, 0.1244], abs=5e-5)
 
 
 @pytest.mark.parametrize("criterion", [MartingaleLoss(), Orthogonality(lam=0.5)])
