@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
+from contextlib import redirect_stdout
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -11,10 +17,63 @@ from benchmarks import tables
 from benchmarks.tables import PAGES, grouped, renewed
 from docs.navigation import Paper, pages
 
+PRINTED = {
+    "results.md#Presets that hold": ("evidence holds", "evidence actors"),
+    "results.md#Settings of MinAtar, chosen on Freeway": ("evidence minatar_choice",),
+    "results.md#MinAtar after 500,000 steps": ("evidence minatar", "evidence log_values"),
+    "results.md#Low discounts with and without the logarithmic map": ("evidence discounts",),
+    "results.md#Auxiliary losses and the rank of features": ("evidence auxiliary",),
+    "results.md#A search for a composition": ("evidence composition", "evidence composition_main", "evidence minatar"),
+    "results.md#i-QN and its successors on MinAtar": ("evidence successors",),
+    "results.md#A control: the same settings in Tianshou": ("evidence control",),
+    "results.md#Presets that were weak on Asterix": ("evidence asterix",),
+    "results.md#Chains of critics after 150,000 steps": ("evidence actor_critic",),
+    "results.md#A small CrossQ beside TD3 and SAC after 200,000 steps": ("evidence actor_critic",),
+    "results.md#Learning offline on data of Pendulum": ("offline",),
+    "parts.md#An image and a vector together": ("parts",),
+    "algorithms/energy_guided.md#Eight Gaussians": ("energy_guided",),
+    "algorithms/r2d2.md#What we saw": ("evidence remember", "evidence remember_pendulum", "evidence remember_others"),
+    "algorithms/sqirl.md#What was measured": tuple(f"effective_horizon {name}" for name in ("worlds", "frozen_lake", "minigrid")),
+}
+"""Sections whose tables were written by hand, and the commands of `benchmarks` that print their figures with --table"""
+NUMBER = re.compile(r"(?<![A-Za-z0-9.])\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
+
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_the_tables_are_up_to_date(page):
     assert page.read_text() == renewed(page.read_text()), "an option, a recipe or a page has changed: python -m benchmarks.tables"
+
+
+def numbers(text: str) -> list[str]:
+    """Without signs, and without what stands in code."""
+    return [number.replace(",", "") for number in NUMBER.findall(re.sub(r"`[^`]*`", "", text))]
+
+
+@cache
+def printed(command: str) -> list[list[float]]:
+    """The numbers of each line."""
+    module, *words = command.split()
+    with redirect_stdout(io.StringIO()) as out, mock.patch("sys.argv", [module, *words, "--table"]):
+        import_module(f"benchmarks.{module}").main()
+    return [[float(number) for number in numbers(line)] for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("section", PRINTED)
+def test_figures_of_a_table_are_those_that_its_command_prints(section):
+    """All of a cell in one printed line, which may have more digits. 0.414 stood for 0.413, and 0.991 where the command printed 1.0."""
+    page, _, heading = section.partition("#")
+    text = (tables.ROOT / "docs" / page).read_text()
+    lines = [line for command in PRINTED[section] for line in printed(command)]
+    (found,) = re.findall(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    cells = [cell for row in found.splitlines() if row.startswith("|") for cell in row.strip("|").split("|")[1:]]
+    figures = [[number for number in numbers(cell) if "±" in cell or "." in number or len(number) > 3] for cell in cells]
+
+    def rounds_to(number: str, line: list[float]) -> bool:
+        half = 0.5 * 10.0 ** -len(number.partition(".")[2])
+        return any(abs(float(number) - value) <= half * (1 + 1e-9) for value in line)
+
+    assert sum(map(len, figures)) >= 8
+    assert [cell for cell in figures if not any(all(rounds_to(number, line) for number in cell) for line in lines)] == []
 
 
 def test_readme_counts_the_kills_of_all_campaigns():
