@@ -170,15 +170,13 @@ def known(id: str) -> None:
         ValueError: nobody has registered the id; with the nearest one.
     """
     if ":" not in id and id not in gymnasium.registry:
-        near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.0)
+        near = difflib.get_close_matches(id, list(gymnasium.registry), n=1, cutoff=0.6)
         named = {"ALE": "ale_py"}.get(id.split("/")[0], id.split("/")[0])
         package = f"env.package={named}, if that is" if "/" in id else "env.package to"
         if game := atari(id):
             raise ValueError(f"env.id={id} is not registered. Games of Atari run by their protocol: env=atari/{game}")
-        raise ValueError(
-            f"env.id={id} is not registered, the nearest is {near[0] if near else 'none'}: take that, or set {package} the package that "
-            "registers it"
-        )
+        found = f", the nearest is {near[0]}: take that, or" if near else ":"
+        raise ValueError(f"env.id={id} is not registered{found} set {package} the package that registers it")
 
 
 def make(id: str, max_episode_steps: int | None, kwargs: dict[str, Any]) -> gymnasium.Env:

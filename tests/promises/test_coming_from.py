@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deeprl.running.config.compose import ELSEWHERE
 from deeprl.running.runs.config_file import flatten
 from tests.builders import composed
 
@@ -45,6 +46,16 @@ def test_a_key_of_the_table_exists(section, key):
     kept = [word for word in overrides if word.partition("=")[0] not in named and not word.startswith(below)]
     config, _, _ = composed(*kept, *own)
     assert own or key in dict(flatten(config))
+
+
+def test_a_key_of_theirs_is_answered_with_ours():
+    """What the message of a wrong key proposes: `ELSEWHERE`, or the key with the same last word."""
+    cells = [(cell, right) for left, middle, right, _ in rows(PAGE) for cell in (left, middle)]
+    pairs = [(re.fullmatch(r"`([a-z_]+)`", cell), re.fullmatch(r"`([\w.]+)`", right)) for cell, right in cells]
+    pairs = [(theirs[1], ours[1]) for theirs, ours in pairs if theirs and ours]
+    answered = {theirs for theirs, ours in pairs if theirs == ours.rpartition(".")[2] or ours in ELSEWHERE.get(theirs, ())}
+    assert answered == {theirs for theirs, _ in pairs}
+    assert len(answered) > 30
 
 
 def test_the_tables_are_read():

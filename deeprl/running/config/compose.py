@@ -32,10 +32,34 @@ NEITHER = [f"{slot}=null" for slot in FREE]
 """Overrides of a run without an experiment and without a budget"""
 
 ELSEWHERE = {
-    "learning_rate": "agent.optimizer.lr", "gamma": "discount", "total_timesteps": "steps", "buffer_size": "replay.capacity",
-    "n_envs": "env.num", "num_envs": "env.num", "env_id": "env.id", "tau": "agent.chain.tau", "n_steps": "replay.length",
+    "total_timesteps": ["steps"], "gamma": ["discount"], "env_id": ["env.id"], "n_envs": ["env.num"], "num_envs": ["env.num"],
+    "anneal_lr": ["agent.optimizer.schedule.end"], "net_arch": ["agent.torso.hidden"], "eval_freq": ["evaluation.every"],
+    "n_eval_episodes": ["evaluation.episodes"], "save_freq": ["checkpoint.every"], "save_model": ["checkpoint.every"],
+    "torch_deterministic": ["runtime.deterministic"], "buffer_size": ["replay.capacity"],
+    "gradient_steps": ["replay.ratio"], "train_freq": ["replay.ratio"], "train_frequency": ["replay.ratio"],
+    "n_steps": ["replay.length", "replay.n_step"], "num_steps": ["replay.length"],
+    "n_epochs": ["replay.epochs"], "update_epochs": ["replay.epochs"], "num_minibatches": ["replay.minibatches"],
+    "learning_rate": ["agent.optimizer.lr"], "q_lr": ["agent.optimizer.lr"], "policy_lr": ["agent.actor_optimizer.lr"],
+    "tau": ["agent.chain.tau"], "target_update_interval": ["agent.chain.target_update_period", "agent.target_period"],
+    "target_network_frequency": ["agent.chain.target_update_period", "agent.target_period"],
+    "exploration_initial_eps": ["agent.explore.schedule.start"], "start_e": ["agent.explore.schedule.start"],
+    "exploration_final_eps": ["agent.explore.schedule.end"], "end_e": ["agent.explore.schedule.end"],
+    "exploration_fraction": ["agent.explore.schedule.duration"], "gae_lambda": ["agent.lam"], "clip_range": ["agent.surrogate.clip"],
+    "clip_coef": ["agent.surrogate.clip"], "clip_range_vf": ["agent.surrogate.value_clip"], "clip_vloss": ["agent.surrogate.value_clip"],
+    "normalize_advantage": ["agent.surrogate.normalize"], "norm_adv": ["agent.surrogate.normalize"],
+    "ent_coef": ["agent.surrogate.entropy_weight", "agent.temperature.value"], "vf_coef": ["agent.surrogate.value_weight"],
+    "target_kl": ["agent.kl.target"], "alpha": ["agent.temperature.value"], "policy_delay": ["agent.actor_period"],
+    "policy_frequency": ["agent.actor_period"], "target_policy_noise": ["agent.backup.smoothing"],
+    "policy_noise": ["agent.backup.smoothing"], "target_noise_clip": ["agent.backup.clip"], "noise_clip": ["agent.backup.clip"],
+    "exploration_noise": ["agent.explore.std"], "v_min": ["agent.head.low"], "v_max": ["agent.head.high"],
 }  # fmt: skip
-"""What Stable-Baselines3 or CleanRL call a key"""
+"""What Stable-Baselines3 or CleanRL call a key (docs/coming_from.md): the keys that it may be, the first that a run has"""
+PUBLISHED = {
+    "agent=ddqn": "agent=double_dqn", "agent=d3qn": "agent=dueling_dqn", "agent=rlpd": "agent=redq replay=mixed",
+    "agent=vpg": "agent=reinforce", "agent=her": "replay=hindsight", "replay=her": "replay=hindsight", "replay=per": "replay=prioritized",
+    "agent/torso=cnn": "agent/torso=nature", "agent/core=rnn": "agent/core=gru",
+}  # fmt: skip
+"""Short names of the literature that resemble none of ours, or another one"""
 MANY = ("seeds", "num_seeds", "n_seeds")
 """Words for several runs of one setting, which are a sweep here"""
 
@@ -277,11 +301,14 @@ def explain(overrides: list[str], error: Exception) -> str:
             f" Did you mean {part_of[0]}?" if part_of else nearest(value, short, short) or nearest(value, offered)
         )
         if key == "env" and re.search(r"-v\d+$", value):
-            near += f" An id of Gymnasium is env=gym env.id={value}."
+            id = value.rpartition("/")[2] if family else value  # mujoco/Hopper-v5: of ours is the folder
+            near += f" An id of Gymnasium is env=gym env.id={id}."
         if key == "agent" and not part_of and (published := [name for name in options("experiment") if name.startswith(f"{value}_")]):
             near = f" There is {' and '.join(f'experiment={name}' for name in published)}."
         if owners := [slot for slot in slots_of(known) if value in options(slot)]:
             near = f"{near if part_of else ''} It is one of {owners[0]}: {owners[0]}={value}."
+        if f"{key}={value}" in PUBLISHED:
+            near = f" Did you mean {PUBLISHED[f'{key}={value}']}?"
         near = renamed(override) or near
         if override == "replay=auto":
             near = " Leave it out: the recipe of the agent, or its backup, chooses the replay."
@@ -331,6 +358,21 @@ def owner_of(slot: str, chosen: dict[str, str]) -> str:
     return f"{group}={chosen.get(group)}"
 
 
+def key_of_others(slot: str, name: str, chosen: dict[str, str]) -> str:
+    """' agent.chain.tau is a key of agent/chain=polyak.': of the other options of a slot, or, where it is the agent, of its slots and other
+    agents; '' if none has such a key."""
+    found: dict[str, list[str]] = {}
+    for place in [slot, *(each for each in chosen if slot == "agent" and each.startswith("agent/"))]:
+        group, _, package = place.partition("@")
+        for option in sorted(options(group), key=lambda option: "/" in option):  # env=gym before what starts from it
+            keys = [key for key in tuned.values(group, option) if f".{key}".endswith(f".{name}") and not settings.is_setting(key)]
+            for key in keys[:1] if group != "agent" or name in keys else ():
+                found.setdefault(f"{package or group.replace('/', '.')}.{key}", []).append(unplaced(f"{place}={option}"))
+    likely = sorted(found, key=lambda key: key not in ELSEWHERE.get(name, ()))[:3]
+    more = {key: " and others" if len(found[key]) > 3 else "" for key in likely}
+    return "".join(f" {key} is a key of {', '.join(found[key][:3])}{more[key]}." for key in likely)
+
+
 def _explain_one(good: list[str], override: str, error: Exception, known: list[str]) -> str:
     """Message for `override`, which fails although the overrides `good` before it compose."""
     if fault := fault_of_grammar(override):
@@ -341,7 +383,9 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     target, owner = override.partition("=")[0], key.rpartition("/")[0]  # together with a package, agent/torso@agent.actor_torso
     if key in known and target not in chosen and (owner or target == key) and not override.startswith(("+", "~")):
         slots = ", ".join(unplaced(slot) for slot in chosen if slot.startswith(f"{owner}/"))
-        return f"{unplaced(override)}: {owner}={chosen.get(owner)} has no slot {unplaced(target)}. It has {slots or 'none'}."
+        word = unplaced(override)
+        near = f" Did you mean {word.replace('/critic/', '/')}?" if "/critic/" in word else ""
+        return f"{word}: {owner}={chosen.get(owner)} has no slot {unplaced(target)}.{near} It has {slots or 'none'}."
     base: Any = OmegaConf.to_container(composed, resolve=False)  # as it is, because a required key may come later
     keys = [k for k, _ in flatten({name: part for name, part in base.items() if name not in ("hydra", "experiment", "budget")})]
     keys = [k for k in keys if not settings.is_setting(k)]
@@ -357,21 +401,27 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]
         return f"{override}: {key} is no single value, but has the keys {', '.join(within)}: set these."
     name = key.rpartition(".")[2]
-    last = [k for k in keys if k.rpartition(".")[2] == name] or [k for k in keys if k == ELSEWHERE.get(name)]
+    last = [k for k in keys if k.rpartition(".")[2] == name] or [k for k in ELSEWHERE.get(name, ()) if k in keys]
     part = key.rpartition(".")[0]
     slot = part.replace(".", "/")
     if slot in chosen and slot not in ("agent", "env"):
-        last = [k for k in last if k.startswith(f"{part}.")]  # a key of another slot would be another thing
+        last = [k for k in last if k.startswith((f"{part}.", f"{part}_"))]  # a key of another slot would be another thing
     if slot in chosen and not last:
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}
-        offered = f"has {', '.join(own)}" if own else "has no keys"
-        return f"{override}: there is no key {key}.{renamed(key) or nearest(name, own, own)} {slot}={chosen[slot]} {offered}."
+        shown = [k for k in own if slot != "agent" or "." not in k] + ["agent.SLOT.KEY (--cfg=job prints them)"] * (slot == "agent")
+        offered = f"has {', '.join(shown)}" if shown else "has no keys"
+        other = key_of_others(slot, name, chosen)
+        near = renamed(key) or ("" if other else nearest(name, own, own))
+        return f"{override}: there is no key {key}.{near} {slot}={chosen[slot]} {offered}.{other}"
     if slot in known and slot not in chosen:
         return f"{override}: {owner_of(slot, chosen)} has no slot {slot}, and {key} is a key of it: leave it out."
     meant = [unplaced(slot) for slot in chosen if slot.partition("@")[2].replace(".", "/") == key]  # agent/actor_torso
     meant += [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
+    if "/" in key:  # agent/target=polyak: the slot that has such an option
+        meant += [unplaced(slot) for slot in chosen if override.partition("=")[2] in options(slot.partition("@")[0])]
     hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
     if key in MANY:
         hint = ' A run has one seed: deeprl sweep … "seed=range(0,10)" trains ten of them side by side.'
-    hint = renamed(key) or hint or (f" Did you mean {last[0]}?" if last else nearest(key, [*keys, *parents, *known]))
+    all_names = [k for k in (*keys, *parents, *known) if "._" not in k]
+    hint = renamed(key) or hint or (f" Did you mean {last[0]}?" if last else nearest(key, all_names))
     return f"{override}: there is no key {key}.{hint}"

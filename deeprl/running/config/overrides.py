@@ -134,7 +134,7 @@ def check_words(overrides: list[str]) -> None:
         named = key.replace(".", "/")
         family = named.startswith("env/") and named != "env/protocol"  # of environments: env.parts is a key of some, env/parts no slot
         dotted = named in known and not family and "." in key and "=" in override
-        if dotted and not value.startswith(("{", "$")) and not has_number(overrides, key):
+        if dotted and not value.startswith(("{", "$")) and not has_number(overrides, key) and has_slot(overrides, named):
             raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
@@ -146,6 +146,13 @@ def has_number(overrides: list[str], key: str) -> bool:
     group, _, name = key.partition(".")
     chosen = [override.partition("=")[2] for override in overrides if override.startswith(f"{group}=")]
     return any(name in tuned.values(group, option) for option in chosen)
+
+
+def has_slot(overrides: list[str], slot: str) -> bool:
+    """Whether the agent that they choose has a slot: agent/loss is one of the lab, and agent.loss=huber another slip with DQN."""
+    agents = [override.partition("=")[2] for override in overrides if override.startswith("agent=")]
+    lists = [tuned.slots("agent", each) for agent in agents for each in tuned.lineage(agent)]
+    return not agents or not slot.startswith("agent/") or any(slot in each for each in lists)
 
 
 def meant_option(word: str) -> str:

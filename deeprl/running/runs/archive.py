@@ -23,7 +23,7 @@ from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoint import step_folder
 from deeprl.running.runs.config_file import Config, written
 from deeprl.running.runs.folder import LINES_LIMIT, RunFolder
-from deeprl.running.runs.places import require_new
+from deeprl.running.runs.places import holds_run, require_new
 from deeprl.system.files import create, opened, read_regular, replace_file
 from deeprl.types import State
 
@@ -95,7 +95,9 @@ def unpack(file: Path, folder: Path) -> None:
     Raises:
         RunFolderError: it is no archive of a policy, or damaged, or too large; or `folder` is not new.
     """
-    require_new(folder)
+    if holds_run(folder):
+        raise RunFolderError(f"{folder} already holds a run: name another folder")
+    require_new(folder, key="")
     try:
         with opened(file) as stream, zipfile.ZipFile(stream) as archive:
             entries = checked(archive)

@@ -70,6 +70,11 @@ def test_entries_of_an_open_dictionary_need_no_plus():
         ("agent/actor/torso=mlp", "agent/actor/torso=mlp: agent=dqn has no slot agent/actor/torso"),
         ("env.parts=flat", "there is no key env.parts.*env=classic/cartpole has"),  # a family of environments has this name
         ("seeds=10", r"there is no key seeds\. A run has one seed: deeprl sweep"),
+        ("replay.data=runs/a", r"replay=uniform has .*\. replay.data is a key of replay=mixed, replay=stored\."),
+        ("agent.chain.tau=0.1", r"agent.chain.tau is a key of agent/chain=iterated_polyak, agent/chain=polyak, agent/chain=polyak_joint\."),
+        ("agent.tau=0.1", r"agent=dqn has agent\.SLOT\.KEY.* agent\.chain\.tau is a key of agent/chain="),
+        ("agent/target=polyak", r"there is no key agent/target\. Did you mean agent/chain=polyak\?"),
+        ("agent.loss=huber", r"there is no key agent\.loss\. Did you mean agent\.head\.loss\?"),  # agent/loss is a slot of the lab
     ],
 )
 def test_a_slot_that_the_choice_lacks(word, says):

@@ -37,6 +37,8 @@ def test_what_is_packed_comes_out_without_optimizers_and_machine(folder, tmp_pat
     ]  # fmt: skip
     found = checkpoint.load(out / "checkpoints" / "step_000000000040")["agent"]
     assert torch.equal(found["module"]["w"], torch.arange(6.0))
+    with pytest.raises(RunFolderError, match=r"out already holds a run: name another folder"):
+        unpack(tmp_path / "one.zip", out)
     assert "secret" not in (config := (out / "config.yaml").read_text())
     assert "10.0.0.1" not in config
     assert found.keys() == {"module", "updates", "step", "periods"}
