@@ -11,7 +11,6 @@ from torch.distributions.transforms import TanhTransform
 
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.iterated_polyak import IteratedPolyak
-from deeprl.agents.value_mapping import SignedRoot
 from deeprl.learning.backups.actor import PolicyBackup
 from deeprl.learning.networks.actors import SquashedGaussian, log_density
 from deeprl.learning.networks.critics import pair
@@ -28,6 +27,7 @@ from deeprl.learning.parts.temperature import FixedTemperature, LearnedTemperatu
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.reduce import First, Mean, Minimum, Subset, Truncate
 from deeprl.learning.values.returns import Returns
+from deeprl.learning.values.signed_maps import SignedRoot
 from deeprl.running.training.learner import gradient
 from deeprl.types import QUIET, Spec
 from tests.agents.test_td3 import batches, constants, said

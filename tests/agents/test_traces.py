@@ -11,7 +11,6 @@ import torch
 
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
-from deeprl.agents.value_mapping import SignedRoot
 from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import epsilon_greedy
@@ -24,6 +23,7 @@ from deeprl.learning.values.losses import over_valid
 from deeprl.learning.values.mapped import MappedValues, Units
 from deeprl.learning.values.mapping import Identity
 from deeprl.learning.values.returns import Returns
+from deeprl.learning.values.signed_maps import SignedRoot
 from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Sequences
 from deeprl.running.config.build import build_agent, check_replay, option_class

@@ -10,7 +10,7 @@ import torch
 
 from deeprl.agents.log_dqn import Log
 from deeprl.agents.reward_channels import Bands, Ensemble, Layers
-from deeprl.agents.value_mapping import Asinh, LogLinear, PerChannel, SignedRoot
+from deeprl.agents.value_mapping import LogLinear, PerChannel
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.mapped import wrapped
@@ -18,6 +18,7 @@ from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.mapped import Units
 from deeprl.learning.values.mapping import Identity, Mapping
+from deeprl.learning.values.signed_maps import Asinh, SignedRoot
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.instantiate import instantiate
 from tests.builders import settled, spec_of, value_agent

@@ -23,6 +23,8 @@ MOVED = {
     "deeprl.agents.stock.Entropic": "deeprl.agents.stock.ExponentialUtility",
     "deeprl.agents.stock.MeanVariance": "deeprl.agents.stock.MeanVarianceUtility",
     "deeprl.agents.stock.Target": "deeprl.agents.stock.TargetReturn",
+    "deeprl.agents.value_mapping.Asinh": "deeprl.learning.values.signed_maps.Asinh",
+    "deeprl.agents.value_mapping.SignedRoot": "deeprl.learning.values.signed_maps.SignedRoot",
 }
 """Old package, module or class: the new one"""
 ENTRY_POINTS = "deeprl.moved"
