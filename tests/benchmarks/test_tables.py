@@ -18,24 +18,33 @@ from benchmarks.tables import PAGES, grouped, renewed
 from docs.navigation import Paper, pages
 
 PRINTED = {
-    "results.md#Presets that hold": ("evidence holds", "evidence actors"),
-    "results.md#Settings of MinAtar, chosen on Freeway": ("evidence minatar_choice",),
-    "results.md#MinAtar after 500,000 steps": ("evidence minatar", "evidence log_values"),
-    "results.md#Low discounts with and without the logarithmic map": ("evidence discounts",),
-    "results.md#Auxiliary losses and the rank of features": ("evidence auxiliary",),
-    "results.md#A search for a composition": ("evidence composition", "evidence composition_main", "evidence minatar"),
-    "results.md#i-QN and its successors on MinAtar": ("evidence successors",),
-    "results.md#A control: the same settings in Tianshou": ("evidence control",),
-    "results.md#Presets that were weak on Asterix": ("evidence asterix",),
-    "results.md#Chains of critics after 150,000 steps": ("evidence actor_critic",),
-    "results.md#A small CrossQ beside TD3 and SAC after 200,000 steps": ("evidence actor_critic",),
-    "results.md#Learning offline on data of Pendulum": ("offline",),
-    "parts.md#An image and a vector together": ("parts",),
-    "algorithms/energy_guided.md#Eight Gaussians": ("energy_guided",),
-    "algorithms/r2d2.md#What we saw": ("evidence remember", "evidence remember_pendulum", "evidence remember_others"),
-    "algorithms/sqirl.md#What was measured": tuple(f"effective_horizon {name}" for name in ("worlds", "frozen_lake", "minigrid")),
+    "results.md#Presets that hold": ("evidence holds --table", "evidence actors --table"),
+    "results.md#Settings of MinAtar, chosen on Freeway": ("evidence minatar_choice --table",),
+    "results.md#MinAtar after 500,000 steps": ("evidence minatar --table", "evidence log_values --table"),
+    "results.md#Low discounts with and without the logarithmic map": ("evidence discounts --table",),
+    "results.md#Auxiliary losses and the rank of features": ("evidence auxiliary --table",),
+    "results.md#A search for a composition": (
+        "evidence composition --table",
+        "evidence composition_main --table",
+        "evidence minatar --table",
+    ),
+    "results.md#i-QN and its successors on MinAtar": ("evidence successors --table",),
+    "results.md#PQN on tensor worlds beside DQN": ("minatar_pqn",),
+    "results.md#A control: the same settings in Tianshou": ("evidence control --table",),
+    "results.md#Presets that were weak on Asterix": ("evidence asterix --table",),
+    "results.md#Chains of critics after 150,000 steps": ("evidence actor_critic --table",),
+    "results.md#A small CrossQ beside TD3 and SAC after 200,000 steps": ("evidence actor_critic --table",),
+    "results.md#Learning offline on data of Pendulum": ("offline --table",),
+    "parts.md#An image and a vector together": ("parts --table",),
+    "algorithms/energy_guided.md#Eight Gaussians": ("energy_guided --table",),
+    "algorithms/r2d2.md#What we saw": (
+        "evidence remember --table",
+        "evidence remember_pendulum --table",
+        "evidence remember_others --table",
+    ),
+    "algorithms/sqirl.md#What was measured": tuple(f"effective_horizon {name} --table" for name in ("worlds", "frozen_lake", "minigrid")),
 }
-"""Sections whose tables were written by hand, and the commands of `benchmarks` that print their figures with --table"""
+"""Sections whose tables were written by hand, and the commands that print their figures, behind `python -m benchmarks.`"""
 NUMBER = re.compile(r"(?<![A-Za-z0-9.])\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
 
 
@@ -53,7 +62,7 @@ def numbers(text: str) -> list[str]:
 def printed(command: str) -> list[list[float]]:
     """The numbers of each line."""
     module, *words = command.split()
-    with redirect_stdout(io.StringIO()) as out, mock.patch("sys.argv", [module, *words, "--table"]):
+    with redirect_stdout(io.StringIO()) as out, mock.patch("sys.argv", [module, *words]):
         import_module(f"benchmarks.{module}").main()
     return [[float(number) for number in numbers(line)] for line in out.getvalue().splitlines()]
 
