@@ -37,13 +37,14 @@ def run(options: argparse.Namespace) -> int:
         tick = partial(Progress(episodes, live=False).evaluating, run.step, episodes)
         device, longest = run.config["device"], recorded_cut_off(path, run.step)
         result = evaluate(run.agent, run.env.make_evaluation, episodes, num, seed, run.step, device, tick, (values,), longest)
+        name = options.run if options.run.is_file() else path  # of an archive, which is unpacked for this process alone
         diagnostics, numbers, around = values.metrics(), summarise(result["returns"]), interval(result["returns"])
         if options.json:
             print_result(
-                json.dumps({"run": str(path), "step": run.step, **numbers, "interval": around, **result, "diagnostics": diagnostics})
+                json.dumps({"run": str(name), "step": run.step, **numbers, "interval": around, **result, "diagnostics": diagnostics})
             )
             return
-        print_result(f"{path}, step {run.step:,}, seed {seed}, {episodes} episodes")
+        print_result(f"{name}, step {run.step:,}, seed {seed}, {episodes} episodes")
         spread = "no interval of one episode" if around is None else "95 % interval [{:.2f}, {:.2f}]".format(*around)
         print_result("  " + "   ".join([f"mean {numbers['mean']:.2f}", spread, f"IQM {numbers['iqm']:.2f}", f"std {numbers['std']:.2f}"]))
         for name, value in task_means(result).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from deeprl.errors import FINISHED
@@ -18,5 +19,5 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.running.runs.archive import unpack
 
     unpack(options.file, options.folder)
-    print_result(f"{options.folder}: to train on with its weights, deeprl train init_from={options.folder}")
+    print_result(f"{options.folder}: to train on with its weights, deeprl train init_from={shlex.quote(str(options.folder))}")
     return FINISHED

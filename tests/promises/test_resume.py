@@ -360,7 +360,13 @@ def test_resume_says_what_is_wrong(finished, override, says, capsys):
 
 def test_resume_of_no_run_and_of_one_in_use(finished, tmp_path, capsys):
     assert console("resume", tmp_path) == 1
-    assert f"{tmp_path} is no run folder" in capsys.readouterr().err
+    assert f"{tmp_path} is no run folder: it has no config.yaml\n" in capsys.readouterr().err
+    (tmp_path / "job").symlink_to(finished)
+    assert console("resume", tmp_path) == 1
+    assert f"name a run in it, such as {tmp_path / 'job'}" in capsys.readouterr().err
+    (tmp_path / "sweep.json").write_text("{}")
+    assert console("resume", tmp_path) == 1
+    assert f"deeprl sweep resume {tmp_path}" in capsys.readouterr().err
     with RunFolder(finished).lock():
         assert console("resume", finished, "steps=400") == 1
     assert f"in use by pid {os.getpid()}" in capsys.readouterr().err

@@ -29,6 +29,8 @@ OPEN = ("env.kwargs",)
 """Keys of dictionaries whose entries the user chooses freely, without a + in front."""
 PATHS = ("hydra.run.dir", "hydra.sweep.dir")
 """Keys whose value is one path, which may have any letters"""
+RUNS = ("init_from", "replay.data")
+"""Keys whose value is a run folder; that of a sweep's job, runs/sweep/agent=dqn,seed=0, has letters that Hydra does not take"""
 
 
 @lru_cache(maxsize=1000)
@@ -86,7 +88,9 @@ def for_hydra(override: str) -> str:
     key, equals, value = override.partition("=")
     if any(is_within(key, name) for name in OPEN):
         return f"++{override}"
-    return f"{key}={quoted(value)}" if key in PATHS and equals and not _is_text(override) else override
+    if (key in PATHS and equals and not _is_text(override)) or (key in RUNS and "=" in value and fault_of_grammar(override)):
+        return f"{key}={quoted(value)}"
+    return override
 
 
 def _is_text(override: str) -> bool:

@@ -129,11 +129,23 @@ def read_config(path: Path) -> Config:
     try:
         return of_today(parse_config(read_regular(path, CONFIG_LIMIT).decode(), path))
     except FileNotFoundError:
-        raise RunFolderError(f"{path.parent} is no run folder: it has no {path.name}") from None
+        raise RunFolderError(f"{path.parent} is no run folder: {_instead(path.parent)}") from None
     except NotADirectoryError:
         raise is_file(path.parent) from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from None
+
+
+def _instead(path: Path) -> str:
+    """What a folder without a configuration is, and what is to be named."""
+    if not path.exists():
+        return "there is no such folder"
+    for file, command in (("sweep.json", "sweep"), ("tune.json", "tune")):
+        if (path / file).exists():
+            return f"it is one of deeprl {command}, for deeprl {command} resume {shlex.quote(str(path))}; or name a run in it"
+    runs = (each.parent for depth in ("*", "*/*", "*/*/*") for each in path.glob(f"{depth}/config.yaml"))
+    run = next(runs, None)
+    return "it has no config.yaml" + (f"; name a run in it, such as {run}" if run else "")
 
 
 def is_file(path: Path) -> RunFolderError:

@@ -10,7 +10,7 @@ from deeprl.replay.none import NoReplay
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.compose import by_hydra, choices, compose, prepare
-from deeprl.running.config.overrides import check_words, for_hydra, keys_of, quoted, unplaced
+from deeprl.running.config.overrides import check_words, for_hydra, keys_of, parsed, quoted, unplaced
 from deeprl.running.config.rules import check
 from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.moved import RENAMED
@@ -173,6 +173,16 @@ def test_a_path_is_taken_as_it_stands(path):
 def test_a_path_in_quotes_or_with_an_interpolation_is_hydras():
     for word in ("hydra.run.dir='my run'", 'hydra.run.dir="a,b"', "hydra.run.dir=${run_folder:runs}", "hydra.run.dir=", "seed=1,2"):
         assert for_hydra(word) == word
+
+
+def test_the_run_of_a_job_of_a_sweep_is_taken_as_it_stands():
+    """Hydra refuses the = in its name; names that it takes stay, a sweep over them too."""
+    for key in ("init_from", "replay.data"):
+        word = for_hydra(f"{key}=runs/sweep/agent=dqn,seed=0@best")
+        assert parsed(word).value().text == "runs/sweep/agent=dqn,seed=0@best"
+        assert [for_hydra(f"{key}={value}") for value in ("null", "runs/a,runs/b", "runs/a@3")] == [
+            f"{key}=null", f"{key}=runs/a,runs/b", f"{key}=runs/a@3",
+        ]  # fmt: skip
 
 
 def test_an_interpolation_in_a_folder_is_blamed_on_no_other_word():
