@@ -23,11 +23,13 @@ from itertools import pairwise
 from pathlib import Path
 from time import process_time
 
+import numpy as np
 import torch
 
 from benchmarks.curves import read
-from benchmarks.evidence import welch
+from benchmarks.evidence import three_digits, welch
 from benchmarks.learning import RESULTS, keep, stored, train
+from benchmarks.rank_test import p_value
 from deeprl.agents.dynamics import Data
 from deeprl.agents.model_ensemble import ModelEnsemble
 from deeprl.running.runs.folder import read_lines
@@ -87,16 +89,17 @@ def table(name: str) -> str:
     for arm, own in SETS[name][1].items():
         lines = sorted((line for line in stored(FILE) if (line["set"], line["arm"]) == (name, arm)), key=lambda line: line["seed"])
         if lines:
-            ends = ", ".join(f"{line['final']['mean']:.0f}" for line in lines)
+            each = ", ".join(f"{line['final']['mean']:.0f}" for line in lines)
             errors = [(line["model"]["model/squared_error"], line["model"].get("model/value_error", 0)) for line in lines if line["model"]]
-            rows.append(f"| {arm} | `{own}` | {ends} | {', '.join(f'{one:.3g}; {other:.3g}' for one, other in errors)} |")
+            rows.append(f"| {arm} | `{own}` | {each} | {', '.join(f'{one:.3g}; {other:.3g}' for one, other in errors)} |")
     for one, other in PAIRS.get(name, []):
         left, right = finals(name, one), finals(name, other)
         both = sorted(left.keys() & right.keys())
         if len(both) > 1:
             above = sum(left[seed] > right[seed] for seed in both)
-            difference = welch([left[seed] for seed in both], [right[seed] for seed in both])
-            rows.append(f"\n{one} above {other} with {above} of {len(both)} seeds; difference {difference} (Welch)")
+            ends = [[each[seed] for seed in both] for each in (left, right)]
+            p = three_digits(p_value(*([np.array(values)] for values in ends)))
+            rows.append(f"\n{one} above {other} with {above} of {len(both)} seeds; difference {welch(*ends)} (Welch), p {p} (exact)")
     return "\n".join(rows)
 
 
