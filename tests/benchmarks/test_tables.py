@@ -105,7 +105,7 @@ def test_figures_of_a_table_are_those_that_its_command_prints(section):
 
 @pytest.mark.filterwarnings("ignore:Precision loss")  # of arms none of which reached the goal: their steps are equal
 def test_intervals_of_claims_are_those_that_a_command_prints():
-    """0.0107 stood for 0.0108, and 140 for 144."""
+    """Both numbers in one printed line: 0.0107 stood for 0.0108, and 140 for 144."""
     sections = re.split("^## ", (tables.ROOT / "docs" / "claims.md").read_text(), flags=re.MULTILINE)
     text = "".join(section for section in sections if not section.startswith("On small problems"))
     found = [numbers(interval) for interval in INTERVAL.findall(text)]
