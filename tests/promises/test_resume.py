@@ -359,6 +359,8 @@ def test_resume_says_what_is_wrong(finished, override, says, capsys):
 
 
 def test_resume_of_no_run_and_of_one_in_use(finished, tmp_path, capsys):
+    (tmp_path / ".hydra").mkdir()  # what a start leaves that a signal ended
+    (tmp_path / ".hydra" / "config.yaml").touch()
     assert console("resume", tmp_path) == 1
     assert f"{tmp_path} is no run folder: it has no config.yaml\n" in capsys.readouterr().err
     (tmp_path / "job").symlink_to(finished)

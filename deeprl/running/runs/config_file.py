@@ -143,7 +143,8 @@ def _instead(path: Path) -> str:
     for file, command in (("sweep.json", "sweep"), ("tune.json", "tune")):
         if (path / file).exists():
             return f"it is one of deeprl {command}, for deeprl {command} resume {shlex.quote(str(path))}; or name a run in it"
-    runs = (each.parent for depth in ("*", "*/*", "*/*/*") for each in path.glob(f"{depth}/config.yaml"))
+    depths = ("[!.]*", "[!.]*/[!.]*", "[!.]*/[!.]*/[!.]*")  # Hydra's record of a command, .hydra, has such a file too
+    runs = (each.parent for depth in depths for each in path.glob(f"{depth}/config.yaml"))
     run = next(runs, None)
     return "it has no config.yaml" + (f"; name a run in it, such as {run}" if run else "")
 
