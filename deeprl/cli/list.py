@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAMES: dict[str, str | None] = {
     "agents": "agent", "algorithms": "agent", "algos": "agent", "envs": "env", "environments": "env", "experiments": "experiment",
-    "slots": None,
+    "papers": "experiment", "slots": None,
 }  # fmt: skip
 """What people call a slot"""
 
@@ -38,6 +38,9 @@ def run(asked: argparse.Namespace) -> int:
     if asked.config_dir:
         folders.add(asked.config_dir)
     slot = NAMES.get(asked.slot, asked.slot)
+    if slot and "/" not in slot and not options(slot):  # chain, heads, replays, metaworld
+        alone = slot.removesuffix("s")
+        slot = next((each for each in (f"agent/{slot}", f"agent/{alone}", alone, f"env/{slot}") if each in groups()), slot)
     slot = placed(slot).partition("@")[0] if slot else slot  # agent/actor/torso has the options of agent/torso
     if slot is None:
         print_result("\n".join(table(all_slots(others=True))))  # `--help` has ours alone, because it is for one screen

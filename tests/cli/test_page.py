@@ -90,6 +90,8 @@ def test_a_caption_ends_where_the_comment_is_indented(tmp_path):
         (["env/protocol"], "[configs/env/protocol/nature.yaml]"),
         (["envs"], "[configs/env/classic/cartpole.yaml]"),
         (["experiments"], "idqn_atari"),
+        (["heads"], "[configs/agent/head/scalar.yaml]"),
+        (["minatar"], "[configs/env/minatar/breakout.yaml]"),
     ],
 )
 def test_list(words, shown, capsys, monkeypatch):
