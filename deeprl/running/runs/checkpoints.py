@@ -302,7 +302,9 @@ class Checkpoints:
             newest = steps[-1] if wanted is None else wanted
             return [newest, *(step for step in steps[::-1] if step < newest), *(step for step in steps[::-1] if step > newest)]
         if wanted is None:
-            raise CheckpointError(f"{self.folder / str(which)} names no checkpoint; there are the steps {', '.join(map(str, steps))}")
+            names = [name for name in ("last", "best") if self.pointed(name) is not None]
+            there = ", ".join([*names, *map(str, steps)])
+            raise CheckpointError(f"{self.folder / str(which)} names no checkpoint; there are {there}")
         if wanted not in steps:
             raise CheckpointError(f"{self.folder} has no checkpoint of step {wanted}; it has {', '.join(map(str, steps))}")
         return [wanted]
