@@ -295,7 +295,7 @@ def test_one_episode_has_no_interval(finished, capsys):
     [
         (("--episodes", "0"), 2, "--episodes"),
         (("--checkpoint", "7"), 1, "step 7"),
-        (("--checkpoint", "newest names no checkpoint; there are last, best, "), 1, "newest"),
+        (("--checkpoint", "newest"), 1, "newest names no checkpoint; there are last, best, "),
     ],
 )
 def test_eval_says_what_is_wrong(finished, capsys, words, code, says):
