@@ -24,7 +24,12 @@ def leave_at_signals() -> None:
     handlers, and after it, there is nothing to save. A signal that nohup ignores stays ignored."""
     for number in HANDLED:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: os._exit(STOPPED))
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    alert(f"{signal.Signals(number).name} before the first step or after the last one: there is nothing to save")
+    os._exit(STOPPED)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,9 @@ def test_before_training_and_after_it_a_signal_leaves_as_a_saved_run():
         "os.kill(os.getpid(), signal.SIGTERM); signal.pause()"
     )
     for when in ("before", "after"):
-        assert subprocess.run([sys.executable, "-c", code, when], check=False).returncode == STOPPED
+        done = subprocess.run([sys.executable, "-c", code, when], check=False, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == STOPPED
+        assert "SIGTERM before the first step or after the last one: there is nothing to save" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["train"], ["resume"], ["eval"]])
