@@ -127,16 +127,17 @@ class GymGame(Game):
         self.env.close()
 
 
-def limited(env: gymnasium.Env, limit: int, steps: int | None) -> GymGame:
+def limited(env: gymnasium.Env, limit: int, steps: int | None, form: Form = Form()) -> GymGame:
     """The game of an environment that cuts its episodes itself.
 
     Args:
         limit: steps after which it does.
         steps: of a shorter time limit; None: its own.
+        form: how observations are seen.
     """
     if steps is not None:
         env = gymnasium.wrappers.TimeLimit(env, limit := min(limit, steps))
-    game = GymGame(env)
+    game = GymGame(env, form)
     game.limit = limit
     return game
 

@@ -87,7 +87,7 @@ def layout(spec: Spec, capacity: int, num: int, reach: int, state: int = 0) -> L
         raise ValueError(f"capacity must be at least {reach} rows for each environment ({reach} * {num}), not {capacity}")
     image = spec.obs_dtype == torch.uint8
     # frames are stored singly only if an observation consists of them alone
-    stack = spec.frame_stack if image and len(spec.obs_shape) == 3 and spec.obs_shape[0] == spec.frame_stack else 1
+    stack = spec.frame_stack if image and len(spec.obs_shape) == 3 and spec.obs_shape[0] % spec.frame_stack == 0 else 1
     front, size = stack - 1, math.prod(spec.obs_shape) // stack
     period = ticks + front + 2
     action = 0 if image else size
@@ -138,7 +138,6 @@ class Ring:
         self._oldest = [0] * layout.num  # number of the row of tick `first`
         self._fresh = [True] * layout.num  # the next row starts an episode
         self._base = [e * layout.stride + layout.front for e in range(layout.num)]
-        self._newest = slice(-1, None) if layout.stack > 1 else slice(None)
 
     @property
     def count(self) -> np.ndarray:
@@ -178,8 +177,8 @@ class Ring:
                 row[: at.size] = rows.obs[e].reshape(-1)
                 after[: at.size] = rows.next_obs[e].reshape(-1)
             else:
-                self.frames[here] = rows.obs[e, self._newest].reshape(-1)
-                self.frames[there] = rows.next_obs[e, self._newest].reshape(-1)
+                self.frames[here] = rows.obs[e].reshape(-1)[-at.size :]
+                self.frames[there] = rows.next_obs[e].reshape(-1)[-at.size :]
             row[at.action : at.reward] = rows.action[e]
             row[at.reward] = reward[e]
             row[at.continues] = not terminated[e]
@@ -204,9 +203,9 @@ class Ring:
         """Store the older frames of the first observations (M, *obs), which are zeros where an episode starts. A run that is resumed
         without its replay goes on in the middle of one."""
         front = self.layout.front
-        for e, frames in enumerate(obs[:, :front]):
+        for e, frames in enumerate(obs.reshape(len(obs), front + 1, -1)[:, :front]):
             if frames.any():
-                self.frames[self._base[e] : self._base[e] + front] = frames.reshape(front, -1)  # type: ignore[index]  # front: frames
+                self.frames[self._base[e] : self._base[e] + front] = frames  # type: ignore[index]  # front: frames
                 self.rows[self._base[e] + front, self.layout.age] = front
                 self._count[e] = self._oldest[e] = front
                 self._fresh[e] = False

@@ -49,7 +49,8 @@ class Journal:
             self.actions += action.tobytes()
         else:
             self.actions.clear()  # too long to be repeated
-        self.hash.update((obs[-1] if self.spec.frame_stack > 1 else obs).tobytes() + _FLAGS.pack(reward, terminated, ended))
+        newest = obs[-(len(obs) // self.spec.frame_stack) :] if self.spec.frame_stack > 1 else obs
+        self.hash.update(newest.tobytes() + _FLAGS.pack(reward, terminated, ended))
 
     def entry(self) -> dict:
         """For a checkpoint: "actions" is (count,) int64 or (count, D) float32, everything else is JSON-able."""
