@@ -492,7 +492,7 @@ def test_over_several_steps_the_default_bound_cuts_off_values_that_occur():
 def test_rewards_of_either_sign_are_refused_with_the_way_out():
     with pytest.raises(ValueError, match="^mapping Log takes no negative values, and agent/rewards=Raw has them: .*agent/rewards=polar"):
         wrapped(Scalar(), LOG, Raw())
-    with pytest.raises(ValueError, match=r"mapping Log maps one number for each action: agent/head=scalar, not Nature"):
+    with pytest.raises(ValueError, match=r"mapping Log maps one number for each action: agent/head=scalar, not agent/head=Nature"):
         wrapped(Nature(), LOG, Polar())
     with pytest.raises(ValueError, match="mapping LogLinear takes no negative values"):
         value_agent(mapping=LogLinear())

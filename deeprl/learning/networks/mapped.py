@@ -38,7 +38,8 @@ def wrapped(head: HeadChoice, mapping: Mapping, rewards: Part) -> HeadChoice | M
             "split rewards by sign, agent/rewards=polar or bands"
         )
     if not isinstance(head, Scalar):
-        raise ValueError(f"mapping {name} maps one number for each action: agent/head=scalar, not {type(head).__name__}")
+        one = f"mapping {name} maps one number for each action: agent/head=scalar, not agent/head={type(head).__name__}"
+        raise ValueError(f"{one}; or agent/mapping=identity, with any head")
     if not mapping.offsets(scales).isfinite().all():
         raise ValueError(
             f"mapping.initial is {list(mapping.initial or ())}, where {name} is infinite or no number: "

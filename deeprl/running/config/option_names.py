@@ -41,5 +41,10 @@ def labelled(path: str, cls: type, option: str | None = None) -> str:
 
 
 def in_options(text: str) -> str:
-    """A message in which options stand for classes, as far as they are known."""
-    return LABEL.sub(lambda found: f"{found[1]}={option_of(found[1], found[2]) or found[2]}", text)
+    """A message in which options stand for classes, as far as they are known. Of several with one class, agent/rewards=auto and clip, it is
+    the one that has the name of the class."""
+
+    def named(slot: str, cls: str) -> str:
+        return option_of(slot, cls) or (cls.lower() if slot in groups() and cls.lower() in options(slot) else cls)
+
+    return LABEL.sub(lambda found: f"{found[1]}={named(found[1], found[2])}", text)
