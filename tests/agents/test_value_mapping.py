@@ -306,7 +306,6 @@ def test_every_map_takes_every_split(mapping, rewards):
     ("overrides", "message"),
     [
         (("agent=log_dqn", "agent/rewards=raw"), "agent.mapping Log takes no negative values, and agent/rewards=raw has them"),
-        (("agent=log_dqn", "agent/rewards=clip"), "agent.mapping Log takes no negative values, and agent/rewards=clip has them"),
         (("agent=log_dqn", "discount=1.0"), "agent.mapping.bound must be given where the discount is 1"),
         (("agent=loglin_dqn", "agent.mapping.c=0"), "agent.mapping.c must be positive, not 0"),
         (

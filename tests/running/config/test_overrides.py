@@ -9,7 +9,8 @@ from deeprl.errors import ConfigError
 from deeprl.replay.none import NoReplay
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
-from deeprl.running.config.compose import by_hydra, choices, compose, prepare
+from deeprl.running.config.compose import by_hydra, choices, compose, key_of_others, prepare
+from deeprl.running.config.option_names import in_options
 from deeprl.running.config.overrides import check_words, for_hydra, keys_of, parsed, quoted, unplaced
 from deeprl.running.config.rules import check
 from deeprl.running.config.sources import planned_updates
@@ -71,8 +72,6 @@ def test_entries_of_an_open_dictionary_need_no_plus():
         ("env.parts=flat", "there is no key env.parts.*env=classic/cartpole has"),  # a family of environments has this name
         ("seeds=10", r"there is no key seeds\. A run has one seed: deeprl sweep"),
         ("replay.data=runs/a", r"replay=uniform has .*\. replay.data is a key of replay=mixed, replay=stored\."),
-        ("agent.chain.tau=0.1", r"agent.chain.tau is a key of agent/chain=iterated_polyak, agent/chain=polyak, agent/chain=polyak_joint\."),
-        ("agent.tau=0.1", r"agent=dqn has agent\.SLOT\.KEY.* agent\.chain\.tau is a key of agent/chain="),
         ("agent/target=polyak", r"there is no key agent/target\. Did you mean agent/chain=polyak\?"),
         ("agent.loss=huber", r"there is no key agent\.loss\. Did you mean agent\.head\.loss\?"),  # agent/loss is a slot of the lab
     ],
@@ -81,6 +80,16 @@ def test_a_slot_that_the_choice_lacks(word, says):
     """Of the agent that is chosen, wherever it stands; beside a slot without an option, of which Hydra itself knows nothing."""
     with pytest.raises(ConfigError, match=says):
         compose([word, "agent=dqn", "budget=null"])
+
+
+def test_a_key_of_another_option_is_known():
+    """Of the slot, and, of an agent's own key, of each of its slots, that of Stable-Baselines3's name first."""
+    chosen = {"agent": "dqn", "agent/chain": "single", "agent/utility": "mean"}
+    tau = " agent.chain.tau is a key of agent/chain=iterated_polyak, agent/chain=polyak, agent/chain=polyak_joint."
+    assert key_of_others("agent/chain", "tau", chosen) == tau
+    assert key_of_others("agent", "tau", chosen).startswith(f"{tau} agent.")
+    assert key_of_others("agent/chain", "nothing", chosen) == ""
+    assert in_options("agent/rewards=Clip, agent/head=Quantile") == "agent/rewards=clip, agent/head=quantile"
 
 
 def test_a_slot_without_an_option():
