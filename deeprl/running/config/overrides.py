@@ -153,7 +153,7 @@ def has_number(overrides: list[str], key: str) -> bool:
 
 
 def has_slot(overrides: list[str], slot: str) -> bool:
-    """Whether the agent that they choose has a slot: agent/loss is one of the lab, and agent.loss=huber another slip with DQN."""
+    """Whether the agent that they choose has a slot: agent/loss is one of a few agents, and agent.loss=huber another slip with DQN."""
     agents = [override.partition("=")[2] for override in overrides if override.startswith("agent=")]
     lists = [tuned.slots("agent", each) for agent in agents for each in tuned.lineage(agent)]
     return not agents or not slot.startswith("agent/") or any(slot in each for each in lists)
