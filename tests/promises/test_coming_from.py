@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deeprl.running.config.compose import ELSEWHERE
+from deeprl.running.config.foreign_keys import ELSEWHERE
 from deeprl.running.runs.config_file import flatten
 from tests.builders import composed
 

@@ -131,7 +131,7 @@ def read_config(path: Path) -> Config:
     except FileNotFoundError:
         raise RunFolderError(f"{path.parent} is no run folder: {_instead(path.parent)}") from None
     except NotADirectoryError:
-        raise is_file(path.parent) from None
+        raise no_folder(path.parent) from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from None
 
@@ -149,7 +149,7 @@ def _instead(path: Path) -> str:
     return "it has no config.yaml" + (f"; name a run in it, such as {run}" if run else "")
 
 
-def is_file(path: Path) -> RunFolderError:
+def no_folder(path: Path) -> RunFolderError:
     """The error where a run folder is expected."""
     if path.suffix == ".zip":
         return RunFolderError(f"{path} is an archive: deeprl unpack {shlex.quote(str(path))} FOLDER makes a run folder of it")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.running.runs.config_file import CHANGEABLE_ONCE, config_hash, container, is_file, without_changeable
+from deeprl.running.runs.config_file import CHANGEABLE_ONCE, config_hash, container, no_folder, without_changeable
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.moved import automatic
 from deeprl.system.files import read_regular, sole
@@ -134,7 +134,7 @@ def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
             note(f"{error.filename} is left out: {error.strerror}")
 
     if path.is_file():
-        raise is_file(path)
+        raise no_folder(path)
     found, strange = [], []
     for folder, names, _ in os.walk(path, onerror=unread):
         if holds_run(Path(folder)):
