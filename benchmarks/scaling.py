@@ -1,0 +1,129 @@
+"""Laws of `deeprl scaling` beside runs that they have not seen: a grid of small runs predicts the steps to a return at a larger ratio.
+
+    python -m benchmarks.scaling SET --folder FOLDER    trains what is not stored, one run after the other, and prints the table
+    python -m benchmarks.scaling SET --table            prints what is stored
+    SET: pendulum, inverted_pendulum
+
+The rule, written before the runs. SAC with networks of 64-64; the grid is the replay ratio σ = 1, 2, 4, batches of 64, 128, 256, rates of
+3e-4, 1e-3, 3e-3 for actor and critics, seeds 0 and 1. Its laws are those that `deeprl scaling FOLDER/SET/grid` prints: steps to each of the
+six returns which it chooses, as a function of σ, and the best batch and rate. Then three runs with σ = 8, batch and rate of the laws, seeds
+10 to 12, which the laws do not know. A return is *predicted* if the law's number of steps differs from that of the mean curve of the three
+by at most 30 %; the laws *hold* on a task if all of the six returns are. A return whose law the page itself does not extrapolate is not
+predicted. Nothing was tried before with this grid; one run (seed 100, σ = 4, rate 1e-3) told that 4,000 steps are enough for Pendulum.
+Results are in benchmarks/results/scaling.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.curves import read
+from benchmarks.learning import RESULTS, after, keep, stored, train
+from deeprl.tools.scaling.cells import Cell
+from deeprl.tools.scaling.fits import reached
+from deeprl.tools.scaling.study import Study, at, proposed, study
+
+FILE = RESULTS / "scaling.json"
+RATIOS, BATCHES, RATES = (1, 2, 4), (64, 128, 256), (3e-4, 1e-3, 3e-3)
+SEEDS, FRESH, AHEAD = (0, 1), (10, 11, 12), 8
+WITHIN = 0.3
+COMMON = (
+    "agent=sac agent.torso.hidden=[64,64] agent.actor_torso.hidden=[64,64] replay.learning_starts=500 evaluation.every=250 "
+    "evaluation.episodes=10 evaluation.num=10 evaluation.final_episodes=10 checkpoint.every=null log.every=500 runtime.threads=1 "
+    "accelerate=compiled"
+)
+SETS = {"pendulum": "env=classic/pendulum steps=5000", "inverted_pendulum": "env=mujoco/inverted_pendulum steps=8000"}
+
+
+def trained(name: str, part: str, ratio: int, batch: int, rate: float, seed: int, folder: Path, until: float) -> bool:
+    """Whether the run is stored; a run that is not is trained."""
+    own = {"set": name, "part": part, "ratio": ratio, "batch": batch, "rate": rate, "seed": seed}
+    if any(own.items() <= line.items() for line in stored(FILE)):
+        return True
+    grid = f"replay.ratio={ratio} replay.batch_size={batch} agent.optimizer.lr={rate} agent.actor_optimizer.lr={rate} seed={seed}"
+    words, place = f"{COMMON} {SETS[name]} {grid}", folder / name / part / f"{ratio}-{batch}-{rate}-{seed}"
+    if not train(place, words.split(), until):
+        return False
+    keep({**read(place), **own, "overrides": words}, FILE)
+    return True
+
+
+def cells(lines: list[dict]) -> list[Cell]:
+    """Runs that differ in their seeds alone, as `deeprl scaling` groups run folders."""
+    found: dict[tuple[float, float, float], list[dict]] = {}
+    for line in sorted(lines, key=lambda line: line["seed"]):
+        found.setdefault((line["ratio"], line["batch"], line["rate"]), []).append(line)
+    return [
+        Cell(
+            *place,
+            np.array([step for step, _ in each[0]["curve"]]),
+            np.array([[value for _, value in line["curve"]] for line in each]),
+            np.array([line["wall_seconds"] / line["steps"] for line in each]),
+        )
+        for place, each in sorted(found.items())
+    ]
+
+
+def of(name: str, part: str) -> list[dict]:
+    return [line for line in stored(FILE) if (line["set"], line["part"]) == (name, part)]
+
+
+def ahead(found: Study) -> tuple[int, float]:
+    """Batch and rate of the laws at `AHEAD`, the rate with three digits."""
+    return int(proposed(found.batch, AHEAD)), float(f"{float(at(found.rate, AHEAD)):.3g}")
+
+
+def train_all(name: str, folder: Path, until: float, reverse: bool) -> None:
+    grid = list(product(SEEDS, RATIOS, BATCHES, RATES))
+    for seed, ratio, batch, rate in reversed(grid) if reverse else grid:
+        if not trained(name, "grid", ratio, batch, rate, seed, folder, until):
+            return
+    if len(lines := of(name, "grid")) == len(grid):
+        for seed in FRESH:
+            trained(name, "ahead", AHEAD, *ahead(study(cells(lines))), seed, folder, until)
+
+
+def table(name: str) -> str:
+    lines, fresh = of(name, "grid"), of(name, "ahead")
+    if len(lines) < len(SEEDS) * len(RATIOS) * len(BATCHES) * len(RATES):
+        return f"{len(lines)} runs of the grid are stored: laws are those of the whole grid"
+    found = study(cells(lines))
+    rows = [
+        f"best {each.name}: {float(at(each, 1)):.3g} · ratio^{each.law.slope:.2f}, slope {each.low:.2f} to {each.high:.2f}"
+        for each in (found.batch, found.rate)
+        if each.law
+    ]
+    ratios = ", ".join(map(str, RATIOS))
+    rows += ["", f"| return | steps at a ratio of {ratios} | predicted at {AHEAD} | taken | within 30 % |", "|---" * 5 + "|"]
+    seen = cells(fresh)[0] if len(fresh) == len(FRESH) else None
+    for level in found.levels:
+        known = ", ".join(f"{steps:,.0f}" for steps in level.data)
+        said = float(level.law(AHEAD)) if level.law and not level.doubt else float("nan")
+        taken = reached(seen.steps, seen.returns.mean(0), level.threshold) if seen else float("nan")
+        verdict = "yes" if abs(said / taken - 1) <= WITHIN else "no"
+        rows.append(f"| {level.threshold:.4g} | {known} | {said:,.0f} | {taken:,.0f} | {verdict if seen else 'not run'} |")
+    ran = f"ratio {AHEAD}: batch {seen.batch:.0f}, rate {seen.rate:g}, {seen.returns.shape[0]} seeds" if seen else "nothing was run ahead"
+    return "\n".join([*rows, "", ran, *found.notes])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=list(SETS), metavar="SET")
+    parser.add_argument("--folder", type=Path, help="of the run folders")
+    parser.add_argument("--minutes", type=float, help="stop after so long")
+    parser.add_argument("--reverse", action="store_true", help="the grid from its end: for a second process")
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    options = parser.parse_args()
+    if not options.table:
+        if options.folder is None:
+            parser.error("--folder says where the run folders go; or print what there is with --table")
+        train_all(options.name, options.folder, after(options.minutes), options.reverse)
+    print(table(options.name))
+
+
+if __name__ == "__main__":
+    main()
