@@ -12,7 +12,8 @@ target's and the predicted probabilities, and h is the dual variable of that div
 
     Σ m sg(h) − [ Σ sg(m) h − ln Σ sg(q) exp h ]
 
-h is linear in the features, which have no gradient from it, as in the authors' shared variant.
+h is linear in the features, which have no gradient from it, as in the authors' shared variants. Where Q̄_0 is a head on the online torso
+(`agent/chain=iterated_shared`) the gradient goes through y_1 too, into that head and the torso.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from deeprl.learning.plan import Plan
 from deeprl.learning.values.distributions import CategoricalValues, pick_atoms
 from deeprl.learning.values.losses import average, project
 from deeprl.learning.values.returns import Returns, Values, pick
-from deeprl.learning.values.view import Network, View
+from deeprl.learning.values.view import EntriesView, Network, View
 from deeprl.types import Batch, Term
 
 
@@ -111,12 +112,12 @@ class GradientCorrection(Auxiliary):
         self.outputs = plan.spec.num_actions * getattr(plan.head, "atoms", 1)
 
     def check(self, chain: Chain) -> None:
-        if not chain.live or chain.anchors or has_statistics(chain.online.torso):
+        if not chain.live or has_statistics(chain.online.torso):
             raise ValueError(
                 "auxiliary gradient_correction needs targets that move with the online network, and a torso without batch statistics: "
-                "agent/chain=iterated_live or online_target"
+                "agent/chain=iterated_live, iterated_shared or online_target"
             )
-        self.anchored = chain.target is not chain.online
+        self.anchored, self.anchors = chain.target is not chain.online, chain.anchors
         self.share = float(chain.combine(torch.ones(chain.length))) / chain.length  # of each loss in the agent's
 
     def beside(self, torso: Torso, n: int, heads: int) -> nn.Module:
@@ -128,7 +129,10 @@ class GradientCorrection(Auxiliary):
 
     def targets(self, target: View, batch: Batch, network: Network) -> Returns:
         """[T Q_{k−1}](s, a) with the gradient of Q_{k−1}."""
-        # a view of its own, because the agent's may hold values without a graph
+        # views of its own, because the agent's may hold values without a graph
+        if self.anchors:  # Q̄_0 is the first head
+            heads, before = (EntriesView(network, batch, *each) for each in (("online", slice(1, None)), ("target", slice(-1))))
+            return self.backup(heads, before, batch)
         live = View(network, batch, "online")
         moving: Any = SimpleNamespace(next=Joined(target.next, live.next) if self.anchored else live.next)
         return self.backup(live, moving, batch)
@@ -136,7 +140,7 @@ class GradientCorrection(Auxiliary):
     def forward(self, online: View, target: View, batch: Batch) -> Term:
         network = online.network
         returns, chosen = self.targets(target, batch, network), online.now.at(batch.action)
-        h = stacked(network.beside, online.now.features.detach())  # (K, *B, A · N)
+        h = stacked(network.beside, online.now.features.detach())[self.anchors :]  # (K, *B, A · N); Q̄_0 has an h that is not read
         metrics = {}
         if isinstance(chosen, CategoricalValues):
             number = chosen.support.shape[0]

@@ -116,7 +116,8 @@ def combinations() -> str:
             "The table is for the default settings of a head. With low=0 or high=0, bounded and categorical heads represent one sign only.",
             "Every row fits every auxiliary loss and exploration, every n_step unless its backup needs sequences, and every chain; but "
             "inverse_variance needs one that copies target networks to start an iteration: single, iterated or iterated_live; and "
-            "gradient_correction needs max or double, scalar or categorical without a mapping, and iterated_live or online_target.",
+            "gradient_correction needs max, double or mellowmax, scalar or categorical without a mapping, and iterated_live, "
+            "iterated_shared or online_target.",
             "Agents for continuous actions take every head, mapping of one channel, chain, reduction, temperature and rate, but truncate",
             f"needs {WORDS['quantiles']}; a temperature and explore=sampled need {WORDS['density']}.",
             "They take inverse_variance under the same conditions, and every auxiliary loss but gradient_correction; this one and every",

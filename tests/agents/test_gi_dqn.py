@@ -59,6 +59,26 @@ def test_with_mellowmax_the_gradient_goes_to_every_action():
     assert (after.grad[1] / 2).flatten().tolist() == pytest.approx([0.249518, 0.020482], abs=1e-6)
 
 
+def test_where_the_anchor_is_a_head_the_gradient_goes_through_every_target():
+    """φ(s) = 2, φ(s') = 1, heads (0.5, 1, 1.5), r = 1, γ = 0.9: δ = (−0.55, −1.1). h = 0.1 · φ(s) = 0.2, so that 2 · 0.2 · 0.9 = 0.36 comes
+    to each head that gives a target. The features are a layer on (1, 0) and (0, 1), whose weights are φ(s) and φ(s')."""
+    spec, torso = Spec((2,), torch.float32, 1, 0), MLPTorso(hidden=(1,))
+    agent = gi(partial(IteratedShared, length=2, shift_period=5, torso="shared"), spec=spec, torso=torso)
+    network = agent.chain.online
+    for parameter in network.parameters():
+        parameter.zero_()
+    network.torso.weight_0.copy_(torch.tensor([2.0, 1.0]).view(1, 2, 1))
+    network.head.advantage.weight_0.copy_(torch.tensor([0.5, 1.0, 1.5]).view(3, 1, 1))
+    network.beside.weight_0.fill_(0.1)
+    batch = make_batch([[1.0, 0.0]], [0], [1.0], [0.9], [[0.0, 1.0]])
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    parameters = [names[id(parameter)] for parameter in agent.objectives["value"].parameters]
+    found = dict(zip(parameters, gradient(agent, "value", batch)[0]))
+    assert found["head.advantage.weight_0"].flatten().tolist() == pytest.approx([0.36, 4 * 0.55 + 0.36, 4 * 1.1])
+    assert found["torso.weight_0"].flatten().tolist() == pytest.approx([2 * 0.55 * 1.0 + 2 * 1.1 * 1.5, 0.36 * (0.5 + 1.0)])
+    assert found["beside.weight_0"].flatten().tolist() == pytest.approx([0.0, 4 * (0.2 + 0.55), 4 * (0.2 + 1.1)])  # h_0 is not read
+
+
 def test_the_divergence_is_the_maximum_of_its_dual():
     m, q = torch.tensor([0.2, 0.5, 0.3]), torch.tensor([0.4, 0.4, 0.2])
     divergence = (m * (m / q).log()).sum()
@@ -212,9 +232,9 @@ def updates(agent, count: int) -> None:
 
 
 @pytest.mark.parametrize("head", [Scalar(), Categorical(atoms=7, low=-3.0, high=3.0)])
-@pytest.mark.parametrize("torso", ["shared", "separate"])
-def test_without_scale_it_is_the_live_chain(head, torso):
-    chain = partial(IteratedLive, length=3, shift_period=4, torso=torso)
+@pytest.mark.parametrize(("kind", "torso"), [(IteratedLive, "shared"), (IteratedLive, "separate"), (IteratedShared, "shared_hidden")])
+def test_without_scale_it_is_the_chain_alone(head, kind, torso):
+    chain = partial(kind, length=3, shift_period=4, torso=torso)
     plain, zero = value_agent(chain=chain, head=head), value_agent(chain=chain, head=head, auxiliary=partial(GradientCorrection, scale=0.0))
     whole = gi(chain, head=head)
     for agent in (plain, zero, whole):
@@ -287,7 +307,6 @@ def test_double_selects_by_the_iteration_that_learns():
     [
         ({"chain": partial(Single, target_update_period=5)}, "needs targets that move with the online network"),
         ({"chain": partial(Iterated, length=3)}, "needs targets that move with the online network"),
-        ({"chain": partial(IteratedShared, length=3)}, "needs targets that move with the online network"),
         ({"backup": Soft()}, "agent/backup=max, double or mellowmax, not Soft"),
         ({"optimizer": RMSProp(lr=0.01)}, "decay must be 0, because RMSProp has none"),
     ],

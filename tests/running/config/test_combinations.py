@@ -115,7 +115,7 @@ def fits(head, backup, mapping, weighting, auxiliary, chain, n_step) -> bool:
     """The last two refusals have tests in tests/agents/test_gi_dqn.py and test_is_dqn.py."""
     if "residual" in needs("agent/auxiliary", auxiliary):
         residual = head in ("scalar", "categorical") and mapping == "identity" and backup in ("max", "double")
-        if chain != "iterated_live" or not residual:
+        if chain not in ("iterated_live", "iterated_shared") or not residual:
             return False
     if chain == "iterated_shared" and "iterations" in needs("agent/weighting", weighting):
         return False
