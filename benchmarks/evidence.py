@@ -46,7 +46,12 @@ NAMES = {
     "sac_hopper": (("sac_hopper", range(400, 406)),),
     "cheetah_run": (("cheetah_run", range(2)),),
     "remember": (("remember_ppo", range(3)), ("remember_values", range(3)), ("remember_longer", range(3, 6))),
-    "remember_pendulum": (("remember_pendulum_ppo", range(3)), ("remember_pendulum_values", range(3))),
+    # the other runs of "values" were given up for those of "second", whose rule is in docs/algorithms/r2d2.md
+    "remember_pendulum": (
+        ("remember_pendulum_ppo", range(3)),
+        ("remember_pendulum_values", range(1)),
+        ("remember_pendulum_second", range(3, 6)),
+    ),
     "remember_others": (("repeat", range(2)), ("memory_s7", range(2))),  # beside the lines that benchmarks.peer_learning adds to the file
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),

@@ -168,7 +168,12 @@ OFF_PENDULUM = (  # scaled rewards and a small first entropy, because the actor'
     "agent.actor_torso.head_hidden=[64] discount=0.9 env.num=4 replay.ratio=0.5 replay.length=4 replay.burn_in=2 replay.batch_size=64 "
     "replay.learning_starts=1000 agent.optimizer.lr=2e-3 agent.actor_optimizer.lr=2e-3"
 )
-SAC_PENDULUM, TD3_PENDULUM = f"agent=sac agent.temperature.value=0.02 {OFF_PENDULUM}", f"agent=td3 {OFF_PENDULUM}"
+OFF_PENDULUM_16 = (  # longer sequences of fewer environments, and half the rate
+    "agent/rewards=scaled agent.chain.tau=0.01 agent.torso.hidden=[] agent.torso.head_hidden=[64] agent.actor_torso.hidden=[] "
+    "agent.actor_torso.head_hidden=[64] discount=0.95 replay.ratio=0.5 replay.length=16 replay.burn_in=8 replay.batch_size=32 "
+    "replay.learning_starts=1000 agent.optimizer.lr=1e-3 agent.actor_optimizer.lr=1e-3"
+)
+SAC_PENDULUM_16 = f"agent=sac agent.temperature.value=0.02 {OFF_PENDULUM_16}"
 REMEMBERING = {  # each beside itself with agent/core=keep, which remembers nothing; the rule: docs/algorithms/r2d2.md
     "ppo_lstm": "experiment=ppo_lstm_positions",
     "ppo_keep": "experiment=ppo_lstm_positions agent/core=keep",
@@ -178,10 +183,11 @@ REMEMBERING = {  # each beside itself with agent/core=keep, which remembers noth
     "dqn_keep": f"agent=dqn agent/core=keep replay.batch_size=32 {SUMS}",
     "ppo_lstm_pendulum": f"{PPO_PENDULUM} agent/core=lstm agent.core.width=64 agent.core.init=orthogonal",
     "ppo_keep_pendulum": f"{PPO_PENDULUM} agent/core=keep",
-    "sac_lstm_pendulum": f"{SAC_PENDULUM} agent/core=lstm agent.core.width=64",
-    "sac_keep_pendulum": f"{SAC_PENDULUM} agent/core=keep",
-    "td3_lstm_pendulum": f"{TD3_PENDULUM} agent/core=lstm agent.core.width=64",
-    "td3_keep_pendulum": f"{TD3_PENDULUM} agent/core=keep",
+    "sac_lstm_pendulum": f"agent=sac agent.temperature.value=0.02 {OFF_PENDULUM} agent/core=lstm agent.core.width=64",
+    "sac_lstm_pendulum_16": f"{SAC_PENDULUM_16} agent/core=lstm agent.core.width=64",
+    "sac_keep_pendulum_16": f"{SAC_PENDULUM_16} agent/core=keep",
+    "td3_lstm_pendulum_16": f"agent=td3 {OFF_PENDULUM_16} agent/core=lstm agent.core.width=64",
+    "td3_keep_pendulum_16": f"agent=td3 {OFF_PENDULUM_16} agent/core=keep",
 }
 PPO_OTHERS = (
     f"agent=ppo agent/core=lstm agent.core.width=64 {AFTER} env.num=16 replay.length=64 replay.epochs={{}} replay.minibatches=4 "
@@ -313,7 +319,12 @@ SETS = {
     "remember_pendulum_values": (
         ("classic/pendulum_positions",),
         "steps=18000 evaluation.every=3000 evaluation.final_episodes=100 checkpoint.every=3000",
-        ("sac_lstm_pendulum", "sac_keep_pendulum", "td3_lstm_pendulum", "td3_keep_pendulum"),
+        ("sac_lstm_pendulum",),
+    ),
+    "remember_pendulum_second": (
+        ("classic/pendulum_positions",),
+        "steps=15000 evaluation.every=3000 evaluation.final_episodes=100 checkpoint.every=3000",
+        ("sac_lstm_pendulum_16", "sac_keep_pendulum_16", "td3_lstm_pendulum_16", "td3_keep_pendulum_16"),
     ),
     "repeat": (
         ("gym/popgym-RepeatPreviousEasy-v0",),
