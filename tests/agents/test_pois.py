@@ -20,6 +20,7 @@ from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.trajectory_policy import TrajectoryPolicy
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.running.training import crash
 from deeprl.types import Batch, Spec
 
 LINE = Spec((1,), torch.float32, 0, 1)
@@ -187,6 +188,9 @@ def test_in_the_space_of_parameters_an_episode_is_one_sample_and_keeps_its_weigh
     assert made.ascent.bound(found, old).item() == pytest.approx(returns.mean().item())
     made.ascended(found.batch)
     assert made.ascent.bound(found, old) > returns.mean()
+    assert crash.fault(made, found.batch, "policy") is None  # it looks at the gradient of a loss that does not read the policy's deviation
+    found.batch.reward[0, 1] = math.inf
+    assert crash.fault(made, found.batch, "policy").startswith("batch.reward: 1 of 9 entries are not finite")
 
 
 def test_settings_out_of_range_are_refused():

@@ -26,11 +26,12 @@ from deeprl.types import AgentStep, Batch, NetworkNoise, Report
 
 def gradient(agent: Agent, name: str, batch: Batch) -> tuple[Sequence[Tensor], Report]:
     """Gradient of one objective with respect to its parameters, in their order, and its `Report`."""
-    parameters = agent.objectives[name].parameters
-    with differentiated(parameters):
+    objective = agent.objectives[name]
+    own = objective.step is not None  # its loss need not read all parameters: POIS in their space has no use for the policy's deviation
+    with differentiated(objective.parameters):
         term = agent.loss_of(name, batch)
         assert isinstance(term.loss, Tensor)
-        return torch.autograd.grad(term.loss, parameters), term.report()
+        return torch.autograd.grad(term.loss, objective.parameters, allow_unused=own, materialize_grads=own), term.report()
 
 
 Function = Callable[..., dict[str, Tensor]]
