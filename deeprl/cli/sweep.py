@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", choices=PLACES, help=text)
     parser.add_argument("--dir", type=Path, help="folder of the sweep; the default is runs/sweep_<date>-<time>")
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
-    text = "a parameter of submitit, such as partition=gpu, timeout_min=600 or mem_gb=8; may be given several times"
+    text = "a parameter of submitit, such as partition=gpu, timeout_min=600 or mem_gb=8; cluster=local tries the jobs here; may be repeated"
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--ray-address", metavar="ADDRESS", help="an existing Ray cluster, or auto; the default starts one on this machine")
     allow_package(parser)
@@ -219,7 +219,10 @@ def launcher_for(options: argparse.Namespace, folder: SweepFolder, plan: SweepPl
     if folder.place.on == "slurm":
         from deeprl.tools.sweep import slurm
 
-        return slurm.Slurm(slurm.executor(folder.path / "submitit", folder.place.slurm, most), folder.place.jobs)
+        executor = slurm.executor(folder.path / "submitit", folder.place.slurm, most)
+        if not slurm.has_queue(executor):
+            return slurm.Slurm(executor, side_by_side(plan, folder.place.jobs, max(usable_cores() // most, 1)))
+        return slurm.Slurm(executor, folder.place.jobs)
     if folder.place.on == "ray":
         from deeprl.tools.sweep import ray
 

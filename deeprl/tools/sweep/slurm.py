@@ -1,7 +1,7 @@
 """Jobs in a Slurm queue, one Slurm job a run, by submitit. They stay there when the sweep ends, and a resumed sweep finds them again.
 
 Before a preemption or the end of its time submitit gets SIGUSR2. Its handler calls `Submission.checkpoint`, which stops the run saved, and
-requeues the job, which then continues the run.
+requeues the job, which then continues the run. With `cluster=local` all of this happens on this machine, without a queue.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
     Args:
         folder: for scripts, pickles and logs of submitit, in a folder of this executor. In one that is known, a stranger may have put
             pickles and links with the numbers of the next jobs.
-        parameters: words KEY=VALUE for submitit's `update_parameters`.
+        parameters: words KEY=VALUE for submitit's `update_parameters`; or `cluster=local`, which tries them on this machine.
         threads: of each job.
 
     Raises:
@@ -83,20 +83,32 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
             raise ConfigError(f"--slurm {word}: {key} takes a list or a dictionary, as in --slurm 'setup=[module load cuda]'.")
         if name in TASKS and value != 1:
             raise ConfigError(f"--slurm {word}: a job is one run in one process. Leave {key} out.")
+    cluster, minutes = given.pop("cluster", "slurm"), [value for name, value in given.items() if name in LIMITS]
+    if cluster not in ("slurm", "local"):
+        raise ConfigError(f"--slurm cluster={cluster}: it is slurm, or local, where the jobs run on this machine as Slurm would run them.")
     try:
         own, python = folder / secrets.token_hex(8), f"{shlex.quote(sys.executable)} -P"  # which searches no module in the current folder
-        found = package.AutoExecutor(own, cluster="slurm", slurm_max_num_timeout=TIMEOUTS, slurm_python=python)
-        found.update_parameters(**{f"slurm_{name}": value for name, value in given.items()})
+        if cluster == "local":
+            found = package.LocalExecutor(own, max_num_timeout=TIMEOUTS, python=python)
+            found.update_parameters(timeout_min=minutes[0] if minutes else 1)  # of the others it knows none
+        else:
+            found = package.AutoExecutor(own, cluster="slurm", slurm_max_num_timeout=TIMEOUTS, slurm_python=python)
+            found.update_parameters(**{f"slurm_{name}": value for name, value in given.items()})
     except RuntimeError as error:
         raise ConfigError(f"--on slurm: {error}") from error
     except (NameError, ValueError, TypeError, AssertionError) as error:
         raise ConfigError(f"--slurm: {on_one_line(error)}") from error
-    if not given.keys() & LIMITS:
+    if not minutes:
         raise ConfigError(
             "--on slurm needs a time limit for its jobs, because submitit's own is five minutes: --slurm timeout_min=600. A job that "
             "reaches it is saved, queued again, and goes on."
         )
     return found
+
+
+def has_queue(executor: Any) -> bool:
+    """Whether its jobs go to Slurm's queue, and not to this machine."""
+    return not isinstance(executor, submitit().LocalExecutor)
 
 
 def executes(word: str) -> bool:
@@ -147,17 +159,15 @@ class Slurm:
                 raise RunFolderError(
                     f"{task.run}: Slurm refused the job: {reason}. Resume as it is, or with other values: one --slurm then replaces all."
                 ) from error
-            replace_file(note, f"{job.job_id} {self.executor.folder.name}\n")
+            if has_queue(self.executor):  # else the number is that of a process
+                replace_file(note, f"{job.job_id} {self.executor.folder.name}\n")
         self._queued.append(Queued(job, task.log))
         return self._queued[-1]
 
     def farewell(self) -> str:
         left = [each.job.job_id for each in self._queued if each.poll() is None]
-        return (
-            f"{len(left)} jobs stay in the queue, and resuming finds them there. To stop them, saved: scancel {' '.join(left)}"
-            if left
-            else ""
-        )
+        stay, cancel = ("stay in the queue, and resuming finds them there", "scancel") if has_queue(self.executor) else ("go on", "kill")
+        return f"{len(left)} jobs {stay}. To stop them, saved: {cancel} {' '.join(left)}" if left else ""
 
     def _earlier(self, note: Path) -> SlurmJob | None:
         return found_again(self.executor.folder.parent, note) if note.exists() else None

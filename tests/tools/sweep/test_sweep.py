@@ -430,11 +430,10 @@ def test_a_stored_address_of_ray_is_joined_only_if_the_command_repeats_it(tmp_pa
 
 
 def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
-    submitit = pytest.importorskip("submitit")
-    from deeprl.tools.sweep.slurm import Slurm
+    pytest.importorskip("submitit")
+    from deeprl.tools.sweep.slurm import Slurm, executor
 
-    executor = submitit.LocalExecutor(tmp_path / "submitit")
-    executor.update_parameters(timeout_min=60)
+    launcher = Slurm(executor(tmp_path / "submitit", ["cluster=local", "timeout_min=60", "partition=long"], 1))
     words = (
         "steps=3000",
         "replay.learning_starts=2900",
@@ -442,10 +441,12 @@ def test_a_preempted_job_of_submitit_is_requeued_and_goes_on(tmp_path):
         "checkpoint.every=200",
     )  # long enough to be stopped on any machine
     task = toy_task(tmp_path, *words)
-    running = Slurm(executor).start(task)
+    running = launcher.start(task)
     while not lines(task.run, "metrics.jsonl"):
         assert running.poll() is None
         time.sleep(0.05)
+    assert launcher.farewell() == f"1 jobs go on. To stop them, saved: kill {running.job.job_id}"
+    assert not list(tmp_path.glob("**/*.slurm"))  # whose number would be looked for in a queue
     (worker,) = Path(f"/proc/{running.job.job_id}/task/{running.job.job_id}/children").read_text().split()
     os.kill(int(worker), signal.SIGUSR2)
     while (code := running.poll()) is None:
@@ -544,6 +545,7 @@ def test_jobs_of_slurm_stay_in_the_queue_and_are_found_there(tmp_path, monkeypat
         ("nodes=2", "one run in one process. Leave nodes out"),
         ("setup=module load cuda", "setup takes a list or a dictionary"),
         ("slurm_tasks_per_node=2", "one run in one process"),
+        ("cluster=here", "it is slurm, or local"),
         ("partition", "not of the form KEY=VALUE"),
         ("=long", "not of the form KEY=VALUE"),
     ],
