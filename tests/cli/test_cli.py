@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_status_summary_and_system(finished):
     (start,) = json.loads((finished / "system.json").read_text())
     assert "agent=dqn" in start["command"]
     assert start["resumed_from"] is None
-    assert start["packages"]["torch"] == torch.__version__
+    assert start["packages"]["torch"] == metadata.version("torch")
 
 
 def test_the_configuration_is_resolved_and_pinned(finished):

@@ -24,7 +24,8 @@ from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.training.evaluation import Tape
 from deeprl.system.files import make_folder, sync_file
 
-os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory; without a display it would complain at every start
+for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # pygame draws into memory; without a display or a sound card it would complain
+    os.environ.setdefault(driver, "dummy")
 
 
 PATIENCE = 60.0

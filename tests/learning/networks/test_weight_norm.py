@@ -91,7 +91,7 @@ def test_the_length_of_v_does_not_matter_and_never_shrinks_under_plain_gradient_
 TORSOS = [
     (MLPTorso(hidden=(7, 6)), Spec((5,), torch.float32, 3, 0)),
     (MinAtarTorso(channels=3, head_hidden=(6,)), SMALL),
-    (Impala(channels=(3, 4), blocks=1, head_hidden=(6,)), SMALL),
+    (Impala(channels=(3, 4), blocks=1, head_hidden=(16,)), SMALL),
 ]
 
 

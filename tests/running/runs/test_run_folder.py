@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -362,7 +363,7 @@ def test_system_has_one_entry_a_start(tmp_path):
     run.append_system(system_entry())
     run.append_system({"start": 2})
     first, second = json.loads((tmp_path / "system.json").read_text())
-    assert first["packages"]["torch"] == torch.__version__
+    assert first["packages"]["torch"] == metadata.version("torch")
     assert first["threads"] == torch.get_num_threads()
     assert {"command", "git", "cpu", "gpu", "host", "time"} <= set(first)
     assert second == {"start": 2}

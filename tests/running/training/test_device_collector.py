@@ -11,6 +11,7 @@ import torch
 
 from deeprl.envs.tensor_classic import CartPoleWorld, TensorClassic
 from deeprl.envs.vector.environments import EnvironmentFailed
+from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.replay import rollout
 from deeprl.replay.replay import Replay
@@ -73,6 +74,7 @@ def test_a_traced_tick_has_the_bits_of_a_plain_one():
 
 
 @pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+@pytest.mark.xfail(torch.__version__ < "2.9", raises=ConfigError, reason="the compiler of torch 2.8 gives other numbers, and is refused")
 def test_a_compiled_tick_stores_the_observation_that_was_acted_on():
     """It had stored the next one, so that compiled runs of tensor worlds learned next to nothing, and no test ran the compiler's code."""
     (plain, rows), (compiled, others) = parts(), parts(backend="inductor")

@@ -99,6 +99,7 @@ def test_a_checkpoint_and_a_format_into_the_run_folder(copied, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:overflow")  # of Gymnasium, whose wrapper casts its own bounds
+@pytest.mark.skipif(gymnasium.__version__.startswith("1.2."), reason="its DtypeObservation takes no name of a type")
 def test_bounds_of_continuous_actions_and_conversions_of_observations(tmp_path, capsys):
     small = (
         "agent.actor_torso.hidden=[8]",
