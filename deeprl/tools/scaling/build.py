@@ -14,11 +14,12 @@ import numpy as np
 from deeprl.errors import ConfigError
 from deeprl.system.files import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
+from deeprl.tools.report.page import number
 from deeprl.tools.report.runs import RunRecord, find, read_all
 from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, cells
 from deeprl.tools.scaling.fits import frontier, operations, reached
-from deeprl.tools.scaling.page import figure, of_budget, render
-from deeprl.tools.scaling.study import NeverReachedError, Study, study
+from deeprl.tools.scaling.page import ends, figure, of_budget, render, span
+from deeprl.tools.scaling.study import BEYOND, Level, NeverReachedError, Study, study
 
 MARK = b'<meta name="generator" content="deeprl scaling">'
 FIGURE, NUMBERS = "laws.png", "scaling.json"
@@ -62,15 +63,23 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     notes += found.notes
     best = found.next_run(asked.hours)
     words = spelled(best, runs[0], (asked.rate, *tied)) if best else None
-    rows, image = cell_rows(table, found, asked.parameters), figure(found)
+    rows, ahead, image = cell_rows(table, found, asked.parameters), frontier_rows(found), figure(found)
     facts = {"task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "next": best, "words": words}
-    page = render(found, rows, {**facts, **asked._asdict()}, notes, image)
-    numbers = json.dumps(plain(numbers_of(found, rows, best, notes)), indent=1, allow_nan=False)
+    page = render(found, rows, ahead, {**facts, **asked._asdict()}, notes, image)
+    numbers = json.dumps(plain(numbers_of(found, rows, ahead, best, notes)), indent=1, allow_nan=False)
     write(out, {FIGURE: image, NUMBERS: numbers.encode(), PAGE: page.encode()}, set(), UNFINISHED)
-    return notes, words
+    return notes, told(best, words) if best and words else None
 
 
-def spelled(best: dict[str, float], run: RunRecord, rates: Sequence[str]) -> str:
+def told(best: JsonObject, words: str) -> str:
+    """The next run for a terminal: its words, and below them what it takes."""
+    steps, hours = best["intervals"]["steps"], best["intervals"]["hours"]
+    takes = f"{number(best['steps'])} steps {ends(steps, number)}, {span(best['hours'])} {ends(hours, span)}"
+    what = "95 % over bootstrap samples of the seeds" if np.isfinite(steps).all() else "every cell has one seed"
+    return f"{words}\na return of {best['return']:.4g}, as predicted: {takes} ({what})"
+
+
+def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str]) -> str:
     """Settings as words of `deeprl train`.
 
     Args:
@@ -106,7 +115,33 @@ def cell_rows(table: Sequence[Cell], found: Study, parameters: float | None) -> 
     ]
 
 
-def numbers_of(found: Study, rows: list[JsonObject], best: dict[str, float] | None, notes: list[str]) -> JsonObject:
+def frontier_rows(found: Study) -> list[JsonObject]:
+    """A row for each return: steps and hours by the laws, with intervals, at the ratios of the grid, at 2 and at `BEYOND` times the
+    largest, and the ratio of the fewest hours. A law that is not extrapolated is asked in the grid alone."""
+    inside = found.levels[0].sigma
+    return [
+        frontier_row(found, level, inside if level.doubt else np.append(inside, [2 * inside[-1], BEYOND * inside[-1]]))
+        for level in found.levels
+    ]
+
+
+def frontier_row(found: Study, level: Level, sigma: np.ndarray) -> JsonObject:
+    columns = {
+        "sigma": sigma,
+        "steps": found.data(level, sigma),
+        "hours": found.cost(level, sigma),
+        "steps_interval": found.interval(level, lambda one, it: one.data(it, sigma)).T,
+        "hours_interval": found.interval(level, lambda one, it: one.cost(it, sigma)).T,
+    }
+    row = {"return": level.threshold, "places": [dict(zip(columns, place)) for place in zip(*columns.values())], "cheapest": None}
+    if found.pace.known and not level.doubt:
+        ratio, hours = found.best_ratio(level)
+        ratios, times = found.interval(level, lambda one, it: np.array(one.best_ratio(it))).T
+        row["cheapest"] = {"sigma": ratio, "hours": hours, "sigma_interval": ratios, "hours_interval": times}
+    return row
+
+
+def numbers_of(found: Study, rows: list[JsonObject], ahead: list[JsonObject], best: JsonObject | None, notes: list[str]) -> JsonObject:
     """All that the page says."""
     growth = of_budget(found)
     return {
@@ -114,6 +149,8 @@ def numbers_of(found: Study, rows: list[JsonObject], best: dict[str, float] | No
         "levels": [{**asdict(each), "law": each.law and each.law._asdict()} for each in found.levels],
         "pace": asdict(found.pace),
         "best_ratio": growth and growth._asdict(),
+        "samples": len(found.samples),
+        "frontier": ahead,
         "next": best,
         "cells": rows,
         "notes": notes,

@@ -71,8 +71,8 @@ def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell],
         note(f"cells end at different steps, {min(ends):,} to {max(ends):,}: what a short one has not reached counts as not reached")
     if len(machines := {run.machines[-1].hardware for run in left if run.machines}) > 1:
         note(f"the runs were computed on {len(machines)} kinds of machine: their hours do not compare")
-    if any(len(each.returns) < SEEDS for each in table):
-        note(f"some cells have fewer than {SEEDS} seeds: intervals over them are too narrow")
+    if few := sum(len(each.returns) < SEEDS for each in table):
+        note(f"{few} of {len(table)} cells have fewer than {SEEDS} seeds: intervals over them are too narrow")
     return table, tied
 
 

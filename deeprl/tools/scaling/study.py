@@ -2,7 +2,8 @@
 
 What the paper leaves open is chosen so: best rates and batch sizes are averaged geometrically over the other axis and over bootstrap
 samples of the seeds; the data that a replay ratio needs are those of the cell nearest to the laws of (1) and (2), not the least of all
-cells, which would be the luckiest; cost is measured in hours of the machine that trained.
+cells, which would be the luckiest; cost is measured in hours of the machine that trained. Intervals are those of the whole study: each
+bootstrap sample of the seeds has best settings, nearest cells and laws of its own. The speed of the machine is the same in all samples.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 import numpy as np
 import scipy  # `scipy.optimize` is imported by its first use
 
+from deeprl.system.files import JsonObject
 from deeprl.tools.scaling.cells import Cell
 from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, isotonic, power_law, reached
 
@@ -23,6 +25,8 @@ THRESHOLDS = 6
 """Returns for which laws are fitted, unless the command names some"""
 MISSES = 0.15
 """Relative error of a law on its own points, from which it is not extrapolated"""
+FAR = 0.3
+"""Relative error at the largest ratio of a law without it, from which it is named"""
 BEYOND = 4.0
 """How far past the largest and the smallest ratio of the grid a law is asked"""
 MULTIPLE = 16
@@ -63,7 +67,7 @@ class Level:
         if self.law is None:
             return "it is reached at fewer than two ratios"
         if self.law.error > MISSES:
-            return f"its law misses the data by {self.law.error:.0%}, as where more updates take more data"
+            return f"its law misses the data by {self.law.error:.0%} (up to {MISSES:.0%} is extrapolated): more updates may take more data"
         return ""
 
 
@@ -74,31 +78,63 @@ class Study:
     levels: list[Level]
     pace: StepTime
     notes: list[str] = field(default_factory=list)
+    samples: list[Study] = field(default_factory=list)
+    """The study of each bootstrap sample of the seeds in which some cell reaches the median return; empty with one seed"""
 
-    def cost(self, level: Level, sigma: np.ndarray) -> np.ndarray:
+    def data(self, level: Level, sigma: np.ndarray | float) -> np.ndarray:
+        """Environment steps to the return of a level, as its law predicts; NaN without a law."""
+        return level.law(sigma) if level.law else np.full_like(np.asarray(sigma, float), np.nan)
+
+    def cost(self, level: Level, sigma: np.ndarray | float) -> np.ndarray:
         """Hours to the return of a level, as its laws predict."""
-        assert level.law is not None
-        return level.law(sigma) * self.pace(sigma, proposed(self.batch, sigma)) / 3600
+        return self.data(level, sigma) * self.pace(sigma, proposed(self.batch, sigma)) / 3600
+
+    def interval(self, level: Level, of: Callable[[Study, Level], np.ndarray | float]) -> np.ndarray:
+        """(2, ...): between which 95 % of the values `of` a level lie, over the samples in which the level has a law; NaN without any."""
+        pairs = [(each, other) for each in self.samples for other in each.levels if other.threshold == level.threshold and other.law]
+        if not pairs:
+            return np.full((2, *np.shape(of(self, level))), np.nan)
+        found: np.ndarray = np.percentile([of(*pair) for pair in pairs], [2.5, 97.5], axis=0)
+        return found
 
     def grid(self) -> np.ndarray:
         """Ratios at which laws are asked"""
-        return np.geomspace(self.batch.sigma.min() / BEYOND, self.batch.sigma.max() * BEYOND, 400)
+        sigma = self.levels[0].sigma
+        return np.geomspace(sigma.min() / BEYOND, sigma.max() * BEYOND, 400)
 
     def best_ratio(self, level: Level) -> tuple[float, float]:
         """The ratio that reaches the return of a level in the fewest hours, and these hours."""
         return cheapest(self.grid(), self.cost(level, self.grid()))
 
-    def next_run(self, hours: float | None) -> dict[str, float] | None:
+    def next_run(self, hours: float | None) -> JsonObject | None:
         """Settings for the highest return that is reached within `hours`; None: without a limit. None if no law can be extrapolated, or no
-        return is that cheap, or no run told its speed."""
+        return is that cheap, or no run told its speed.
+
+        Returns:
+            "return", "ratio", "batch_size", "rate", "steps", "hours", and under "intervals" the ends of all but the first, of 95 % over the
+            samples: steps and hours are those of a run with these very settings, "ratio" is that of the fewest hours.
+        """
         for level in sorted(self.levels, key=lambda each: -each.threshold):
             if level.law is None or level.doubt or not self.pace.known:
                 continue
             sigma, cost = self.best_ratio(level)
             if hours is None or cost <= hours:
-                found = {"return": level.threshold, "ratio": sigma, "hours": cost, "steps": float(level.law(sigma))}
-                return {**found, "batch_size": float(proposed(self.batch, sigma)), "rate": float(at(self.rate, sigma))}
+                return self.run_at(level, sigma, cost)
         return None
+
+    def run_at(self, level: Level, sigma: float, hours: float) -> JsonObject:
+        batch = float(proposed(self.batch, sigma))
+        each_step = float(self.pace(sigma, batch)) / 3600
+        asked: dict[str, Callable[[Study, Level], np.ndarray | float]] = {
+            "ratio": lambda drawn, it: drawn.best_ratio(it)[0],
+            "batch_size": lambda drawn, it: proposed(drawn.batch, sigma),
+            "rate": lambda drawn, it: at(drawn.rate, sigma),
+            "steps": lambda drawn, it: drawn.data(it, sigma),
+            "hours": lambda drawn, it: drawn.data(it, sigma) * each_step,
+        }
+        found = {"return": level.threshold, "ratio": sigma, "batch_size": batch, "rate": float(at(self.rate, sigma))}
+        found |= {"steps": float(self.data(level, sigma)), "hours": hours}
+        return {**found, "intervals": {name: self.interval(level, of).tolist() for name, of in asked.items()}}
 
 
 @dataclass(frozen=True)
@@ -157,11 +193,22 @@ def study(table: Sequence[Cell], thresholds: Sequence[float] | None = None, draw
         raise NeverReachedError(f"no cell reaches a return of {middle:g}")
     batch, rate = (best(table, data, sigma, of, over, note=notes.append) for of, over in (("batch", "rate"), ("rate", "batch")))
     levels = [level(table, threshold, sigma, batch, rate) for threshold in asked]
+    speed = pace(table)
+    drawn = zip(samples, data) if max(len(each.returns) for each in table) > 1 else ()
+    redone = [sampled(table, rows, reach[None], sigma, asked, speed) for rows, reach in drawn if not np.isnan(reach).all()]
+    if not redone:
+        notes.append("every cell has one seed: laws and the next run have no intervals")
     for each in levels:
         if never := each.sigma[np.isnan(each.data)].tolist():
-            notes.append(f"a return of {each.threshold:g} is never reached at a ratio of {', '.join(f'{value:g}' for value in never)}")
-    notes += [f"a return of {each.threshold:g} is not extrapolated: {each.doubt}" for each in levels if each.doubt]
-    found = Study(batch, rate, levels, pace(table), notes)
+            notes.append(f"a return of {each.threshold:.4g} is never reached at a ratio of {', '.join(f'{value:g}' for value in never)}")
+    notes += [f"a return of {each.threshold:.4g} is not extrapolated: {each.doubt}" for each in levels if each.doubt]
+    if wide := [f"{each.threshold:.4g}" for each in levels if not each.doubt and abs(each.left_out) > FAR]:
+        notes.append(
+            f"laws without the largest ratio miss its data by more than {FAR:.0%} at returns of {', '.join(wide)}: "
+            "what lies beyond the grid may be missed as far"
+        )
+    notes += lacking([place for place in levels if not place.doubt], redone, draws)
+    found = Study(batch, rate, levels, speed, notes, redone)
     if not found.pace.known:
         notes.append("no run tells its times: hours are unknown, and no next run is named")
         return found
@@ -169,6 +216,33 @@ def study(table: Sequence[Cell], thresholds: Sequence[float] | None = None, draw
     if any(not each.doubt and found.best_ratio(each)[0] in ends for each in levels):
         notes.append(f"the cheapest ratio is {BEYOND:g} times beyond the grid, where laws are no longer asked: train there first")
     return found
+
+
+def sampled(
+    table: Sequence[Cell], rows: Sequence[np.ndarray], data: np.ndarray, sigma: np.ndarray, asked: Sequence[float], speed: StepTime
+) -> Study:
+    """The study of one bootstrap sample.
+
+    Args:
+        rows: seeds of each cell, (seeds,), with repetition.
+        data: (1, cells) steps of the sample to the median return.
+    """
+    drawn = [each._replace(returns=each.returns[chosen]) for each, chosen in zip(table, rows)]
+    batch, rate = (best(drawn, data, sigma, of, over, note=lambda text: None) for of, over in (("batch", "rate"), ("rate", "batch")))
+    return Study(batch, rate, [level(drawn, threshold, sigma, batch, rate) for threshold in asked], speed)
+
+
+def lacking(levels: Sequence[Level], samples: Sequence[Study], draws: int) -> list[str]:
+    """A sentence for each return whose law some samples lack, because their intervals are then of the others."""
+    counts = {
+        each.threshold: sum(other.law is not None for one in samples for other in one.levels if other.threshold == each.threshold)
+        for each in levels
+    }
+    return [
+        f"a return of {threshold:.4g} has a law in {count} of {draws} bootstrap samples: its intervals are of these, and too narrow"
+        for threshold, count in counts.items()
+        if samples and count < draws
+    ]
 
 
 def comparable(table: Sequence[Cell], note: Callable[[str], object]) -> list[Cell]:

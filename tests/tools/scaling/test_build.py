@@ -1,6 +1,7 @@
 """The page on scaling, of run folders that no training wrote."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -42,11 +43,15 @@ def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
     assert facts["levels"][0]["data"] == pytest.approx(data, rel=0.01)
     assert facts["settings"]["batch"]["best"] == pytest.approx([64, 64, 64])
     assert facts["next"]["return"] == 70
+    assert facts["next"]["intervals"]["steps"] == [None, None]
+    assert "no interval, " in words
+    assert "(every cell has one seed)" in words
     assert words.startswith("agent=dqn env=toy/chain replay.ratio=")
     assert "replay.batch_size=64 agent.optimizer.lr=0.001 steps=" in words
     assert any("edge of the grid" in note for note in notes)
     page = (tmp_path / "out" / "index.html").read_text()
-    assert words in page
+    assert words.splitlines()[0] in page
+    assert "Every cell has one seed, so there are no intervals." in page
     assert "<script" not in page
     build([runs], tmp_path / "out", asked(hours=1e-9))  # replaces its own page
     assert json.loads((tmp_path / "out" / "scaling.json").read_text())["next"] is None
@@ -72,6 +77,23 @@ def test_keys_that_go_with_the_rate_are_in_the_words_of_the_next_run(tmp_path):
     _, words = build([tmp_path], tmp_path / "out", asked())
     assert "agent.optimizer.lr=0.00" in words
     assert "agent.actor_optimizer.lr=0.00" in words
+
+
+def test_several_seeds_have_intervals_on_the_page_in_the_numbers_and_in_the_words(tmp_path):
+    for sigma, seed in product((1, 2), (0, 1)):
+        config = {"replay": {"ratio": sigma, "batch_size": 64}}
+        write_run(tmp_path / f"{sigma}_{seed}", [10 * sigma, 50, 90 - 10 * seed], optimizer={"lr": 0.001}, config=config, seed=seed)
+    _, words = build([tmp_path], tmp_path / "out", asked(returns=[60.0]))
+    facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
+    low, high = facts["next"]["intervals"]["steps"]
+    assert low < facts["next"]["steps"] < high
+    assert f"steps [{low:.1f}, {high:.1f}]" in words
+    assert f"[{low:.1f}, {high:.1f}]" in (tmp_path / "out" / "index.html").read_text()
+    (row,) = facts["frontier"]
+    assert [place["sigma"] for place in row["places"]] == [1, 2, 4, 8]
+    for place in row["places"]:
+        assert place["steps_interval"][0] < place["steps"] < place["steps_interval"][1]
+        assert place["hours_interval"][0] < place["hours"] < place["hours_interval"][1]
 
 
 def test_runs_without_times_have_laws_and_no_next_run(tmp_path):

@@ -67,6 +67,43 @@ def test_a_budget_names_the_highest_return_that_it_pays(known):
     assert less["return"] < every["return"]
     assert less["hours"] <= 0.6 * every["hours"]
     assert known.next_run(1e-9) is None
+    for name, (low, high) in every["intervals"].items():
+        assert low <= every[name] <= high, name
+    low, high = every["intervals"]["steps"]
+    truth = -np.log(1 - every["return"] / 1000) * (2_000 + 8_000 / every["ratio"])
+    assert 0.9 * truth < low < high < 1.15 * truth
+    each_step = 0.01 + every["ratio"] * (0.001 + 2e-5 * every["batch_size"])  # of these settings, in every sample
+    assert every["intervals"]["hours"] == pytest.approx([low * each_step / 3600, high * each_step / 3600])
+
+
+def test_an_interval_is_that_of_the_laws_of_the_samples():
+    """One batch size and rate, and returns that rise by straight lines: at a ratio of 1 two seeds reach 1 after 100 and 300 steps. A sample
+    has both, or one of them twice: 150, 100 or 300 steps."""
+    steps = np.arange(0.0, 401, 10)
+
+    def cell(sigma, *ends):
+        return Cell(sigma, 64, 1e-3, steps, np.array([steps / end for end in ends]), np.full(len(ends), 0.01))
+
+    found = study([cell(1, 100, 300), cell(2, 50, 50)], [1.0])
+    (level,) = found.levels
+    assert level.data == pytest.approx([150, 50])
+    assert found.interval(level, lambda one, it: one.data(it, np.array([1.0, 2.0]))) == pytest.approx(np.array([[100, 50], [300, 50]]))
+    assert found.interval(level, lambda one, it: float(it.law.alpha)) == pytest.approx(np.log2([2, 6]))
+
+
+def test_seeds_that_are_equal_have_an_interval_of_one_point():
+    found = study(grid(seeds=2, noise=0.0), [600.0], draws=5)
+    level, sigma = found.levels[0], np.array([1.0, 32.0])
+    for of in (lambda one, it: one.data(it, sigma), lambda one, it: one.cost(it, sigma)):
+        assert found.interval(level, of) == pytest.approx(np.tile(of(found, level), (2, 1)))
+
+
+def test_samples_that_reach_a_return_at_one_ratio_alone_are_counted():
+    table = [each._replace(returns=each.returns * np.array([[1.0], [0.5]])) for each in grid(sigmas=(1, 2), seeds=2)]
+    found = study(table, [450.0, 740.0], draws=20)
+    count = sum(each.levels[1].law is not None for each in found.samples)
+    assert 0 < count < 20
+    assert any(f"740 has a law in {count} of 20 bootstrap samples" in note for note in found.notes)
 
 
 def test_a_best_value_at_an_edge_and_a_slope_of_zero_are_told():
@@ -116,3 +153,5 @@ def test_cells_that_some_ratios_lack_are_left_out():
 def test_one_seed_has_no_interval():
     found = study(grid(seeds=1), [600.0], draws=5)
     assert np.isnan([found.batch.low, found.batch.high]).all()
+    assert np.isnan([*found.next_run(None)["intervals"].values()]).all()
+    assert any("every cell has one seed" in note for note in found.notes)
