@@ -11,6 +11,7 @@ from deeprl.learning.agent import CORE
 from tests.agents.test_ppo import agent_of as policy_agent
 from tests.builders import actor_critic, entry, sac, same, value_agent
 from tests.device_runs import updated
+from tests.learning.test_several_parts import made
 from tests.presets import cores
 from tests.pretended import Pretended
 
@@ -20,6 +21,7 @@ AGENTS = {
     **{f"PPO {name}": partial(policy_agent, core=CORES[name]) for name in ("gru", "elstm_exact")},
     **{f"SAC {name}": partial(sac, core=CORES[name]) for name in ("lstm", "elstm")},
     "TD3 gru": partial(actor_critic, core=CORES["gru"]),
+    "SAC gru of an image and a vector": partial(made, "recurrent sac"),
 }
 
 
@@ -28,7 +30,7 @@ def learned_and_acted(make, device: str) -> tuple[dict[str, torch.Tensor], torch
     with torch.device(device):
         agent = make()
     state, noise = updated(agent, device), entry(agent.act_noise((1, 2), torch.Generator().manual_seed(0)))
-    obs = torch.ones(2, *agent.spec.obs_shape).to(device)
+    obs = torch.ones(2, *agent.spec.obs_shape, dtype=agent.spec.obs_dtype).to(device)
     memory = agent.act(obs, torch.ones(2, dtype=torch.bool), {}, 0, noise, explore=True).memory
     acted = agent.act(obs, torch.tensor([True, False]), memory, 1, noise, explore=True)
     return state, acted.memory[CORE].cpu()

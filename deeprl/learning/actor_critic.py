@@ -32,7 +32,7 @@ from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.parts.exploration import ActorExploration, Tick
 from deeprl.learning.parts.improvement import ActorView
-from deeprl.learning.parts.pairs import followed, paired, played
+from deeprl.learning.parts.pairs import followed, paired, played, remembered
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
@@ -41,7 +41,6 @@ from deeprl.learning.parts.weighting import Weighting, target_copies
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
-from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average, over_valid
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
@@ -103,8 +102,6 @@ class ActorCritic(Agent):
         if self.encoder is not None:
             spec = self.encoder.encoded(spec)  # what actor and critics see
         self.core, space = critic.core, pair_spec(spec)
-        if self.encoder is not None and self.core.needs:
-            raise ValueError("agent/core must be none with images, because actor and critics share the encoder: take vectors, or agent=ppo")
         networks = Networks(space, critic.torso.resolve(space), seed, self.core)
         built = (critic.head, networks.scalars, observed.scalars, spec.action_dim)
         plan = Plan(space, networks.torso, self.normalize, critic.optimizer, self.targets, *built)
@@ -146,7 +143,7 @@ class ActorCritic(Agent):
         """Online and target critics at both ends of a batch, and the batch as critics see it, see `deeprl.learning.parts.pairs`."""
         follower = self.target_actor or self.actor
         if self.state_size:
-            batch = followed(normalized(batch, self.normalize), follower, self.backup, self.chain.online.core)
+            batch = followed(batch, follower, self.backup, self.seen, self.chain.online.core)
         else:
             batch = paired(batch, follower, self.backup, self.seen, self.normalize, self.state_value.learned, self.follows)
         online, target = self.chain.views(batch)
@@ -203,15 +200,16 @@ class ActorCritic(Agent):
 
     def actor_loss(self, batch: Batch) -> Term:
         """L_π, for observations (*B, S) of the batch and actions that the policy takes now. The loss of a learned temperature is added,
-        because it reads the same log π(a|s)."""
+        because it reads the same log π(a|s). It reads images without a gradient, because the critics alone train the encoder."""
         taken, statistics = None, dict[str, Tensor]()
         if self.state_size:
-            rows = normalized(batch, self.normalize)
+            with torch.no_grad():
+                rows = remembered(batch, self.seen)
             obs, taken = rows.obs, played(rows, self.chain.online.core)
             outputs = self.actor.of_features(self.actor.unrolled(rows, rows.extra["state"]).now, batch.discount.shape)
         else:
             with torch.no_grad():
-                obs = self.seen(batch.obs)  # the critics alone train the encoder
+                obs = self.seen(batch.obs)
             outputs, statistics = self.actor.outputs_with_statistics(obs, transitions(batch))
         action, log_prob = self.actor.drawn(outputs, batch.noise.get("action"))
 

@@ -17,18 +17,21 @@ from deeprl.learning.backups.bellman import Double
 from deeprl.learning.networks.cores import GRU, LSTM, Keep, Memoryless
 from deeprl.learning.networks.critics import pair
 from deeprl.learning.networks.distributional import ImplicitQuantile, Quantile
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.pairs import played
 from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.reduce import First, Minimum
 from deeprl.noise import map_tensors
+from deeprl.packing import packed_spec
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Sequences
 from deeprl.running.config.dry_run import made_up_batch
 from deeprl.tools.export.build import export
-from deeprl.types import Rows
+from deeprl.types import Rows, Spec
 from tests.agents.test_ppo import agent_of as policy_agent
-from tests.builders import actor_critic, entry, sac, same, snapshot, train, update, value_agent
+from tests.builders import CONTINUOUS, actor_critic, below, changed_by, entry, sac, same, snapshot, train, update, value_agent
+from tests.learning.test_several_parts import HIDDEN, IMAGE, PLAN, VECTOR
 
 M, T, B = 2, 6, 4
 
@@ -309,10 +312,13 @@ def pairs_batch(agent, seed: int):
     return batch._replace(ended=ended)
 
 
+SEEN = {"vector": CONTINUOUS, "image": Spec((3, 6, 5), torch.uint8, 0, 2), "parts": packed_spec((VECTOR, HIDDEN, IMAGE, PLAN), 0, 2)}
+
+
 @pytest.mark.parametrize("make", [actor_critic, sac], ids=["td3", "sac"])
-@pytest.mark.parametrize("head", [None, Quantile(quantiles=5)], ids=["scalar", "quantile"])
-def test_actor_and_critics_whose_cores_keep_nothing_are_those_without(make, head):
-    slots = {"actor_reduce": Minimum(), **({} if head is None else {"head": head})}
+@pytest.mark.parametrize(("head", "seen"), [(None, "vector"), (Quantile(quantiles=5), "vector"), (None, "image"), (None, "parts")], ids=str)
+def test_actor_and_critics_whose_cores_keep_nothing_are_those_without(make, head, seen):
+    slots = {"actor_reduce": Minimum(), "spec": SEEN[seen], **({} if head is None else {"head": head})}
     plain, kept = (make(core=core, **slots) for core in (Memoryless(), Keep()))
     for agent in (plain, kept):
         for step in range(1, 6):
@@ -332,6 +338,43 @@ def test_the_actor_is_trained_where_the_critics_remember_what_was_played():
     wrong = agent.actor_value(pair(batch.obs, batch.action), batch.noise, pairs._replace(obs=pairs.obs + 1))
     assert (wrong != value)[1:].any()
     assert torch.equal(wrong[0], value[0])  # zeros before the first row
+
+
+@pytest.mark.parametrize("seen", ["image", "parts"])
+def test_actor_and_critics_of_images_are_those_of_the_features(seen):
+    """The encoder by hand, then the agent that has the features as its observations: the same losses, hence the same gradient of the
+    encoder by the chain rule, also with a burn-in, whose images are not moved."""
+    agent = sac(SEEN[seen], core=LSTM(6))
+    encoder, spec = agent.encoder, agent.encoder.encoded(SEEN[seen])
+    beyond = sac(spec, core=LSTM(6))
+    beyond.load_state_dict({name: value for name, value in agent.state_dict().items() if not name.startswith("encoder.")})
+    batch, earlier = pairs_batch(agent, 0), pairs_batch(agent, 1)
+    extra = {
+        "state": torch.randn(B, agent.state_size),
+        "burn_in": earlier.obs[:3],
+        "burn_in_action": earlier.action[:3],
+        "burn_in_ends": earlier.ended[:3],
+    }
+    batch = batch._replace(extra=extra)
+
+    def features(obs, shift=None):
+        flat = None if shift is None else shift.flatten(0, 1)
+        return encoder(agent.normalize(obs.flatten(0, 1)), flat).unflatten(0, obs.shape[:2])
+
+    now, later = batch.noise["shift"].split(2, -1)
+    with torch.no_grad():
+        still = {**extra, "burn_in": features(batch.extra["burn_in"])}
+        ends = batch._replace(next_obs=features(batch.next_obs, later), extra=still)
+        seen_still = ends._replace(obs=features(batch.obs))
+    with differentiated([*encoder.parameters()]):
+        losses = agent.critic_loss(batch).loss, beyond.critic_loss(ends._replace(obs=features(batch.obs, now))).loss
+        gradients = [torch.autograd.grad(loss, [*encoder.parameters()]) for loss in losses]
+    torch.testing.assert_close(*losses)
+    for one, other in zip(*gradients):
+        assert one.any()
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(agent.actor_loss(batch).loss, beyond.actor_loss(seen_still).loss)
+    assert changed_by(agent, "actor", batch) == below(agent, "actor.", "temperature.")
 
 
 def test_an_actor_replays_as_it_acted():

@@ -39,7 +39,7 @@ MAKERS = {
     "td3": (lambda parts, **own: actor_critic(packed_spec(parts, 0, 2), **own), (*BOTH, HIDDEN, PLAN)),
     "sac": (lambda parts, **own: sac(packed_spec(parts, 0, 2), **own), (*BOTH, HIDDEN, PLAN)),
     "sac of vectors": (lambda parts, **own: sac(packed_spec(parts, 0, 2), **own), (VECTOR, HIDDEN)),
-    "recurrent sac": (lambda parts, **own: sac(packed_spec(parts, 0, 2), core=GRU(width=4), **own), (VECTOR, HIDDEN)),
+    "recurrent sac": (lambda parts, **own: sac(packed_spec(parts, 0, 2), core=GRU(width=4), **own), (*BOTH, HIDDEN, PLAN)),
     "ppo": (lambda parts, **own: agent_of(packed_spec(parts, 3, 0), torso=SMALL, **own), (*BOTH, HIDDEN, PLAN)),
     "masked ppo": (
         lambda parts, **own: agent_of(packed_spec(parts, 3, 0, masked=True), torso=SMALL, **own),
@@ -110,6 +110,10 @@ def test_a_policy_sees_no_privileged_part_and_critics_do(kind):
             assert not agent.actor_value.typical(torch.cat([seen, action], -1)).equal(
                 agent.actor_value.typical(torch.cat([unseen, action], -1))
             )
+        else:
+            batch = made_up_batch(agent, agent.spec, (2, len(rows)))
+            views = [agent.views(batch._replace(obs=each.expand(2, *rows.shape)))[0] for each in (rows, other)]
+            assert not views[0].now.mean().equal(views[1].now.mean())
     else:
         values = [agent.evaluated(agent.seen(each)[0], *state)[1] for each in (rows, other)]
         assert not values[0].equal(values[1])

@@ -61,8 +61,9 @@ CONTINUOUS = pairwise(CRITICS, REPLAY[:3], OPTIMIZER, OPTIMIZER, NORMALIZE, REWA
 CORES = {
     "stored states": ("agent=r2d2", "env=classic/cartpole_positions", "agent.core.width=6", "agent.torso.hidden=[8]", "replay.length=4",
                       "replay.burn_in=2", "replay.batch_size=3", "agent.chain.target_update_period=15", "runtime.lag=1", *SMALL),
-    "of an actor": ("agent=sac", "agent/core=lstm", "env=classic/pendulum_positions", "agent.core.width=6", "agent.torso.hidden=[8]",
-                    "agent.actor_torso.hidden=[8]", "replay.length=4", "replay.burn_in=2", "replay.batch_size=3", *SMALL),
+    "of an actor": ("agent=sac", "agent/core=lstm", "env=parts/marks_continuous", "agent.core.width=6", "agent.torso.hidden=[8]",
+                    "agent.encoder.features=4", "agent.encoder.shift=1", "agent.actor_torso.hidden=[8]",
+                    "replay.length=4", "replay.burn_in=2", "replay.batch_size=3", *SMALL),
     "within a rollout": ("agent=ppo", "agent/core=gru", "env=classic/pendulum_positions", "env.num=4", "agent.core.width=6",
                          "agent.torso.hidden=[8]", "replay.length=12", "replay.minibatches=2", "replay.epochs=2",
                          *(word for word in SMALL if not word.startswith(("replay", "learning_starts", "env.num")))),

@@ -22,8 +22,29 @@ from deeprl.learning.networks.critics import ONLY, pair
 from deeprl.types import Batch
 
 
+def shifts(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    """Of the pixels of images at both ends, (*B, 2), see `deeprl.learning.networks.encoders`; not those of a chain."""
+    shift = batch.noise.get("shift")
+    return (None, None) if shift is None else shift.split(2, -1)
+
+
+def remembered(batch: Batch, seen: Callable[..., Tensor], shift: Tensor | None = None) -> Batch:
+    """Sequences whose observations are as actor and critics see them, but for `next_obs`. A burn-in has no gradient, and its images are not
+    moved, because its state goes on from one of acting.
+
+    Args:
+        seen: see `paired`.
+        shift: of the rows after the burn-in.
+    """
+    extra = dict(batch.extra)
+    if "burn_in" in extra:
+        with torch.no_grad():
+            extra["burn_in"] = seen(extra["burn_in"])
+    return batch._replace(obs=seen(batch.obs, shift), extra=extra)
+
+
 def played(batch: Batch, core: Core | None) -> Batch:
-    """(s, a) of sequences with normalized observations. The core starts from zeros, because acting asks the actor alone."""
+    """(s, a) of sequences as `remembered` gives them. The core starts from zeros, because acting asks the actor alone."""
     assert core is not None
     extra = {**batch.extra, "state": batch.extra["state"].new_zeros(batch.obs.shape[1], core.size)}
     if "burn_in" in extra:
@@ -31,13 +52,16 @@ def played(batch: Batch, core: Core | None) -> Batch:
     return batch._replace(obs=pair(batch.obs, batch.action), extra=extra)
 
 
-@torch.no_grad()
-def followed(batch: Batch, actor: Actor, backup: PolicyBackup, core: Core | None) -> Batch:
-    """(s, a) and (s', a') of sequences with normalized observations, and log π(a'|s') if there is one, where a' follows from the actor's
-    state at s'. See `ActorCritic.views`."""
-    features = actor.unrolled(batch, batch.extra["state"]).next()
-    action, log_prob = backup.next_action(actor.at(features, batch.discount.shape), batch.next_obs, batch.noise)
-    pairs = played(batch, core)._replace(next_obs=pair(batch.next_obs, action), action=ONLY)
+def followed(batch: Batch, actor: Actor, backup: PolicyBackup, seen: Callable[..., Tensor], core: Core | None) -> Batch:
+    """(s, a) and (s', a') of sequences, and log π(a'|s') if there is one, where a' follows from the actor's state at s'.
+    See `ActorCritic.views`; the arguments are those of `paired`, and the critics' core."""
+    shift_now, shift_next = shifts(batch)
+    rows = remembered(batch, seen, shift_now)  # with gradient, because the critics' loss trains the encoder
+    with torch.no_grad():
+        rows = rows._replace(next_obs=seen(batch.next_obs, shift_next))
+        features = actor.unrolled(rows, rows.extra["state"]).next()
+        action, log_prob = backup.next_action(actor.at(features, batch.discount.shape), rows.next_obs, batch.noise)
+    pairs = played(rows, core)._replace(next_obs=pair(rows.next_obs, action), action=ONLY)
     return pairs if log_prob is None else pairs._replace(extra={**pairs.extra, "next_log_prob": log_prob})
 
 
@@ -57,8 +81,7 @@ def paired(
         alone: whether normalized observations without actions are read too.
         follows: whether a' is read; without it `next_obs` stays as it is, so that who reads it all the same meets an error.
     """
-    shift = batch.noise.get("shift")  # of the pixels of images, see `deeprl.learning.networks.encoders`; not that of a chain
-    shift_now, shift_next = (None, None) if shift is None else shift.split(2, -1)
+    shift_now, shift_next = shifts(batch)
 
     def with_policy_action(obs: Tensor) -> tuple[Tensor, Tensor | None]:
         """(s', a') with a' ~ π, (*B, S + D), and log π(a'|s'), (*B,)"""

@@ -17,7 +17,7 @@ from deeprl.agents.idqn import Iterated
 from deeprl.agents.srwm import SRWM
 from deeprl.envs.vector.spaces import Actions
 from deeprl.learning.agent import Agent
-from deeprl.learning.networks.cores import GRU, LSTM
+from deeprl.learning.networks.cores import LSTM
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.torsos import Nature
 from deeprl.learning.transforms.observations import Running
@@ -70,7 +70,7 @@ KINDS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
     "nature": (lambda: value_agent(IMAGE, torso=Nature(head_hidden=(8,))), None),
     "td3, normalised": (lambda: observed(preset("agent=td3", PENDULUM, "agent/normalize=running")), TORQUE),
     "core of matrices": (lambda: value_agent(core=SRWM(4, 2, 1)), None),
-    "core of an actor": (lambda: actor_critic(core=GRU(5)), UNEVEN),
+    "core of an actor": (lambda: made("recurrent sac", normalize=Running), UNEVEN),
     "crossq": (lambda: averaged(preset("agent=crossq", PENDULUM, "agent.torso.hidden=[8]")), TORQUE),
 }
 OTHERS: dict[str, tuple[Callable[[], Agent], Actions | None]] = {
