@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.config.overrides import key_of
+from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.page import number
@@ -23,6 +25,8 @@ from deeprl.tools.scaling.study import BEYOND, Level, NeverReachedError, Study, 
 
 MARK = b'<meta name="generator" content="deeprl scaling">'
 FIGURE, NUMBERS = "laws.png", "scaling.json"
+LEFT_OUT = " characters are left out "
+"""In a command that was too long for system.json"""
 UNFINISHED = b"<!doctype html>" + MARK + b"<p>This page was not finished. Its command makes it again.</p>"
 
 
@@ -62,7 +66,7 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
         raise ConfigError(f"{error}: name lower ones with --returns.") from error
     notes += found.notes
     best = found.next_run(asked.hours)
-    words = spelled(best, runs[0], (asked.rate, *tied)) if best else None
+    words = spelled(best, runs[0], (asked.rate, *tied), notes.append) if best else None
     rows, ahead, image = cell_rows(table, found, asked.parameters), frontier_rows(found), figure(found)
     facts = {"task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "next": best, "words": words}
     page = render(found, rows, ahead, {**facts, **asked._asdict()}, notes, image)
@@ -79,16 +83,36 @@ def told(best: JsonObject, words: str) -> str:
     return f"{words}\na return of {best['return']:.4g}, as predicted: {takes} ({what})"
 
 
-def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str]) -> str:
-    """Settings as words of `deeprl train`.
+def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str], note: Callable[[str], object]) -> str:
+    """Settings as words of `deeprl train`: those of the run's own command, which has what else is no default, and behind them the best.
 
     Args:
-        run: one of the grid, which tells agent and environment.
+        run: one of the grid.
         rates: keys of the learning rate.
+        note: takes a sentence if no such command is known.
     """
-    values = {"agent": run.agent, "env": run.task, RATIO: f"{best['ratio']:.3g}", BATCH: f"{best['batch_size']:.0f}"}
+    values = {RATIO: f"{best['ratio']:.3g}", BATCH: f"{best['batch_size']:.0f}"}
     values |= dict.fromkeys(rates, f"{best['rate']:.3g}") | {"steps": f"{best['steps']:.0f}"}
-    return shlex.join(f"{key}={value}" for key, value in values.items())
+    words = typed(run)
+    if words is None:
+        note(
+            f"{run.name} tells no command of deeprl train: the words of the next run name agent and environment, but not what else was set"
+        )
+        words = [f"agent={run.agent}", f"env={run.task}"]
+    own = (*values, "seed", "resume", "hydra.run.dir")
+    return shlex.join([*(word for word in words if key_of(word) not in own), *(f"{key}={value}" for key, value in values.items())])
+
+
+def typed(run: RunRecord) -> list[str] | None:
+    """The words behind `deeprl train` that started a run; None if they are not known, as of a run from Python."""
+    try:
+        command = (RunFolder(run.path).read_system() or [{}])[0].get("command")
+        first, *words = shlex.split(command) if isinstance(command, str) and LEFT_OUT not in command else [""]
+    except (RunFolderError, ValueError):  # a damaged file; a quote without its other
+        return None
+    if words[:1] == ["train"]:
+        return words[1:]
+    return words if Path(first).name == "train.py" else None
 
 
 def cell_rows(table: Sequence[Cell], found: Study, parameters: float | None) -> list[JsonObject]:

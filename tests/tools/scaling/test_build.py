@@ -8,7 +8,7 @@ import pytest
 
 from deeprl.errors import ConfigError
 from deeprl.tools.scaling.build import Asked, build
-from tests.tools.report.folders import write_run
+from tests.tools.report.folders import SYSTEM, write_run
 
 
 def grid(folder, steps=30):
@@ -46,7 +46,7 @@ def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
     assert facts["next"]["intervals"]["steps"] == [None, None]
     assert "no interval, " in words
     assert "(every cell has one seed)" in words
-    assert words.startswith("agent=dqn env=toy/chain replay.ratio=")
+    assert words.startswith("agent=dqn replay.ratio=")  # the command of system.json has no other word
     assert "replay.batch_size=64 agent.optimizer.lr=0.001 steps=" in words
     assert any("edge of the grid" in note for note in notes)
     page = (tmp_path / "out" / "index.html").read_text()
@@ -77,6 +77,29 @@ def test_keys_that_go_with_the_rate_are_in_the_words_of_the_next_run(tmp_path):
     _, words = build([tmp_path], tmp_path / "out", asked())
     assert "agent.optimizer.lr=0.00" in words
     assert "agent.actor_optimizer.lr=0.00" in words
+
+
+@pytest.mark.parametrize(
+    ("command", "begins"),
+    [
+        ("train.py agent=sac 'agent.torso.hidden=[64,64]' agent.actor_optimizer.lr=0.001 seed=3 replay.ratio=1 resume=auto hydra.run.dir=x",
+         "agent=sac 'agent.torso.hidden=[64,64]' agent.actor_optimizer.lr=0.001 replay.ratio="),
+        ("/usr/bin/deeprl train --config-dir mine experiment=mine steps=9 'agent.optimizer.lr=0.002'",
+         "--config-dir mine experiment=mine replay.ratio="),
+        ("notebook.py", "agent=dqn env=toy/chain replay.ratio="),
+        ("train.py 'agent=sac", "agent=dqn env=toy/chain replay.ratio="),
+        ("train.py agent=sac env=u … 700 characters are left out … seed=1", "agent=dqn env=toy/chain replay.ratio="),
+    ],
+)  # fmt: skip
+def test_words_of_the_grids_own_command_are_in_those_of_the_next_run(tmp_path, command, begins):
+    """The widths of the grid's networks were left out: the words trained networks of another size."""
+    for sigma in (1, 2):
+        config = {"replay": {"ratio": sigma, "batch_size": 64}}
+        write_run(tmp_path / str(sigma), [10 * sigma, 50, 90], config=config, system={**SYSTEM, "command": command})
+    notes, words = build([tmp_path], tmp_path / "out", asked())
+    assert words.startswith(begins)
+    assert words.count("steps=") == 1
+    assert any("tells no command of deeprl train" in note for note in notes) == begins.startswith("agent=dqn")
 
 
 def test_several_seeds_have_intervals_on_the_page_in_the_numbers_and_in_the_words(tmp_path):
