@@ -1,4 +1,5 @@
-"""docs/pictures: learning curves of stored results, drawn as `deeprl report` draws those of run folders.
+"""Every figure of README and docs, from files of benchmarks/results alone. Learning curves, docs/pictures, are drawn as `deeprl report`
+draws those of run folders; `lab` and `log_chain` have figures of their own kind.
 
 python -m benchmarks.pictures [NAME ...]
 """
@@ -6,15 +7,21 @@ python -m benchmarks.pictures [NAME ...]
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import log_chain
+from benchmarks.lab.__main__ import page
 from benchmarks.learning import RESULTS, ROOT, stored
 from deeprl.tools.report.figures import curves
 from deeprl.tools.report.results import Results
 from deeprl.tools.report.runs import LAST, Curve, Final, RunRecord
+from deeprl.tools.report.stored import stored_run
 
 FOLDER = ROOT / "docs" / "pictures"
 
@@ -66,30 +73,10 @@ PICTURES = {
 
 
 def run(line: dict, most: float) -> RunRecord:
-    """A stored line as a run of a report, up to `most` steps. Updates and seconds of its evaluations are not stored."""
-    task = line["env"]
-    step, reward = np.array([point for point in line["curve"] if point[0] <= most], dtype=float).T
-    unknown = np.full_like(step, np.nan)
-    name = f"{line['name']}-{task}-{line['seed']}"
-    return RunRecord(
-        name=name,
-        path=Path(name),
-        config={},
-        task=task,
-        agent=line["name"],
-        seed=str(line["seed"]),
-        state="finished",
-        remark="",
-        data="",
-        step=line["steps"],
-        updates=0,
-        seconds=float("nan"),
-        curve=Curve(step, unknown, unknown, reward),
-        final=Final(float(np.mean(reward[-LAST:])), line["steps"], "curve"),
-        resumed=False,
-        commands=(),
-        machines=(),
-    )
+    """A stored line as a run of a report, up to `most` steps. Its score is the mean of the last `LAST` evaluations until then."""
+    whole = stored_run(line, f"{line['name']}-{line['env']}-{line['seed']}", Path())
+    curve = Curve(*(each[whole.curve.step <= most] for each in whole.curve))
+    return replace(whole, curve=curve, final=Final(float(np.mean(curve.reward[-LAST:])), line["steps"], "curve"))
 
 
 def draw(picture: Picture) -> bytes:
@@ -104,12 +91,31 @@ def draw(picture: Picture) -> bytes:
     return curves(Results(groups), "step")
 
 
+def chain(path: Path) -> None:
+    path.write_text(log_chain.plot(json.loads((RESULTS / "log_chain.json").read_text())["rows"], log_chain.GAMMAS))
+
+
+OTHERS: dict[str, tuple[Path, Callable[[Path], None]]] = {
+    "lab": (ROOT / "docs" / "algorithms" / "lab.png", page),
+    "log_chain": (RESULTS / "log_chain.svg", chain),
+}
+"""Figures that are no learning curves of runs: where each lies, and what draws it there"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(PICTURES), metavar="NAME", help=", ".join(PICTURES))
-    for name in parser.parse_args().names:
-        path = FOLDER / f"{name}.png"
-        path.write_bytes(draw(PICTURES[name]))
+    names = [*PICTURES, *OTHERS]
+    parser.add_argument("names", nargs="*", default=names, metavar="NAME", help=", ".join(names))
+    options = parser.parse_args()
+    if unknown := set(options.names) - {*names}:
+        parser.error(f"{', '.join(sorted(unknown))}: there is no such figure; there are {', '.join(names)}")
+    for name in options.names:
+        if name in PICTURES:
+            path = FOLDER / f"{name}.png"
+            path.write_bytes(draw(PICTURES[name]))
+        else:
+            path, draws = OTHERS[name]
+            draws(path)
         print(path.relative_to(ROOT))
 
 

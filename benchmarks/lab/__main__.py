@@ -125,6 +125,12 @@ def plot(found: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=60, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
 
 
+def page(path: Path) -> None:
+    """The regret of all stored results on one page, drawn into a file."""
+    stored = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("lab_*.json"))]
+    plot([found for found in stored if "times" in found], path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=(*REGRET, "robust_rvi", *TABLES, "page"))
@@ -137,8 +143,7 @@ def main() -> None:
     if options.name == "page":
         if options.plot is None:
             parser.error("page needs --plot FILE")
-        stored = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("lab_*.json"))]
-        plot([found for found in stored if "times" in found], options.plot)
+        page(options.plot)
         return
 
     def keep(found: dict) -> None:

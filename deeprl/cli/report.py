@@ -1,4 +1,4 @@
-"""`deeprl report DIR...`: learning curves and final scores of any runs as a page, figures and tables."""
+"""`deeprl report PATH...`: learning curves and final scores of any runs as a page, figures and tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ NEEDS = ("matplotlib", "scipy", "jinja2")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="run folders, and folders above several")
+    text = "run folders, folders above several, and files of stored runs such as benchmarks/results/hopper.json"
+    parser.add_argument("folders", nargs="+", type=Path, metavar="PATH", help=text)
     text = "the folder of the report; its earlier files are replaced (default: report, in the current folder)"
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=text)
     text = (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from PIL import Image
 
-from benchmarks.learning import RESULTS, stored
-from benchmarks.pictures import FOLDER, PICTURES, draw, run
+from benchmarks.learning import RESULTS, ROOT, stored
+from benchmarks.pictures import FOLDER, OTHERS, PICTURES, chain, draw, run
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -32,3 +33,14 @@ def test_the_picture_in_the_documentation_has_the_size_of_a_new_one():
     """Not its bytes, because fonts and versions of Matplotlib differ from machine to machine."""
     found, new = Image.open(FOLDER / "successors.png"), Image.open(io.BytesIO(draw(PICTURES["successors"])))
     assert found.size[0] == new.size[0]
+
+
+def test_every_figure_of_readme_and_docs_is_drawn_by_the_one_command():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shown = {(page.parent / file).resolve() for page in pages for file in re.findall(r"\]\(([^):]+\.(?:png|svg))\)", page.read_text())}
+    assert shown == {*(FOLDER / f"{name}.png" for name in PICTURES), *(path for path, _ in OTHERS.values())}
+
+
+def test_the_figure_of_the_chain_is_that_of_its_stored_cells(tmp_path):
+    chain(tmp_path / "new.svg")
+    assert (tmp_path / "new.svg").read_text() == OTHERS["log_chain"][0].read_text()

@@ -17,6 +17,7 @@ from deeprl.tools.report.page import VIEWS, render
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import AXES, Results, Row
 from deeprl.tools.report.runs import find, read_all
+from deeprl.tools.report.stored import is_stored, read_files
 
 PAGE = "index.html"
 MARK = b'<meta name="generator" content="deeprl report">'
@@ -43,6 +44,7 @@ def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names:
     """Write a report on all runs in and below `folders` into the folder `out`.
 
     Args:
+        folders: folders of runs, and files of stored lines (`deeprl.tools.report.stored`).
         keys: of the configuration; runs with equal values are a group. None: groups are inferred.
         names: of the groups, in their order. None: they are named by their keys.
         command: as it stands on the page.
@@ -56,10 +58,11 @@ def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names:
     """
     notes: list[str] = []
     claim(out)
-    paths = find(folders, notes.append)
-    if not paths:
+    files = [path for path in folders if is_stored(path)]
+    paths = find((path for path in folders if path not in files), notes.append)
+    if not paths and not files:
         raise ConfigError(f"no run was found: {'; '.join(notes)}")
-    runs = read_all(paths, notes.append)
+    runs = [*read_all(paths, notes.append), *read_files(files, notes.append)]
     if not any(run.final for run in runs):
         raise RunFolderError("; ".join([*notes, *(f"{run.name} has no evaluation yet" for run in runs)]))
     groups = grouped(runs, keys)

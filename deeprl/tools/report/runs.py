@@ -80,7 +80,8 @@ class RunRecord:
     data: str
     """Data that it learned from beside its own, with their digest; empty without any"""
     step: int
-    updates: int
+    updates: int | None
+    """None if unknown"""
     seconds: float
     """Wall time; NaN if unknown"""
     curve: Curve

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,12 +26,13 @@ from deeprl.running.runs.loggers import JsonLines
 from deeprl.system.files import replace_file
 from deeprl.tools.report import figures
 from deeprl.tools.report.build import UNFINISHED, WRITTEN, build, claim
-from deeprl.tools.report.groups import differences, grouped
+from deeprl.tools.report.groups import differences, grouped, important, settings
 from deeprl.tools.report.normalise import ATARI, ScoreScale, scales
 from deeprl.tools.report.page import duration, number, pixels
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import Results
 from deeprl.tools.report.runs import PACKAGES, find, read_all
+from deeprl.tools.report.stored import read_files
 from tests.builders import console
 from tests.tools.report.folders import SYSTEM, write_run
 
@@ -112,6 +114,88 @@ def test_a_folder_is_read_once_however_often_it_is_named(tmp_path):
     write_run(tmp_path / "runs" / "a")
     runs, _ = read(tmp_path, tmp_path / "runs", tmp_path / "runs" / "a")
     assert len(runs) == 1
+
+
+LINE = {
+    "name": "fast", "agent": "dqn", "env": "minatar/breakout", "seed": 1, "steps": 300, "curve": [[100, 1.0], [300, 3.0], [200, 2.0]],
+    "final": {"mean": 3.5, "step": 300}, "wall_seconds": 60.0, "machine": "CPU, 2 cores", "commit": "0123456",
+    "overrides": [
+        "agent=dqn", "agent/backup=double", "agent.optimizer.lr=1e-3", "+collect.actors=2", "collect=ray", "accelerate=fast", "seed=1",
+    ],
+}  # fmt: skip
+
+
+def lines(path: Path, *found: object) -> Path:
+    path.write_text(json.dumps(found))
+    return path
+
+
+def test_a_stored_line_is_a_run(tmp_path):
+    told: list[str] = []
+    file = lines(tmp_path / "some.json", LINE, {"name": "no curve"}, {**LINE, "overrides": "agent=dqn agent.optimizer.lr=0.001", "seed": 2})
+    first, second = read_files([file, file], told.append)
+    assert told == [f"1 of 3 lines of {file} hold no learning curve and are left out: 2"]
+    assert (first.name, second.name) == (f"{file}#1", f"{file}#3")
+    assert (first.task, first.agent, first.seed, first.state, first.seconds) == ("minatar/breakout", "dqn", "1", "finished", 60.0)
+    assert (first.curve.step.tolist(), first.curve.reward.tolist()) == ([100, 200, 300], [1, 2, 3])
+    assert first.final == (3.5, 300, "some.json")
+    assert first.machines == (("0123456", (), "CPU, 2 cores"),)
+    assert first.commands[0].startswith("python train.py agent=dqn agent/backup=double")
+    known = settings(first)
+    assert (known["agent"], known["agent.optimizer.lr"], known["agent/backup"], known["name"]) == ("dqn", "0.001", "double", "fast")
+    assert (known["collect"], known["collect.actors"]) == ("ray", "2")
+    assert {"accelerate.mode", "seed", "steps"} <= {*known} - {*important(known)}
+    assert grouped([first, replace(second, config=first.config)]).keys() == {"agent=dqn"}
+
+
+def test_stored_lines_stand_beside_run_folders(tmp_path):
+    write_run(tmp_path / "runs" / "a", env="minatar/breakout", agent="idqn")
+    file = lines(tmp_path / "some.json", LINE)
+    told = build([tmp_path / "runs", file], tmp_path / "out", ["agent"], None, "deeprl report")
+    assert [row["group"] for row in rows(tmp_path / "out" / "summary.csv")] == ["agent=dqn", "agent=idqn"]
+    assert not any("left out" in text for text in told)
+    assert "unknown" in (tmp_path / "out" / "index.html").read_text()  # updates
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "holds no stored lines"),
+        ('[{"curve": NaN}]', "NaN is not allowed"),
+        ("[" * 100_000, "nested too deeply"),
+        (json.dumps([{}] * 1001), "1,001 lines, and a report takes 1,000"),
+        (json.dumps([{"curve": [[1, 2]]}]), "its env is no name"),
+        (json.dumps([{**LINE, "curve": [[1, 2], [1e300, 2]]}]), "its curve is no list"),
+        (json.dumps([{**LINE, "curve": {"1": 2}}]), "its curve is no list"),
+        (json.dumps([{**LINE, "overrides": 'agent="dqn'}]), "No closing quotation"),
+        (json.dumps([{**LINE, "overrides": [1]}]), "its overrides are no list"),
+    ],
+)
+def test_a_strangers_file_is_refused_by_name(tmp_path, text, said):
+    (tmp_path / "theirs.json").write_text(text)
+    with pytest.raises(RunFolderError, match=f"theirs.json.*{said}"):
+        build([tmp_path / "theirs.json"], tmp_path / "out", None, None, "deeprl report")
+
+
+def test_what_a_strangers_line_names_is_neither_imported_nor_read(tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = [
+        "env._target_=theirs.Env",
+        "agent._target_=theirs.Agent",
+        "names=${oc.env:HOME}",
+        "names.env=<b>",
+        "env.id=theirs:Env-v0",
+        "~a..b",
+        "=",
+        "",
+    ]
+    file = lines(tmp_path / "some.json", {**LINE, "overrides": words, "config": "x", "names": "<script>", "final": {"mean": "high"}})
+    build([file], tmp_path / "out", None, None, "deeprl report")
+    assert "theirs" not in sys.modules
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert os.environ["HOME"] not in page.replace(str(tmp_path), "")
+    assert "<script>" not in page
 
 
 # ---- groups
