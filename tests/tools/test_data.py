@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Discrete
 
 from deeprl.cli import exits
 from deeprl.envs.vector.spaces import Actions
 from deeprl.errors import ConfigError
+from deeprl.packing import packed_spec
+from deeprl.running.config.dry_run import packed_noise
 from deeprl.tools.data import convert
-from deeprl.tools.data.episodes import episodes, read, told
+from deeprl.tools.data.episodes import StoredEpisode, episodes, read, told
+from deeprl.types import Rows, Spec
 from tests.builders import console, train
+from tests.learning.test_several_parts import HIDDEN, IMAGE, VECTOR
 
 pytest.importorskip("minari")
 RUN = (
@@ -64,6 +69,37 @@ def test_minari_itself_reads_it(runs):
     assert all(episode.truncations[-1] != episode.terminations[-1] for episode in theirs)
     with pytest.raises(ConfigError, match="Minari refuses own/read-v0"):
         convert.write("own/read-v0", ours, trainer.agent.spec, game.actions)
+
+
+def stacked(generator) -> np.ndarray:
+    """(T + 1, 3, 40, 36): stacks of three frames."""
+    frames = generator.integers(0, 256, (2 + 6, 40, 36), np.uint8)
+    frames[:2] = 0
+    return np.stack([frames[t : t + 3] for t in range(6)])
+
+
+SEEN = {
+    "images": (Spec((2, 5, 6), torch.uint8, 3, 0), lambda generator: generator.integers(0, 256, (6, 2, 5, 6), np.uint8)),
+    "stacks": (Spec((3, 40, 36), torch.uint8, 3, 0, frame_stack=3), stacked),
+    "parts": (
+        packed_spec((IMAGE, VECTOR, HIDDEN), 3, 0),
+        lambda generator: packed_noise(packed_spec((IMAGE, VECTOR, HIDDEN), 3, 0), (6,), torch.Generator().manual_seed(0)).numpy(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "observations"), SEEN.values(), ids=SEEN)
+def test_images_there_and_back_are_the_identity(spec, observations):
+    ours, generator = [], np.random.default_rng(0)
+    for terminates in (True, False):
+        obs, end = observations(generator), np.arange(5) == 4
+        action, reward = generator.integers(0, 3, 5), generator.normal(size=5).astype(np.float32)
+        ours.append(StoredEpisode(Rows(obs[:-1], action, reward, obs[1:], end & terminates, end, np.ones(5, np.float32)), True))
+    convert.write("own/images-v0", ours, spec, Actions(3))
+    theirs = [*episodes(read("minari:own/images-v0", spec))]
+    for one, other in zip(ours, theirs, strict=True):
+        for name in ("obs", "action", "reward", "next_obs", "terminated", "ended"):
+            assert np.array_equal(getattr(one.rows, name), getattr(other.rows, name))
 
 
 def test_discrete_actions_are_those_of_the_environment(runs):

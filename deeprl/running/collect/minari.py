@@ -8,14 +8,15 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from deeprl.replay.ring import layout
+from deeprl.packing import pack
+from deeprl.replay.ring import Layout, layout
 from deeprl.running.collect.hdf5 import Reader, require_room
 from deeprl.system.files import JsonObject, opened, own_folder, read_regular, strict_json
 from deeprl.system.terminal import one_line
@@ -33,7 +34,7 @@ class RecordedEpisode(NamedTuple):
     """One episode of T steps, as Minari has it."""
 
     observations: np.ndarray
-    """(T + 1, obs) float32, flattened"""
+    """(T + 1, obs) float32, flattened; of images, and of parts with one, (T + 1, bytes) uint8"""
     actions: np.ndarray
     """(T,) int64 from 0, or (T, D) float32 in the environment's own units"""
     rewards: np.ndarray
@@ -54,18 +55,28 @@ class DataSet(NamedTuple):
 
     @property
     def spec(self) -> Spec:
-        """Of environments with these spaces.
+        """Of environments with these spaces, whose parts are one vector.
 
         Raises:
             ValueError: their actions are neither Discrete nor a Box with bounds.
         """
-        kind, width = self.action_space.get("type"), (size_of(self.observation_space),)
+        kind, seen = self.action_space.get("type"), self.observed
         if kind == "Discrete":
-            return Spec(width, torch.float32, whole(self.action_space, "n"), 0)
+            return Spec(*seen, whole(self.action_space, "n"), 0)
         low, high = bounds(self.action_space)
         if kind != "Box" or not np.isfinite([low, high]).all() or (low >= high).any():
             raise ValueError(f"its actions are {shown(kind)}, and only Discrete and Box with bounds are read")
-        return Spec(width, torch.float32, 0, low.size)
+        return Spec(*seen, 0, low.size)
+
+    @property
+    def observed(self) -> tuple[tuple[int, ...], torch.dtype]:
+        """Shape and type of an observation: of an image with the channels first, which are last where that axis alone is as short as 4."""
+        if not is_image(self.observation_space):
+            return (size_of(self.observation_space),), torch.float32
+        *sides, last = shape = shape_of(self.observation_space)
+        if len(shape) == 2:
+            return (1, *shape), torch.uint8
+        return (last, *sides) if last <= 4 < sides[0] else shape, torch.uint8
 
 
 def root() -> Path:
@@ -170,14 +181,11 @@ def size_of(space: JsonObject) -> int:
     """Numbers of a flattened observation.
 
     Raises:
-        ValueError: it has images, or parts without a fixed number of numbers.
+        ValueError: it has parts without a fixed number of numbers.
     """
     kind = space.get("type")
     if kind == "Box":
-        shape = shape_of(space)
-        if space.get("dtype") == "uint8" and len(shape) > 1:
-            raise ValueError(f"its observations {shape} are images, which are not read")
-        return math.prod(shape)
+        return math.prod(shape_of(space))
     if kind == "Discrete":
         return whole(space, "n")
     if kind == "MultiBinary":
@@ -190,8 +198,15 @@ def size_of(space: JsonObject) -> int:
 # ---- the file
 
 
-def episodes(found: DataSet) -> Iterator[RecordedEpisode]:
+Observed = Callable[[Reader, int], np.ndarray]
+"""The observations of an episode, (rows, numbers) float32 or (rows, bytes) uint8"""
+
+
+def episodes(found: DataSet, observed: Observed, size: int) -> Iterator[RecordedEpisode]:
     """All episodes of a data set, in their order.
+
+    Args:
+        observed: reads their observations, of `size` bytes each.
 
     Raises:
         ValueError: h5py is missing, or the file is damaged, refused, or does not fit its metadata.
@@ -207,12 +222,12 @@ def episodes(found: DataSet) -> Iterator[RecordedEpisode]:
         try:
             with h5py.File(handle, "r") as file:
                 for index in range(number):
-                    yield episode(Reader(file, h5py, f"episode_{index}"), found, spec)
+                    yield episode(Reader(file, h5py, f"episode_{index}"), found, spec, observed, size)
         except (KeyError, RuntimeError, TypeError, AttributeError, OSError) as error:  # what h5py raises for damaged content
             raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
 
 
-def episode(read: Reader, found: DataSet, spec: Spec) -> RecordedEpisode:
+def episode(read: Reader, found: DataSet, spec: Spec, observed: Observed, size: int) -> RecordedEpisode:
     rewards = read("rewards", None)
     steps = len(rewards)
     flags = [read(name, steps) for name in ("terminations", "truncations")]
@@ -222,11 +237,9 @@ def episode(read: Reader, found: DataSet, spec: Spec) -> RecordedEpisode:
     ends = (flags[0] + flags[1]) > 0
     if ends[:-1].any():
         raise ValueError(f"{read.path} ends at its step {int(ends.argmax())}, and goes on to {steps}")
-    require_room(f"{read.path}/observations", 4 * (steps + 1) * spec.obs_shape[0])  # a number of n is n numbers
-    observations = flattened(read, "observations", found.observation_space, steps + 1)
-    return RecordedEpisode(
-        observations, actions(read, found, spec, steps), rewards.astype(np.float32), bool(flags[0][-1]), bool(flags[1][-1])
-    )
+    require_room(f"{read.path}/observations", size * (steps + 1))  # a number of n is n numbers
+    given = actions(read, found, spec, steps)
+    return RecordedEpisode(observed(read, steps + 1), given, rewards.astype(np.float32), bool(flags[0][-1]), bool(flags[1][-1]))
 
 
 def flattened(read: Reader, name: str, space: JsonObject, rows: int) -> np.ndarray:
@@ -267,6 +280,119 @@ def actions(read: Reader, found: DataSet, spec: Spec, steps: int) -> np.ndarray:
     return given
 
 
+# ---- images and parts
+
+
+def is_image(space: JsonObject) -> bool:
+    return space.get("type") == "Box" and space.get("dtype") == "uint8" and len(shape_of(space)) in (2, 3)
+
+
+def is_compressed(found: DataSet, space: JsonObject) -> bool:
+    """Whether Minari has compressed these images, and others than were seen come back."""
+    if not is_image(space) or not found.metadata.get("jpeg_encoding", True) or min(shape_of(space)[:2]) < 32:
+        return False
+    low, high = bounds(space)
+    return bool((low == 0).all() and (high == 255).all())
+
+
+def axes_of(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Order of the axes of a stored image in which it is one of shape (C, H, W); None: it is another image.
+
+    Raises:
+        ValueError: its channels may be the first and the last.
+    """
+    if len(shape) == 2:
+        return (0, 1) if wanted == (1, *shape) else None
+    found = [axes for axes in ((0, 1, 2), (2, 0, 1)) if tuple(shape[axis] for axis in axes) == wanted]
+    if len(found) == 2:
+        raise ValueError(f"nothing says whether the channels of its images {shape} are first or last: make it again with other sizes")
+    return found[0] if found else None
+
+
+def pixels(read: Reader, name: str, found: DataSet, space: JsonObject, wanted: tuple[int, ...], rows: int) -> np.ndarray:
+    """(rows, C · H · W) uint8, with the channels first.
+
+    Args:
+        wanted: (C, H, W).
+    """
+    if is_compressed(found, space):
+        raise ValueError(f"{read.path}/{name} are images that are compressed with a loss (JPEG): make it again with jpeg_encoding=False")
+    axes = axes_of(shape_of(space), wanted) if is_image(space) else None
+    if axes is None:
+        raise ValueError(f"{read.path}/{name} has observations {shown(space.get('shape'))}, and this run has {wanted}")
+    stored = read(name, rows)
+    if stored.dtype != np.uint8 or stored.shape[1:] != shape_of(space):
+        raise ValueError(f"{read.path}/{name} is {stored.dtype} of shape {stored.shape}, which its space is not")
+    return stored.transpose(0, *(1 + axis for axis in axes)).reshape(rows, -1)
+
+
+def leaves(read: Reader, name: str, space: JsonObject, called: str = "") -> Iterator[tuple[str, tuple[Reader, str, JsonObject]]]:
+    """Name of each part as `env.parts` has it, and where it is in the file."""
+    if space.get("type") not in ("Dict", "Tuple"):
+        yield called, (read, name, space)
+        return
+    for part, inner in parts_of(space):
+        own = part.removeprefix("_index_") if space["type"] == "Tuple" else part
+        yield from leaves(read.below(name), part, inner, f"{called}.{own}" if called else own)
+
+
+def in_parts(read: Reader, found: DataSet, spec: Spec, rows: int) -> np.ndarray:
+    """Packed rows of the parts of a run, by their names."""
+    places = dict(leaves(read, "observations", found.observation_space))
+    if {*places} != {part.name for part in spec.parts}:
+        theirs, own = (", ".join(sorted(map(shown, names))) for names in (places, [part.name for part in spec.parts]))
+        raise ValueError(f"its observations have the parts {theirs or 'of one vector'}, and those of this run {own}: take data with these "
+                         "parts, or env.parts=flat")  # fmt: skip
+    values = []
+    for part in spec.parts:
+        where, name, inner = places[part.name]
+        if part.dtype == torch.uint8:
+            value = pixels(where, name, found, inner, part.shape, rows)
+        elif part.image or size_of(inner) != part.size:
+            floats = ", an image of floats, which is not read" * part.image
+            raise ValueError(f"its part {shown(part.name)} is {shown(inner)}, and that of this run has shape {part.shape}{floats}")
+        else:
+            value = flattened(where, name, inner, rows)
+        values.append(value.reshape(rows, *part.shape))
+    return pack(spec, values)
+
+
+def observed_by(found: DataSet, spec: Spec) -> Observed:
+    """What reads observations as those of a run.
+
+    Raises:
+        ValueError: they are others.
+    """
+    space, own = found.observation_space, found.spec
+    if spec.parts and not spec.masked:
+        fits = own[2:4] == spec[2:4]
+    elif is_image(space):
+        fits = own[1:4] == spec[1:4] and axes_of(shape_of(space), spec.obs_shape) is not None
+    else:
+        fits = own[:4] == spec[:4] and not spec.parts
+    if not fits:
+        raise ValueError(f"{found.name} is of observations {own.obs_shape} and {of_actions(own)}, and this run has "
+                         f"{spec.obs_shape} and {of_actions(spec)}: not the same environment")  # fmt: skip
+    if spec.parts:
+        return lambda read, rows: in_parts(read, found, spec, rows)
+    if is_image(space):
+        return lambda read, rows: pixels(read, "observations", found, space, spec.obs_shape, rows)
+    return lambda read, rows: flattened(read, "observations", space, rows)
+
+
+def newest(images: np.ndarray, at: Layout) -> np.ndarray:
+    """The newest frame of each row of an episode, (rows, stack · frame) -> (rows, frame).
+
+    Raises:
+        ValueError: an older frame is not that of the row before, or one before the episode is not of zeros.
+    """
+    frames = images.reshape(len(images), at.stack, at.size)
+    for back in range(1, at.stack):
+        if frames[:back, -1 - back].any() or not np.array_equal(frames[back:, -1 - back], frames[:-back, -1]):
+            raise ValueError(f"its images are no stacks of the {at.stack} last frames, with zeros before an episode, as this run has them")
+    return frames[:, -1]
+
+
 # ---- as rows of a replay
 
 
@@ -279,14 +405,16 @@ def as_replay(found: DataSet, spec: Spec) -> tuple[JsonObject, dict[str, torch.T
     Raises:
         ValueError: the data are not of this environment.
     """
-    if found.spec[:4] != spec[:4]:
-        raise ValueError(f"{found.name} is of observations {found.spec.obs_shape} and {of_actions(found.spec)}, and this run has "
-                         f"{spec.obs_shape} and {of_actions(spec)}: not the same environment")  # fmt: skip
-    at, rows, steps, held = layout(spec, 1, 1, 1), [], 0, 0
-    for each in episodes(found):
+    at, rows, images, steps, held = layout(spec, 1, 1, 1), [], [], 0, 0
+    for each in episodes(found, observed_by(found, spec), math.prod(spec.obs_shape) * spec.obs_dtype.itemsize):
         count = len(each.rewards)
         block = np.zeros((count + 1, at.width), np.float32)
-        block[:, : at.size] = each.observations
+        if at.image:
+            images.append(newest(each.observations, at))
+            held += images[-1].nbytes
+        else:
+            block[:, : at.size] = each.observations
+        block[:, at.age] = np.minimum(np.arange(count + 1), at.front)
         block[:count, at.action : at.reward] = unit(each.actions, found) if spec.action_dim else each.actions[:, None]
         block[:count, at.reward] = each.rewards
         block[:count, [at.continues, at.probability, at.real]] = 1.0
@@ -300,6 +428,8 @@ def as_replay(found: DataSet, spec: Spec) -> tuple[JsonObject, dict[str, torch.T
         "pending": np.zeros((1, at.width), np.float32),
     }  # fmt: skip
     segment = {"rows": stored, "start": np.array([0]), "stop": np.array([len(stored)])}
+    if at.image:
+        segment["frames"], state["pending_frames"] = np.concatenate(images), np.zeros((1, at.size), np.uint8)
     return state, {name: torch.from_numpy(array) for name, array in segment.items()}
 
 

@@ -53,8 +53,6 @@ def find(data: str, spec: Spec) -> Found:
         ValueError: it is none, or its checkpoint holds no transitions, or it is of other spaces.
     """
     if minari.is_data_set(data):
-        if spec.parts:
-            raise ValueError(f"data={data}: its observations are vectors, and those of this run are kept apart: set env.parts=flat")
         try:
             found = minari.described(data)
             ring, rows = minari.as_replay(found, spec)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 
 from deeprl.errors import ConfigError
+from deeprl.packing import unpacked
 from deeprl.tools.data.episodes import StoredEpisode
-from deeprl.types import Spec
+from deeprl.types import ObsPart, Rows, Spec
 
 
 def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
@@ -21,16 +23,31 @@ def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
         actions: the environment's `deeprl.envs.vector.spaces.Actions`.
 
     Raises:
-        ConfigError: observations are images.
+        ConfigError: observations are images of floats or have action masks, or actions are components.
     """
-    if len(spec.obs_shape) != 1 or spec.masked or spec.parts or spec.choices:
+    parts = spec.parts or (ObsPart("", spec.obs_shape, spec.obs_dtype, len(spec.obs_shape) > 1),)
+    if spec.masked or spec.choices or any(part.image and part.dtype != torch.uint8 for part in parts):
         raise ConfigError(
-            f"observations {spec.obs_shape} are images, have action masks or several parts, or actions are components: only vectors can be "
+            f"observations {spec.obs_shape} are images of floats or have action masks, or actions are components: nothing of this can be "
             "converted."
         )
+    boxes: dict[str, spaces.Space] = {
+        part.name: spaces.Box(0, 255, part.shape, np.uint8) if part.image else unbounded(part.shape) for part in parts
+    }
+    seen = spaces.Dict(boxes) if spec.parts else boxes[""]
     if actions.num:
-        return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Discrete(actions.num, start=first_of(actions))
-    return spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32), spaces.Box(actions.low, actions.high, dtype=np.float32)
+        return seen, spaces.Discrete(actions.num, start=first_of(actions))
+    return seen, spaces.Box(actions.low, actions.high, dtype=np.float32)
+
+
+def unbounded(shape: tuple[int, ...]) -> spaces.Box:
+    return spaces.Box(-np.inf, np.inf, shape, np.float32)
+
+
+def observations_of(rows: Rows, spec: Spec) -> np.ndarray | dict[str, np.ndarray]:
+    """(T + 1, *obs) of an episode, of several parts by name."""
+    obs = np.concatenate([rows.obs, rows.next_obs[-1:]])
+    return dict(zip([part.name for part in spec.parts], unpacked(spec, obs)[0])) if spec.parts else obs
 
 
 def first_of(actions: Any) -> int:
@@ -72,7 +89,7 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
         rows, cut = each.rows, not each.terminated
         buffers.append(EpisodeBuffer(
             id=number,
-            observations=np.concatenate([rows.obs, rows.next_obs[-1:]]),
+            observations=observations_of(rows, spec),
             actions=in_own_units(rows.action, actions),
             rewards=rows.reward.astype(np.float64),
             terminations=rows.terminated,
@@ -81,8 +98,9 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
     try:
         with warnings.catch_warnings(action="ignore"):  # of fields of the metadata that are left empty
             minari.create_dataset_from_buffers(
-                name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5", **about
-            )
+                name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5",
+                jpeg_encoding=False, **about,
+            )  # fmt: skip
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"Minari refuses {name}: {error}") from error
     return len(kept)

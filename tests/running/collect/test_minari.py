@@ -191,8 +191,8 @@ def test_another_environment_is_refused(tmp_path):
         stored(folder, Spec((3,), torch.float32, 0, 1))
     with pytest.raises(ValueError, match="2 actions"):
         stored(folder, Spec((1,), torch.float32, 2, 0))
-    with pytest.raises(ValueError, match="images"):
-        stored(written(tmp_path / "images", {**BOX, "dtype": "uint8", "shape": [3, 8, 8]}))
+    with pytest.raises(ValueError, match=r"observations \(3, 8, 8\) and actions \(1,\), and this run has \(1,\)"):
+        stored(written(tmp_path / "images", {**BOX, "dtype": "uint8", "shape": [8, 8, 3]}))
 
 
 def test_other_content_has_another_digest(tmp_path):
@@ -250,8 +250,51 @@ def test_a_strangers_name_is_cut(tmp_path):
         minari.size_of({"type": "Dict", "subspaces": {"x" * 101: BOX}})
 
 
-def test_parts_that_are_kept_apart_take_no_vectors(monkeypatch):
-    monkeypatch.setattr(minari, "is_data_set", lambda data: True)
-    parts = (ObsPart("image", (1, 2, 2), torch.uint8, True), ObsPart("speed", (2,), torch.float32))
-    with pytest.raises(ValueError, match="env.parts=flat"):
-        find("any/data-v0", packed_spec(parts, 3, 0))
+# ---- images
+
+PIXELS = {"type": "Box", "dtype": "uint8", "low": 0, "high": 255}
+
+
+def of_images(folder, shape, images, seen, **changed):
+    """The transitions of the fixture with images of this shape, as a run sees them that has images (C, H, W)."""
+    space = {**PIXELS, "shape": [*shape], "low": np.zeros(shape).tolist(), "high": np.full(shape, 255).tolist()}
+    return stored(written(folder, space, observations=images, **changed), Spec(seen, torch.uint8, 0, 1))
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 2, 5, 6), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "seen"),
+    [(IMAGES, (2, 5, 6)), (IMAGES.transpose(0, 2, 3, 1), (2, 5, 6)), (IMAGES[:, 0], (1, 5, 6))],
+    ids=["channels first", "channels last", "one channel"],
+)
+def test_images_have_their_channels_first(images, seen, tmp_path):
+    found = of_images(tmp_path / "set", images.shape[1:], images, seen).transitions(np.arange(3))
+    assert np.array_equal(found.obs, IMAGES[:3, : seen[0]])
+    assert np.array_equal(found.next_obs, IMAGES[1:, : seen[0]])
+
+
+def test_images_that_are_others_are_refused(tmp_path):
+    cube = np.zeros((4, 5, 5, 5), np.uint8)
+    with pytest.raises(ValueError, match="whether the channels of its images"):
+        of_images(tmp_path / "cube", (5, 5, 5), cube, (5, 5, 5))
+    with pytest.raises(ValueError, match="float32 of shape"):
+        of_images(tmp_path / "floats", (2, 5, 6), IMAGES.astype(np.float32), (2, 5, 6))
+    with pytest.raises(ValueError, match="jpeg_encoding=False"):
+        of_images(tmp_path / "jpeg", (40, 40, 3), np.zeros((4, 99), np.uint8), (3, 40, 40))
+    folder = written(tmp_path / "stacks", {**PIXELS, "shape": [2, 5, 6]}, observations=IMAGES)
+    with pytest.raises(ValueError, match="no stacks of the 2 last frames"):
+        stored(folder, Spec((2, 5, 6), torch.uint8, 0, 1, frame_stack=2))
+
+
+def test_parts_that_are_kept_apart_take_no_others(tmp_path):
+    parts = (ObsPart("image", (1, 3, 3), torch.uint8, True), ObsPart("speed", (2,), torch.float32))
+    with pytest.raises(ValueError, match=r"parts of one vector, and those of this run image, speed: .* or env.parts=flat"):
+        find(str(written(tmp_path / "set")), packed_spec(parts, 0, 1))
+    some = {"type": "Dict", "subspaces": {"image": {**PIXELS, "shape": [3, 3]}, "speed": BOX}}
+    changed = {"observations": None, "observations/image": np.zeros((4, 3, 3), np.uint8), "observations/speed": np.zeros((4, 1))}
+    with pytest.raises(ValueError, match="its part speed is .* and that of this run has shape"):
+        find(str(written(tmp_path / "some", some, **changed)), packed_spec(parts, 0, 1))
+    flat = stored(tmp_path / "some", Spec((10,), torch.float32, 0, 1)).transitions(np.arange(3))
+    assert flat.obs.shape == (3, 10)
