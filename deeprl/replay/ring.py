@@ -65,6 +65,12 @@ class Layout:
     width: int
 
     @property
+    def columns(self) -> list[int]:
+        """What a row is made of: numbers of an observation, numbers of an action, discrete actions, numbers of a core's state. Rows of
+        other kinds may be as wide."""
+        return [self.size, self.reward - self.action, self.actions, self.width - self.state]
+
+    @property
     def memory(self) -> int:
         """Memory of the full storage in bytes, with the table of slots."""
         return self.num * (self.stride * (4 * self.width + (self.size if self.image else 0)) + 8 * self.ticks)
@@ -246,6 +252,7 @@ class Ring:
         head, fresh = self._head(), np.array(self._fresh)
         unknown = fresh[:, None]  # the first observation of the next episode is not known yet
         state = {
+            "columns": self.layout.columns,
             "ticks": [self.first, self.last],
             "count": self.count,
             "oldest": np.array(self._oldest, dtype=np.int64),

@@ -8,7 +8,7 @@ observation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -135,6 +135,25 @@ class Sequences(Replay):
             starts = self._starts[drawn.index] if self.burn_in else drawn.index[0]
             priority = mixed(error.detach().cpu(), drawn.index >= 0, self.mix)
             self.draws.update(starts.numpy(), priority.numpy(), self.live)
+
+    def beside(self, own: Batch | None, other: Batch) -> Batch:
+        """A batch of drawn sequences, and of others that are not this replay's, which have no numbers, and no priorities here."""
+        other = other._replace(index=torch.full_like(other.index, -1))
+        found = joined([other] if own is None else [own, other])
+        starts = torch.full((found.index.shape[1],), -1)
+        if own is not None:
+            starts[: own.index.shape[1]] = self._starts[own.index]
+        self._starts[found.index] = starts
+        return found
+
+
+def joined(parts: Sequence[Batch]) -> Batch:
+    """Batches of sequences (T, ·) as one, (T, B), without noise."""
+    one, *_ = parts
+    fields = {name: torch.cat([getattr(part, name) for part in parts], 1) for name in one._fields[:10] if name != "reward"}
+    reward = torch.cat([part.reward for part in parts], -1)  # of channels (C, T, B)
+    extra = {name: torch.cat([part.extra[name] for part in parts], 0 if name == "state" else 1) for name in one.extra}
+    return Batch(reward=reward, noise={}, extra=extra, **fields)
 
 
 def mixed(error: Tensor, valid: Tensor, mix: float) -> Tensor:

@@ -5,7 +5,7 @@ offline before the first of an environment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 from deeprl.choice import in_range
 from deeprl.replay.gather import Drawn, Transitions
 from deeprl.replay.replay import Replay, in_main_memory
+from deeprl.replay.sequences import Sequences
 from deeprl.replay.source import Prepare, Settings, steady
-from deeprl.running.collect.stored import Stored
+from deeprl.running.collect.stored import Stored, StoredSequences
 from deeprl.types import Batch, Rows, State
 
 
@@ -39,19 +40,21 @@ class Mixed(Replay):
 
     counted: ClassVar = {"offline_steps": 0}
     hands_on: ClassVar = Replay
+    unit: ClassVar = "transitions"
+    """What a batch has B of"""
 
     def __init__(self, *, data: str, share: float | None = 0.5, offline_steps: int = 0, batch_size: int, device: str = "auto", **others):
         super().__init__(batch_size=batch_size, device=in_main_memory(device, "data beside it, whose rows are in main memory"), **others)
         self.share, self.offline_steps = 0.0 if share is None else share, offline_steps
         in_range(self, share=(0, 1), offline_steps=(0, None))
         self.from_data = round(self.share * batch_size)
-        """Transitions of a batch that come from the data"""
+        """Transitions or sequences of a batch that come from the data"""
         if abs(self.from_data - self.share * batch_size) > 1e-6:
             raise ValueError(
-                f"share={share} of batch_size={batch_size} is {self.share * batch_size:g}, not a whole number of transitions: choose "
+                f"share={share} of batch_size={batch_size} is {self.share * batch_size:g}, not a whole number of {self.unit}: choose "
                 "another batch_size, or another share"
             )
-        self.data = Stored(
+        self.data = self.stored(
             data=data, batch_size=batch_size, n_step=self.n_step, device="cpu", spec=self.spec, num=self.num, discount=self.discount,
             rewards=self.rule.rewards, needs=self.rule.extras, batch_device=self.rule.device,
         )  # fmt: skip
@@ -61,10 +64,13 @@ class Mixed(Replay):
         if share is None:
             self._take_in()
 
+    def stored(self, **given: Any) -> Stored:
+        """The data, drawn as the run's own are."""
+        return Stored(**given)
+
     def _take_in(self) -> None:
         """Store all data as if the M environments had made them, one after the other. An episode that is cut is truncated there."""
-        live = self.data.live
-        numbers = np.arange(live.first, live.last)
+        numbers = self.data.numbers()
         order = np.concatenate([numbers[numbers % self.data.num == each] for each in range(self.data.num)])
         ticks = len(order) // self.num
         rows = ticks * self.num + int(self.data.transitions(order, images=False).ended.sum()) + self.data.num + self.num
@@ -72,11 +78,13 @@ class Mixed(Replay):
             raise ValueError(f"capacity={self.capacity} is too little for the data, which take up to {rows:,} rows")
         order = order[: ticks * self.num].reshape(self.num, ticks).T  # (ticks, M)
         for some in np.array_split(order, -(-ticks // 1024)):
-            found = self.data.transitions(some.reshape(-1))[:-1]  # transitions have no state of a core
+            found = self.data.transitions(some.reshape(-1))
+            if found.state.shape[1] != self.stored_state:  # of no core, or of another one
+                found = found._replace(state=np.zeros((some.size, self.stored_state), np.float32))
             columns = [column.reshape(*some.shape, *column.shape[1:]) for column in found]
             for place, number in enumerate(some):
                 row = Rows(*(column[place] for column in columns))
-                last = (number >= live.last - self.data.num) | (number == order[-1])
+                last = (number > numbers[-1] - self.data.num) | (number == order[-1])
                 super().append(row._replace(ended=row.ended | last))
 
     @classmethod
@@ -91,7 +99,7 @@ class Mixed(Replay):
             self.data.show(observe)
 
     def room(self) -> str:
-        how = f", and {self.from_data} of {self.batch_size} transitions of a batch from data" if self.from_data else ""
+        how = f", and {self.from_data} of {self.batch_size} {self.unit} of a batch from data" if self.from_data else ""
         return super().room() + how
 
     def __len__(self) -> int:
@@ -106,11 +114,14 @@ class Mixed(Replay):
         own = len(u) - self.from_data if self.live.length else 0
         if own == len(u):
             return super().draw(u, step)
-        found = [super().draw(u[:own], step)] if own else []
-        parts = [part for part in (*found, self.data.draw(u[own:])) if isinstance(part, Drawn)]  # a replay of transitions draws no batches
-        numbers = torch.cat([*(part.index for part in found), torch.full((len(u) - own,), -1)])  # the data have no priorities here
-        stored = {name: torch.cat([part.stored[name] for part in parts]) for name in parts[0].stored}
-        gather = self.gather_of(len(u))
+        return self.beside(super().draw(u[:own], step) if own else None, self.data.draw(u[own:]))
+
+    def beside(self, own: Any, other: Any) -> Drawn | Batch:
+        """One draw of own rows, if there are any, and of the data's, which have no numbers, and no priorities here."""
+        parts: list[Drawn] = [other] if own is None else [own, other]
+        numbers = torch.cat([*(part.index for part in parts[:-1]), torch.full_like(other.index, -1)])
+        stored = {name: torch.cat([part.stored[name] for part in parts]) for name in other.stored}
+        gather = self.gather_of(len(numbers))
         assert isinstance(gather, Transitions)
         return Drawn(torch.cat([part.weight for part in parts]), numbers, stored, gather.lasting, {})
 
@@ -126,3 +137,17 @@ class Mixed(Replay):
         """
         self.require(state.get("data"))
         super().load(state, segments)
+
+
+class MixedSequences(Mixed, Sequences):
+    """As `Mixed`, in sequences: a whole number of those of each batch comes from the data, see `StoredSequences`. Data that are the first
+    rows of the replay itself keep the states of a core of as many numbers, and have zeros otherwise.
+    """
+
+    counted: ClassVar = {**Sequences.counted, **Mixed.counted}
+    hands_on: ClassVar = Sequences
+    unit = "sequences"
+    beside = Sequences.beside
+
+    def stored(self, **given: Any) -> Stored:
+        return StoredSequences(length=self.length, recurrence=self.recurrence, **given)

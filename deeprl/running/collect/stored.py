@@ -1,11 +1,14 @@
-"""Offline learning: the transitions that another run of deeprl has stored, or those of a data set, are all the data that there is."""
+"""Offline learning: the transitions that another run of deeprl has stored, or those of a data set, are all the data that there is. They are
+drawn one by one, or as sequences.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +18,9 @@ from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
 from deeprl.packing import check_kept
 from deeprl.replay.gather import Transitions
 from deeprl.replay.replay import Replay
+from deeprl.replay.ring import Layout
 from deeprl.replay.samplers import Sampler, Uniform
+from deeprl.replay.sequences import LENGTH, Recurrence, Sequences
 from deeprl.replay.source import Pace, Prepare, Settings
 from deeprl.running.collect import minari
 from deeprl.running.config.rules import get
@@ -40,6 +45,42 @@ class Found(NamedTuple):
     segments: Iterable[dict[str, Tensor]]
     env: str
     """Name of its environment"""
+
+    @property
+    def columns(self) -> list[int] | None:
+        """`Layout.columns` of its rows; None: it does not say, and has no states of a core."""
+        found = self.state.get("columns")
+        return found if isinstance(found, list) and len(found) == 4 and all(type(each) is int and each >= 0 for each in found) else None
+
+    @property
+    def states(self) -> int:
+        """S, numbers of a core's state at the end of each row"""
+        return 0 if self.columns is None else self.columns[3]
+
+    def fits(self, at: Layout) -> bool:
+        """Whether its rows, without the states, are of the spaces of another layout."""
+        width = np.shape(self.state.get("pending", ()))[-1:] == (at.state + self.states,)
+        return width and (self.columns is None or self.columns[:3] == at.columns[:3])
+
+    def without_states(self) -> Found:
+        """The same rows without the states of a core, which are their last columns."""
+        if not self.states:
+            return self
+        state = {**self.state, "pending": np.asarray(self.state["pending"])[..., : -self.states]}
+        return self._replace(state=state, segments=cut(self.segments, self.states))
+
+
+def cut(segments: Iterable[dict[str, Tensor]], columns: int) -> Iterator[dict[str, Tensor]]:
+    """The segments without the last columns of their rows."""
+    return ({**segment, "rows": segment["rows"][:, :-columns]} for segment in segments)
+
+
+def shown(columns: list[int] | None, width: tuple[int, ...]) -> str:
+    """What the rows of data are made of."""
+    if columns is None:
+        return f"{', '.join(map(str, width)) or 'no'} numbers each"
+    size, action, actions, _ = columns
+    return f"observations of {size} numbers, and actions of {f'{actions} choices' if actions else f'{action} numbers'}"
 
 
 def find(data: str, spec: Spec) -> Found:
@@ -111,15 +152,17 @@ class Stored(Replay):
         found = find(data, others["spec"])
         super().__init__(
             capacity=found.capacity, num=found.num, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device,
-            pace=Pace(ratio=ratio), **others,
+            pace=Pace(ratio=ratio), **self.suited(found, others),
         )  # fmt: skip
         self.data = data
-        width, own = np.shape(found.state.get("pending", ()))[-1:], self.layout.width
-        if width != (own,):
+        if not found.fits(self.layout):
+            width = np.shape(found.state.get("pending", ()))[-1:]
+            mine = shown(found.columns and self.layout.columns, (self.layout.state,))
             raise ValueError(
-                f"data={data}: its transitions are of {found.env}, {', '.join(map(str, width)) or 'no'} numbers each, and those of this "
-                f"run have {own}, with observations {tuple(self.spec.obs_shape)}: take data of this run's env"
+                f"data={data}: its transitions are of {found.env}, {shown(found.columns, width)}, and those of this run have {mine}, with "
+                f"observations {tuple(self.spec.obs_shape)}: take data of this run's env"
             )
+        found = found if self.stored_state else found.without_states()
         try:
             self.ring.load(found.state, found.segments)
         except UnreadableError:
@@ -127,14 +170,28 @@ class Stored(Replay):
         except DAMAGE as error:  # the folder may be a stranger's
             raise ValueError(f"data={data}: {error}") from error
         if not len(self):
-            raise ValueError(f"data={data}: its replay is empty")
+            raise ValueError(f"data={data}: {self.too_little()}")
         held = self.ring.written([0] * self.num)
         if not torch.isfinite(held["rows"]).all():
             raise ValueError(f"data={data}: it holds a number that is not finite")
         self.digest = hashlib.blake2b(b"".join(held[name].numpy().tobytes() for name in sorted(held)), digest_size=16).hexdigest()
-        self.provenance = {"name": data, "digest": self.digest, "transitions": len(self)}
+        count = len(self.numbers())
+        self.provenance = {"name": data, "digest": self.digest, "transitions": count}
         which = found.env if found.step is None else f"{found.env}, step {found.step:,}"
-        say(f"replay.data: {len(self):,} transitions of {which}, digest {self.digest}")
+        say(f"replay.data: {count:,} transitions of {which}, digest {self.digest}")
+
+    @classmethod
+    def suited(cls, found: Found, given: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the base, some of which depend on the data.
+
+        Raises:
+            ValueError: there are too few data for them.
+        """
+        return given
+
+    def too_little(self) -> str:
+        """Why nothing can be drawn."""
+        return "its replay is empty"
 
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:
@@ -148,15 +205,19 @@ class Stored(Replay):
     def show(self, observe: Callable[[Rows], object]) -> None:
         """Call `observe` with all transitions, one environment after the other, a few thousand at a time. Images alone are left out,
         because they have no running statistics."""
-        live = np.arange(self.live.first, self.live.last)
+        numbers = self.numbers()
         for each in range(self.num):
-            own = live[live % self.num == each]
+            own = numbers[numbers % self.num == each]
             for number in np.array_split(own, -(-len(own) // 4096)):
                 rows = Series(*self.transitions(number, images=bool(self.spec.parts)))
                 observe(rows._replace(ended=rows.ended | (number == own[-1])))
 
+    def numbers(self) -> np.ndarray:
+        """Of all stored transitions, those too with which no n-step sum or sequence begins."""
+        return np.arange(self.ring.first * self.num, self.ring.last * self.num)
+
     def transitions(self, number: np.ndarray, images: bool = True) -> Rows:
-        """The transitions of these numbers, with raw rewards, as one step of as many environments.
+        """The transitions of these numbers, with raw rewards, as one step of as many environments, and with the states that are stored.
 
         Args:
             images: false: observations that are images are empty.
@@ -175,7 +236,8 @@ class Stored(Replay):
             obs, after = (part[:, : at.size].unflatten(1, self.spec.obs_shape).numpy() for part in (here, stored[place + 1]))
         action = here[:, at.action : at.reward].numpy() if self.spec.action_dim else here[:, at.action].long().numpy()
         ended, terminated = here[:, at.ended].numpy() > 0, here[:, at.continues].numpy() == 0
-        return Rows(obs, action, here[:, at.reward].numpy(), after, terminated, ended, here[:, at.probability].numpy())
+        reward, probability, state = (here[:, columns].numpy() for columns in (at.reward, at.probability, slice(at.state, None)))
+        return Rows(obs, action, reward, after, terminated, ended, probability, state)
 
     def room(self) -> str:
         return ""
@@ -204,3 +266,54 @@ class Stored(Replay):
 
     def rows(self, since: list[int] | None = None) -> None:
         return None
+
+
+class StoredSequences(Stored, Sequences):
+    """As `Stored`, in sequences, which are those of `Sequences` over the rows of the data: they cross the ends of episodes, and bootstrap
+    behind a time limit.
+
+    With the need "state" a sequence starts with the state that was stored when its first row was collected, if the data are of a run whose
+    core has as many numbers; otherwise with zeros, which a burn-in moves.
+
+    Args:
+        data, ratio: as in `Stored`.
+        length, n_step, mix, recurrence: as in `Sequences`.
+        others: as in `Replay`.
+
+    Raises:
+        ValueError: as in `Stored` and `Sequences`, or there is no whole sequence.
+    """
+
+    counted = Sequences.counted
+    hands_on = None  # type: ignore[assignment]  # its keys are those of `__init__`
+
+    def __init__(
+        self,
+        *,
+        data: str,
+        batch_size: int,
+        length: int = LENGTH,
+        n_step: int = 1,
+        mix: float = 0.0,
+        recurrence: Recurrence = Recurrence(),
+        sampler: Sampler = Uniform(),
+        device: str = "auto",
+        ratio: float = 1.0,
+        num: int,
+        **others,
+    ):
+        super().__init__(
+            data=data, batch_size=batch_size, length=length, n_step=n_step, mix=mix, recurrence=recurrence, sampler=sampler, device=device,
+            ratio=ratio, num=num, **others,
+        )  # fmt: skip
+
+    @classmethod
+    def suited(cls, found: Found, given: dict[str, Any]) -> dict[str, Any]:
+        recurrence: Recurrence = given["recurrence"]
+        rows, least = found.capacity // found.num, recurrence.burn_in + given["length"]
+        if rows < least:
+            raise ValueError(f"length={given['length']} with burn_in={recurrence.burn_in} takes {least} rows, and the data have {rows}")
+        return given if found.states == recurrence.state_size else {**given, "recurrence": replace(recurrence, start="zero")}
+
+    def too_little(self) -> str:
+        return f"it has no sequence of {self.reach} rows: choose a smaller replay.length or replay.burn_in"

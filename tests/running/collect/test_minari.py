@@ -12,8 +12,9 @@ import torch
 
 from deeprl.envs.vector.spaces import Actions
 from deeprl.packing import packed_spec
+from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect import minari
-from deeprl.running.collect.stored import Stored, find
+from deeprl.running.collect.stored import Stored, StoredSequences, find
 from deeprl.types import ObsPart, Spec
 
 h5py = pytest.importorskip("h5py")
@@ -53,6 +54,24 @@ def test_the_fixture_becomes_its_rows(tmp_path):
     assert found.reward.tolist() == [1, 1, 5]
     assert found.action[:, 0].tolist() == [-1, 0.5, 0]
     assert (found.ended.tolist(), found.terminated.tolist()) == ([False, False, True], [False] * 3)
+
+
+def test_the_fixture_as_sequences(tmp_path):
+    """Starts are o = 0 and o = 1; the truncation at o = 2 is none for the bootstrap. A core's state is zero."""
+    given = {"spec": SPEC, "num": 1, "discount": 0.9, "batch_size": 2, "needs": frozenset({"sequences", "state"})}
+    folder = str(written(tmp_path / "set"))
+    found = StoredSequences(data=folder, length=2, recurrence=Recurrence(state_size=3), **given)
+    batch = found.draw(torch.tensor([0.0, 0.5], dtype=torch.float64))
+    assert batch.obs[..., 0].tolist() == [[0, 1], [1, 2]]
+    assert batch.next_obs[..., 0].tolist() == [[1, 2], [2, 3]]
+    assert batch.reward.tolist() == [[1, 1], [1, 5]]
+    assert batch.ended.tolist() == [[False, False], [False, True]]
+    assert batch.discount.unique().tolist() == pytest.approx([0.9])
+    assert batch.extra["state"].tolist() == [[0, 0, 0]] * 2
+    with pytest.raises(ValueError, match="length=5 with burn_in=0 takes 5 rows, and the data have 4"):
+        StoredSequences(data=folder, length=5, **given)
+    with pytest.raises(ValueError, match="has no sequence of 4 rows: choose a smaller replay.length"):
+        StoredSequences(data=folder, length=4, **given)
 
 
 def test_actions_go_to_their_bounds_and_back():

@@ -12,8 +12,10 @@ import torch
 
 from deeprl.cli import exits
 from deeprl.replay.replay import Replay
+from deeprl.replay.samplers import Prioritized
+from deeprl.replay.sequences import Recurrence, Sequences
 from deeprl.replay.source import Pace
-from deeprl.running.collect.mixed import Mixed
+from deeprl.running.collect.mixed import Mixed, MixedSequences
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.training.collector import Collector
 from tests.builders import begin, console, same, train
@@ -68,6 +70,56 @@ def test_half_of_each_batch_is_data_and_the_rest_the_runs_own(played):
         mixed(played, batch_size=7)
 
 
+SEQUENCED = {
+    "capacity": 200, "batch_size": 8, "num": 2, "discount": 0.99, "length": 3, "n_step": 2, "needs": frozenset({"state"}),
+    "sampler": Prioritized(alpha=1.0, epsilon=0.0), "recurrence": Recurrence(burn_in=2, state_size=4), "mix": 1.0,
+}  # fmt: skip
+
+
+def mixed_sequences(played, ticks=9, **given):
+    """The source, and beside it the replay of its own rows alone, whose states are the number of the tick."""
+    folder, trainer = played
+    settings = {**SEQUENCED, "spec": trainer.agent.spec}
+    both = MixedSequences(data=str(folder), **{**settings, **given}), Sequences(**settings)
+    for tick in range(ticks):
+        rows = both[0].data.transitions(np.arange(2))
+        ended, state = np.array([tick == 4, False]), np.full((2, 4), tick, np.float32)
+        rows = rows._replace(reward=np.full(2, 5.0, np.float32), ended=ended, state=state)
+        for each in both:
+            each.append(rows)
+    return both
+
+
+def equal_batches(one, other) -> bool:
+    pairs = zip([*one[:10], *one.extra.values()], [*other[:10], *other.extra.values()], strict=True)
+    return one.extra.keys() == other.extra.keys() and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_half_of_the_sequences_are_data_and_have_no_priorities(played):
+    """Both halves are those of their replays alone. A share of nothing is the replay itself, bit for bit."""
+    source, own = mixed_sequences(played)
+    u = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    batch, mine, data = source.draw(u), own.draw(u[:4]), source.data.draw(u[4:])
+    for name, dim in {**dict.fromkeys(("burn_in", "burn_in_action", "burn_in_ends"), 1), "state": 0}.items():
+        assert torch.equal(batch.extra[name], torch.cat([mine.extra[name], data.extra[name]], dim))
+    assert torch.equal(batch.obs, torch.cat([mine.obs, data.obs], 1))
+    assert torch.equal(batch.reward, torch.cat([mine.reward, data.reward], 1))
+    assert torch.equal(batch.index[:, :4], mine.index)
+    assert (batch.index[:, 4:] == -1).all()
+    assert not batch.extra["state"][4:].any()  # the data are of a run without a core
+    source.priorities(batch, torch.full((3, 8), 7.0))
+    own.priorities(mine, torch.full((3, 4), 7.0))
+    assert source.state_dict()["priorities"].tolist() == own.state_dict()["priorities"].tolist()
+    assert (source.draw(u).weight[:, 4:] == 1).all()
+    nothing, own = mixed_sequences(played, share=0.0)
+    assert equal_batches(nothing.draw(u), own.draw(u))
+    assert (mixed_sequences(played, ticks=4)[0].draw(u).index == -1).all()  # no own sequence yet
+    filled = mixed_sequences(played, share=None)[0].draw(torch.tensor([0.001, 0.999], dtype=torch.float64))
+    assert filled.extra["state"][:, 0].tolist() == [0.0, 4.0]  # of the data, and of the newest start, the tick 4
+    with pytest.raises(ValueError, match="not a whole number of sequences"):
+        mixed_sequences(played, batch_size=7)
+
+
 def test_without_own_transitions_a_batch_is_data(played):
     source = mixed(played)
     assert source.batch(source.draw(torch.rand(8, dtype=torch.float64))).index.tolist() == [-1] * 8
@@ -110,13 +162,17 @@ def same_rows(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other))
 
 
-KINDS = {"share": ("replay.share=0.25",), "prefilled": ("replay.share=null",), "offline_first": ("replay.offline_steps=40",)}
+KINDS = {
+    "share": ("replay=mixed", "replay.share=0.25"), "prefilled": ("replay=mixed", "replay.share=null"),
+    "offline_first": ("replay=mixed", "replay.offline_steps=40"),
+    "sequences": ("replay=mixed_sequences", "agent/core=lstm", "agent.core.width=4", "replay.length=4", "replay.burn_in=2"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
     """Stopped between two checkpoints, once the environment is stepped; one that is offline first has stepped it less often."""
-    words = (*RUN, "steps=100", "checkpoint.every=30", "replay=mixed", f"replay.data={played[0]}", *KINDS[kind])
+    words = (*RUN, "steps=100", "checkpoint.every=30", f"replay.data={played[0]}", *KINDS[kind])
     whole = train(tmp_path / "whole", *words)
     with monkeypatch.context() as patch:
         tick = Collector.tick
@@ -132,7 +188,7 @@ def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
     found = Checkpoints(tmp_path / "run").load("last")[1]
     assert same(found["agent"]["module"], whole.agent.state_dict())
     assert found["replay"]["ticks"] == whole.source.ring.state_dict()["ticks"]
-    assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30}[kind]
+    assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30, "sequences": 50}[kind]
     told = json.loads((tmp_path / "whole" / "summary.json").read_text())["data"]
     assert told == {"name": str(played[0]), "digest": whole.source.data.digest, "transitions": 120}
     if kind == "offline_first":

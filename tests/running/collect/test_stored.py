@@ -14,7 +14,8 @@ from deeprl.cli import exits
 from deeprl.errors import ConfigError
 from deeprl.packing import kept, packed_spec
 from deeprl.replay.samplers import Prioritized, Uniform
-from deeprl.running.collect.stored import Stored, find
+from deeprl.replay.sequences import Recurrence
+from deeprl.running.collect.stored import Stored, StoredSequences, find
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.idle import Idle
@@ -68,6 +69,51 @@ def test_a_draw_is_that_of_the_replay_itself(played, n_step, sampler):
     assert set(mine.steps.tolist()) <= set(range(1, n_step + 1))
 
 
+@pytest.fixture(scope="module")
+def remembered(tmp_path_factory):
+    """The same run with a core, whose states have 12 numbers."""
+    folder = tmp_path_factory.mktemp("stored") / "remembered"
+    return train(folder, *PLAYED, "agent/core=lstm", "agent.core.width=6", "replay.burn_in=2", "replay.length=4", "replay.n_step=3")
+
+
+def sequences(trainer, **given):
+    recurrence = Recurrence(burn_in=2, start=given.pop("start", "stored"), state_size=given.pop("state_size", 12))
+    return StoredSequences(
+        data=str(trainer.folder.path), recurrence=recurrence, needs=frozenset({"state"}),
+        **{"batch_size": 8, "length": 4, "n_step": 3, "spec": trainer.agent.spec, "num": 1, "discount": 0.99, **given},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", [Uniform(), Prioritized()], ids=str)
+def test_sequences_are_those_of_the_replay_itself(remembered, sampler):
+    """With the states, sums over three steps and rows of burn-in of the run that played; zeros where they are not asked for."""
+    u = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found, theirs = sequences(remembered, sampler=sampler), remembered.source
+    theirs.rule = found.rule
+    mine, other = found.draw(u), theirs.draw(u)
+    assert all(torch.equal(a, b) for a, b in zip([*mine[:10], *mine.extra.values()], [*other[:10], *other.extra.values()]))
+    assert mine.extra.keys() == other.extra.keys()
+    assert mine.extra["state"].any(1).sum() > 4  # not zeros, as at the start of an episode
+    zero = sequences(remembered, start="zero").draw(u)
+    assert torch.equal(zero.obs, mine.obs)
+    assert not zero.extra["state"].any()
+    found.priorities(mine, torch.rand(4, 8))
+    again = sequences(remembered, sampler=sampler)
+    again.load(found.state_dict(), ())
+    assert torch.equal(again.draw(u).index, found.draw(u).index)
+
+
+def test_a_state_of_another_core_is_left_out(remembered, played):
+    """By an agent without a core too, for which the rows were of another environment before."""
+    one = torch.full((8,), 0.3, dtype=torch.float64)
+    own, other, plain = sequences(remembered), sequences(remembered, state_size=5), offline(remembered)
+    assert len(plain) == 2 * (remembered.source.ring.last - remembered.source.ring.first) == own.provenance["transitions"]
+    assert torch.equal(own.draw(one).obs, other.draw(one).obs)
+    assert (other.draw(one).extra["state"].shape, other.draw(one).extra["state"].any().item()) == ((8, 5), False)
+    assert np.array_equal(plain.transitions(plain.numbers()).obs, own.transitions(own.numbers()).obs)
+    assert not sequences(played[1]).draw(one).extra["state"].any()  # a run without a core
+
+
 def test_statistics_are_those_of_all_transitions_once(played):
     _, trainer = played
     found, seen = offline(trainer), []
@@ -117,8 +163,11 @@ def test_what_holds_no_transitions_is_refused(played, tmp_path):
     folder, trainer = played
     with pytest.raises(ValueError, match=r"data=.*nowhere"):
         Stored(data=str(tmp_path / "nowhere"), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
-    with pytest.raises(ValueError, match="its transitions are of classic/cartpole, 11 numbers each, and those of this run have 12"):
+    with pytest.raises(ValueError, match="of classic/cartpole, observations of 4 numbers, and actions of 2 choices, and .* 5 numbers"):
         Stored(data=str(folder), batch_size=8, spec=trainer.agent.spec._replace(obs_shape=(5,)), num=1, discount=0.99)
+    with pytest.raises(ValueError, match="and those of this run have observations of 4 numbers, and actions of 1 numbers"):
+        # rows of one continuous action are as wide, and its 0 and 1 lie within its bounds: they were learned from
+        Stored(data=str(folder), batch_size=8, spec=trainer.agent.spec._replace(num_actions=0, action_dim=1), num=1, discount=0.99)
     strange = shutil.copytree(folder, tmp_path / "strange")
     (strange / "config.yaml").write_text("replay: 5\nenv: [1]\nagent: {}\n")
     with pytest.raises(ValueError, match=r"data=.*strange"):

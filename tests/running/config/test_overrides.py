@@ -72,7 +72,7 @@ def test_entries_of_an_open_dictionary_need_no_plus():
         ("agent/actor/torso=mlp", "agent/actor/torso=mlp: agent=dqn has no slot agent/actor/torso"),
         ("env.parts=flat", "there is no key env.parts.*env=classic/cartpole has"),  # a family of environments has this name
         ("seeds=10", r"there is no key seeds\. A run has one seed: deeprl sweep"),
-        ("replay.data=runs/a", r"replay=uniform has .*\. replay.data is a key of replay=mixed, replay=stored\."),
+        ("replay.data=runs/a", r"replay=uniform has .*\. replay.data is a key of replay=mixed, replay=mixed_sequences,"),
         pytest.param(
             "agent/target=polyak", r"there is no key agent/target\. Did you mean agent/chain=polyak\?", marks=pytest.mark.exhaustive
         ),
