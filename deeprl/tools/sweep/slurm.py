@@ -95,7 +95,9 @@ def executor(folder: Path, parameters: Sequence[str], threads: int) -> Any:
             found = package.AutoExecutor(own, cluster="slurm", slurm_max_num_timeout=TIMEOUTS, slurm_python=python)
             found.update_parameters(**{f"slurm_{name}": value for name, value in given.items()})
     except RuntimeError as error:
-        raise ConfigError(f"--on slurm: {error}") from error
+        raise ConfigError(
+            f"--on slurm: {on_one_line(error)} To try the jobs on this machine as Slurm would run them, add --slurm cluster=local."
+        ) from error
     except (NameError, ValueError, TypeError, AssertionError) as error:
         raise ConfigError(f"--slurm: {on_one_line(error)}") from error
     if not minutes:

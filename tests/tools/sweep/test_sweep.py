@@ -646,7 +646,9 @@ def test_without_slurm_its_queue_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert console("sweep", *TOY, "--on", "slurm") == exits.WRONG
-    assert "--on slurm: " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "--on slurm: " in said
+    assert "add --slurm cluster=local" in said
     assert list(tmp_path.rglob("sweep_*")) == []
 
 
