@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from deeprl.cli.arguments import positive
+from deeprl.cli.arguments import allow_package, positive
 from deeprl.cli.report import page_folder
 from deeprl.system.terminal import print_result, say
 
@@ -20,7 +20,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     text = "returns whose cost is asked (default: six between what all ratios reach)"
     parser.add_argument("--returns", metavar="J[,J...]", type=numbers, help=text)
     parser.add_argument("--hours", type=positive, metavar="H", help="budget of the run that is recommended (default: none)")
+    text = "measure the speed of this machine for the grid's configuration, as deeprl check does (default: the speed of the runs)"
+    parser.add_argument("--here", action="store_true", help=text)
     parser.add_argument("--parameters", type=positive, metavar="N", help="parameters of all networks, to tell operations too")
+    allow_package(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the page (default: scaling, in the current folder)")
 
 
@@ -29,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.tools.scaling.build import Asked, build
 
     command = shlex.join(["deeprl", *sys.argv[1:]])
-    asked = Asked(options.rate, options.returns, options.hours, options.parameters, command)
+    asked = Asked(options.rate, options.returns, options.hours, options.parameters, options.here, tuple(options.allow_package), command)
     notes, words = build(options.folders, out, asked)
     for note in notes:
         say(f"note: {note}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.config.folders import packages
 from deeprl.running.config.overrides import key_of
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.page import number
 from deeprl.tools.report.runs import RunRecord, find, read_all
-from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, cells
+from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, Note, cells
 from deeprl.tools.scaling.fits import frontier, operations, reached
 from deeprl.tools.scaling.page import ends, figure, of_budget, render, span
-from deeprl.tools.scaling.study import BEYOND, Level, NeverReachedError, Study, study
+from deeprl.tools.scaling.study import BEYOND, Level, NeverReachedError, StepTime, Study, pace, study
 
 MARK = b'<meta name="generator" content="deeprl scaling">'
 FIGURE, NUMBERS = "laws.png", "scaling.json"
@@ -41,6 +42,10 @@ class Asked(NamedTuple):
     """Budget of the next run; None: no limit"""
     parameters: float | None
     """Of all networks, for operations; None: they are not told"""
+    here: bool
+    """Hours are those of this machine, which is measured; otherwise of the machines of the runs"""
+    allow: Sequence[str]
+    """Packages that the configuration of the runs may name, if it is measured"""
     command: str
 
 
@@ -60,30 +65,50 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     if not runs:
         raise ConfigError(f"no run was found: {'; '.join(notes)}")
     table, tied = cells(runs, asked.rate, notes.append)
+    speed, machine = measure_here(runs[0], table, asked.allow, notes.append) if asked.here else (None, None)
     try:
-        found = study(table, asked.returns)
+        found = study(table, asked.returns, speed=speed)
     except NeverReachedError as error:
         raise ConfigError(f"{error}: name lower ones with --returns.") from error
     notes += found.notes
     best = found.next_run(asked.hours)
     words = spelled(best, runs[0], (asked.rate, *tied), notes.append) if best else None
     rows, ahead, image = cell_rows(table, found, asked.parameters), frontier_rows(found), figure(found)
-    facts = {"task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "next": best, "words": words}
+    clock = {"here": machine, "grid": pace(table), "machines": sorted({run.machines[-1].hardware for run in runs if run.machines})}
+    facts = {
+        "clock": clock,
+        "task": runs[0].task,
+        "agent": runs[0].agent,
+        "runs": sum(len(each.returns) for each in table),
+        "next": best,
+        "words": words,
+    }
     page = render(found, rows, ahead, {**facts, **asked._asdict()}, notes, image)
-    numbers = json.dumps(plain(numbers_of(found, rows, ahead, best, notes)), indent=1, allow_nan=False)
+    numbers = json.dumps(plain(numbers_of(found, rows, ahead, clock, best, notes)), indent=1, allow_nan=False)
     write(out, {FIGURE: image, NUMBERS: numbers.encode(), PAGE: page.encode()}, set(), UNFINISHED)
-    return notes, told(best, words) if best and words else None
+    return notes, told(best, words, clock) if best and words else None
 
 
-def told(best: JsonObject, words: str) -> str:
+def measure_here(run: RunRecord, table: Sequence[Cell], allow: Sequence[str], note: Note) -> tuple[StepTime, str]:
+    """See `measured`. It is imported here because it imports all that trains."""
+    from deeprl.tools.scaling.here import measured
+
+    return measured(run, [each.batch for each in table], packages(*allow), note)
+
+
+def told(best: JsonObject, words: str, clock: JsonObject) -> str:
     """The next run for a terminal: its words, and below them what it takes."""
-    steps, hours = best["intervals"]["steps"], best["intervals"]["hours"]
-    takes = f"{number(best['steps'])} steps {ends(steps, number)}, {span(best['hours'])} {ends(hours, span)}"
-    what = "95 % over bootstrap samples of the seeds" if np.isfinite(steps).all() else "every cell has one seed"
-    return f"{words}\na return of {best['return']:.4g}, as predicted: {takes} ({what})"
+    speed = f"measured here, {clock['here']}" if clock["here"] else f"of the grid's runs, {'; '.join(clock['machines'])}"
+    steps, hours, what = f"{number(best['steps'])} steps", span(best["hours"]), "every cell has one seed"
+    if np.isfinite(best["intervals"]["steps"]).all():
+        steps, hours = (
+            f"{said} {ends(best['intervals'][name], shown)}" for said, name, shown in ((steps, "steps", number), (hours, "hours", span))
+        )
+        what = "95 % over bootstrap samples of the seeds"
+    return f"{words}\na return of {best['return']:.4g}, as predicted: {steps}, {hours} ({what}; speed {speed})"
 
 
-def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str], note: Callable[[str], object]) -> str:
+def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str], note: Note) -> str:
     """Settings as words of `deeprl train`: those of the run's own command, which has what else is no default, and behind them the best.
 
     Args:
@@ -165,13 +190,16 @@ def frontier_row(found: Study, level: Level, sigma: np.ndarray) -> JsonObject:
     return row
 
 
-def numbers_of(found: Study, rows: list[JsonObject], ahead: list[JsonObject], best: JsonObject | None, notes: list[str]) -> JsonObject:
+def numbers_of(
+    found: Study, rows: list[JsonObject], ahead: list[JsonObject], clock: JsonObject, best: JsonObject | None, notes: list[str]
+) -> JsonObject:
     """All that the page says."""
     growth = of_budget(found)
     return {
         "settings": {each.name: {**asdict(each), "law": each.law and each.law._asdict()} for each in (found.batch, found.rate)},
         "levels": [{**asdict(each), "law": each.law and each.law._asdict()} for each in found.levels],
         "pace": asdict(found.pace),
+        "clock": {**clock, "grid": asdict(clock["grid"])},
         "best_ratio": growth and growth._asdict(),
         "samples": len(found.samples),
         "frontier": ahead,

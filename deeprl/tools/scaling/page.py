@@ -20,7 +20,7 @@ from deeprl.system.progress import duration
 from deeprl.tools.report.figures import COLOURS, png, styled
 from deeprl.tools.report.page import number, visible
 from deeprl.tools.scaling.fits import PowerLaw, power_law
-from deeprl.tools.scaling.study import BEYOND, DRAWS, Level, Study, at
+from deeprl.tools.scaling.study import BEYOND, DRAWS, Level, StepTime, Study, at
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -30,17 +30,19 @@ def render(found: Study, rows: list[JsonObject], ahead: list[JsonObject], facts:
     Args:
         rows: of the cells.
         ahead: of the frontier, one for each return.
-        facts: what the page says about runs and command: "task", "agent", "runs", "next", "words", "hours", "parameters", "command".
+        facts: what the page says about runs and command: "task", "agent", "runs", "clock", "next", "words", "hours", "parameters",
+            "command".
         notes: a sentence each.
         image: of `figure`.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible)
     environment.filters["number"] = lambda value: number(float(value))
     environment.filters["span"] = span
-    environment.globals |= {"number": number, "span": span, "digits": digits, "ends": ends}
+    environment.globals |= {"number": number, "span": span, "digits": digits, "ends": ends, "formula": formula}
     sigmas = found.levels[0].sigma.tolist()
     return environment.from_string(TEMPLATE.read_text()).render(
         **facts,
+        machines="; ".join(facts["clock"]["machines"]) or "unknown",
         cells=rows,
         ahead=ahead,
         columns=max(([place["sigma"] for place in row["places"]] for row in ahead), key=len),
@@ -71,6 +73,11 @@ def span(hours: float) -> str:
 
 def digits(value: float) -> str:
     return f"{value:.3g}"
+
+
+def formula(pace: StepTime) -> str:
+    update = f"{digits(1000 * pace.update)} ms + B · {digits(1e6 * pace.sample)} µs"
+    return f"{digits(1000 * pace.step)} ms + \N{GREEK SMALL LETTER SIGMA} ({update})"
 
 
 def ends(pair: Sequence[float], shown: Callable[[float], str]) -> str:

@@ -170,11 +170,14 @@ class NeverReachedError(ValueError):
     """No cell reaches the returns that are asked for."""
 
 
-def study(table: Sequence[Cell], thresholds: Sequence[float] | None = None, draws: int = DRAWS, seed: int = 0) -> Study:
+def study(
+    table: Sequence[Cell], thresholds: Sequence[float] | None = None, draws: int = DRAWS, seed: int = 0, speed: StepTime | None = None
+) -> Study:
     """
     Args:
         thresholds: returns J; None: `THRESHOLDS` between what all ratios reach.
         draws, seed: of the bootstrap over seeds.
+        speed: of the machine whose hours are asked; None: that of the runs.
 
     Raises:
         NeverReachedError: no cell reaches the median of the thresholds.
@@ -193,7 +196,7 @@ def study(table: Sequence[Cell], thresholds: Sequence[float] | None = None, draw
         raise NeverReachedError(f"no cell reaches a return of {middle:g}")
     batch, rate = (best(table, data, sigma, of, over, note=notes.append) for of, over in (("batch", "rate"), ("rate", "batch")))
     levels = [level(table, threshold, sigma, batch, rate) for threshold in asked]
-    speed = pace(table)
+    speed = speed or pace(table)
     drawn = zip(samples, data) if max(len(each.returns) for each in table) > 1 else ()
     redone = [sampled(table, rows, reach[None], sigma, asked, speed) for rows, reach in drawn if not np.isnan(reach).all()]
     if not redone:

@@ -8,6 +8,7 @@ import pytest
 
 from deeprl.errors import ConfigError
 from deeprl.tools.scaling.build import Asked, build
+from deeprl.tools.scaling.study import StepTime
 from tests.tools.report.folders import SYSTEM, write_run
 
 
@@ -33,7 +34,7 @@ def runs(tmp_path_factory):
 
 
 def asked(**changes):
-    return Asked("agent.optimizer.lr", [50.0, 70.0], None, 1e5, "deeprl scaling runs")._replace(**changes)
+    return Asked("agent.optimizer.lr", [50.0, 70.0], None, 1e5, False, (), "deeprl scaling runs")._replace(**changes)
 
 
 def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
@@ -44,8 +45,7 @@ def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
     assert facts["settings"]["batch"]["best"] == pytest.approx([64, 64, 64])
     assert facts["next"]["return"] == 70
     assert facts["next"]["intervals"]["steps"] == [None, None]
-    assert "no interval, " in words
-    assert "(every cell has one seed)" in words
+    assert " s (every cell has one seed; " in words
     assert words.startswith("agent=dqn replay.ratio=")  # the command of system.json has no other word
     assert "replay.batch_size=64 agent.optimizer.lr=0.001 steps=" in words
     assert any("edge of the grid" in note for note in notes)
@@ -100,6 +100,31 @@ def test_words_of_the_grids_own_command_are_in_those_of_the_next_run(tmp_path, c
     assert words.startswith(begins)
     assert words.count("steps=") == 1
     assert any("tells no command of deeprl train" in note for note in notes) == begins.startswith("agent=dqn")
+
+
+def test_hours_are_those_of_this_machine_if_it_is_measured(runs, tmp_path, monkeypatch):
+    """`measured` itself: tests/tools/scaling/test_here.py."""
+    _, told = build([runs], tmp_path / "out", asked())
+    asks = {}
+
+    def measured(run, batches, allowed, note):
+        asks.update(batches={*batches}, allowed=allowed)
+        return StepTime(0.5, 0.0, 0.001), "Slow CPU"
+
+    monkeypatch.setattr("deeprl.tools.scaling.here.measured", measured)
+    _, words = build([runs], tmp_path / "out", asked(here=True, allow=("mine",)))
+    facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
+    assert asks["batches"] == {32, 64}
+    assert asks["allowed"][-1] == "mine"
+    assert facts["pace"] == {"step": 0.5, "update": 0, "sample": 0.001}
+    assert facts["next"]["hours"] == pytest.approx(facts["next"]["steps"] * (0.5 + facts["next"]["ratio"] * 0.064) / 3600)
+    assert facts["clock"]["here"] == "Slow CPU"
+    assert facts["clock"]["grid"]["step"] + facts["clock"]["grid"]["update"] + facts["clock"]["grid"]["sample"] > 0
+    assert "speed of the grid's runs, CPU, threads 1" in told
+    assert "speed measured here, Slow CPU" in words
+    page = " ".join((tmp_path / "out" / "index.html").read_text().split())
+    assert "measured on this machine (Slow CPU): training alone" in page
+    assert "The runs of the grid took" in page
 
 
 def test_several_seeds_have_intervals_on_the_page_in_the_numbers_and_in_the_words(tmp_path):
