@@ -2,8 +2,8 @@
 
     y = r + α clip(τ ln π(a|s), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
 
-Both policies, at s and at s', are those of the target network. A termination does not remove the bonus, and in an n-step target only the
-first action has one. Acting stays ε-greedy.
+Both policies, at s and at s', are those of the target network (BTR takes that of the online network at s, see agents/btr.py). A termination
+does not remove the bonus, and in an n-step target only the first action has one. Acting stays ε-greedy.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ class Munchausen(Choice):
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         policy, scaled_log = boltzmann(target.next.mean(), self.temperature)
-        _, scaled_log_now = boltzmann(target.now.mean(), self.temperature)
+        _, scaled_log_now = boltzmann(self.now(online, target), self.temperature)
         munchausen_term = self.scale * bonus(scaled_log_now, batch.action, self.floor)  # (K, *B)
         return soft_value(target.next, policy, scaled_log).bootstrap(batch.reward, batch.discount).plus(munchausen_term)
+
+    def now(self, online: View, target: View) -> Tensor:
+        """Action values at s, (K, *B, A), of which the policy of the bonus is the softmax."""
+        return target.now.mean()
 
     def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
         """Metrics of the target network's policy at s'."""

@@ -27,6 +27,8 @@ class Block(nn.Module):
 
     A block whose parameters obey a constraint, such as weights of length 1, has a method `project_()` that restores it in place. The method
     is called by `initialise`, and after every update of the parameters.
+
+    A buffer that follows the weights, such as an estimate of their largest singular vectors, is made by `carry`.
     """
 
     def __init__(self):
@@ -34,10 +36,17 @@ class Block(nn.Module):
         self.initial: dict[str, Init] = {}
         self.gained: set[int] = set()
         """Layers with normalised weights, see `deeprl.learning.networks.weight_norm`."""
+        self.followers: list[str] = []
+        """Names of the buffers made by `carry`"""
 
     def add(self, name: str, shape: tuple[int, ...], init: Init) -> None:
         self.register_parameter(name, nn.Parameter(torch.zeros(shape), requires_grad=False))
         self.initial[name] = init
+
+    def carry(self, name: str, value: Tensor) -> None:
+        """Add a buffer (n, ...) that belongs to the weights: whatever copies, shifts or averages them takes it along, see `moved`."""
+        self.register_buffer(name, value)
+        self.followers.append(name)
 
     def weight(self, layer: int) -> Tensor:
         """`weight_<layer>` in the form that the layer applies, normalised if it has a gain."""
@@ -53,12 +62,18 @@ class Block(nn.Module):
         raise ValueError(f"weight_norm does not work with {type(self).__name__}")
 
 
+def moved(module: nn.Module) -> list[Tensor]:
+    """What moves when networks are copied, shifted or averaged: parameters, then the buffers that blocks carry with them."""
+    blocks = [block for block in module.modules() if isinstance(block, Block)]
+    return [*module.parameters(), *(getattr(block, name) for block in blocks for name in block.followers)]
+
+
 def initialise(module: nn.Module, seed: int, place: str) -> None:
     """Fill every parameter of `module`. The first axis is the stack: entry i of parameter `name` takes the generator (seed, "init",
     "place.name", i).
 
     So entry 0 of a stack of five equals a stack of one, and another part does not change the rest. Blocks with `project_` are projected,
-    and blocks with running statistics have `restart_`, which forgets them.
+    and blocks whose buffers depend on batches or weights before have `restart_`, which forgets these.
 
     Raises:
         ValueError: a parameter has no entry in its owner's `initial`.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import in_range
+from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.heads import HeadChoice, Streams
 from deeprl.learning.networks.mlp import MLP
-from deeprl.learning.values.distributions import CategoricalValues, ImplicitValues, QuantileValues
+from deeprl.learning.values.distributions import ERRORS, CategoricalValues, ImplicitValues, QuantileValues
 from deeprl.types import NetworkNoise
 
 
@@ -70,11 +70,13 @@ class Quantile(HeadChoice):
     Args:
         quantiles: N.
         kappa: error above which the loss is linear; 0 is the plain quantile loss.
+        error: which |error| priorities follow: that of the means, or `pairs`, a sum over predicted and a mean over target quantiles.
     """
 
     init: str | None = "quantile"
     quantiles: int = 200
     kappa: float = 1.0
+    error: str = "means"
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
@@ -83,6 +85,7 @@ class Quantile(HeadChoice):
     def __post_init__(self):
         super().__post_init__()
         in_range(self, quantiles=(1, None), kappa=(0, None))
+        one_of(self, error=tuple(ERRORS))
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return QuantileHead(self, features, hidden, actions, n, init)
@@ -95,11 +98,11 @@ class QuantileHead(Streams):
 
     def __init__(self, choice: Quantile, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
         super().__init__(choice, features, hidden, (actions, choice.quantiles), n, init)
-        self.kappa = choice.kappa
+        self.kappa, self.error = choice.kappa, ERRORS[choice.error]
         self.register_buffer("midpoints", midpoints(choice.quantiles), persistent=False)
 
     def forward(self, features: Tensor, noise: NetworkNoise) -> QuantileValues:
-        return QuantileValues(self.streams(features, noise), self.midpoints, self.kappa, features)
+        return QuantileValues(self.streams(features, noise), self.midpoints, self.kappa, features, self.error)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class ImplicitQuantile(HeadChoice):
         cosines: number of i.
         first: smallest i: 1 in Dopamine, i-QN, DQN Zoo and the paper's runs (told to PFRL's authors), 0 in the paper's equation 4.
         kappa: error above which the loss is linear; 0 is the plain quantile loss.
+        error: which |error| priorities follow: that of the means, or `pairs`, a sum over predicted and a mean over target quantiles.
     """
 
     init: str | None = "quantile"
@@ -128,6 +132,7 @@ class ImplicitQuantile(HeadChoice):
     cosines: int = 64
     first: int = 1
     kappa: float = 1.0
+    error: str = "means"
 
     @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
@@ -137,6 +142,7 @@ class ImplicitQuantile(HeadChoice):
         super().__post_init__()
         counts = dict.fromkeys(("samples", "target_samples", "policy_samples", "cosines"), (1, None))
         in_range(self, first=(0, None), kappa=(0, None), **counts)
+        one_of(self, error=tuple(ERRORS))
 
     def share(self, features: int, torsos: int, init: str) -> nn.Module:
         return Fractions(self, features, torsos, self.init or init)
@@ -172,7 +178,8 @@ class ImplicitHead(Streams):
 
     def __init__(self, choice: ImplicitQuantile, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
         super().__init__(choice, features, hidden, (actions, 1), n, init)
-        self.kappa, self.numbers = choice.kappa, {"policy": choice.policy_samples, "samples": choice.samples}
+        self.kappa, self.error = choice.kappa, ERRORS[choice.error]
+        self.numbers = {"policy": choice.policy_samples, "samples": choice.samples}
 
     def forward(self, features: Tensor, noise: NetworkNoise, modulated: Callable[[Tensor], Tensor]) -> ImplicitValues:
         """`modulated`: fractions (B, n) -> ψ ⊙ φ(τ), (torsos or 1, B·n, F)."""
@@ -182,7 +189,7 @@ class ImplicitHead(Streams):
             return quantiles.unflatten(1, fractions.shape).squeeze(-1).transpose(2, 3)  # (K, B, A, n)
 
         policy_fractions, sample_fractions = (self._fractions(name, noise, features) for name in ("policy", "samples"))
-        return ImplicitValues(evaluate, policy_fractions, sample_fractions, self.kappa, features)
+        return ImplicitValues(evaluate, policy_fractions, sample_fractions, self.kappa, features, error=self.error)
 
     def _fractions(self, name: str, noise: NetworkNoise, features: Tensor) -> Tensor:
         """Fractions (B, n), drawn for every row of a sequence, or once for all of its rows. Midpoints replace a missing draw."""

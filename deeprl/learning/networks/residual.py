@@ -55,6 +55,10 @@ class ResidualStacks(ImageBlock):
         return stack * (2 * self.blocks + 1)
 
     def single(self, i: int, x: Tensor, layout: torch.memory_format) -> Tensor:
+        return self.image(i, x, layout).permute(0, 2, 3, 1).flatten(1)
+
+    def image(self, i: int, x: Tensor, layout: torch.memory_format) -> Tensor:
+        """What network i makes of images, before they are flattened: (B, C, H, W) -> (B, C', H', W')."""
         for stack in range(len(self.channels)):
             first = self.first(stack)
             x = halved(self.convolution(first, i, x, layout, padding=(1, 1)))
@@ -62,7 +66,7 @@ class ResidualStacks(ImageBlock):
                 inner = first + 2 * block + 1
                 y = self.convolution(inner, i, x.relu(), layout, padding=(1, 1)).relu_()
                 x = x + self.convolution(inner + 1, i, y, layout, padding=(1, 1))
-        return x.relu().permute(0, 2, 3, 1).flatten(1)
+        return x.relu()
 
 
 def halved(x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import Part, in_range
+from deeprl.learning.networks.blocks import moved
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.optim.flat import flatten_
 from deeprl.learning.parts.acting import Acting
@@ -40,12 +41,12 @@ MakeNetwork = Callable[..., ValueNetwork]
 def anchor_(target: ValueNetwork, online: ValueNetwork, tau: float = 1.0) -> None:
     """Q̄_0 ← Q̄_0 + tau (Q_1 − Q̄_0)."""
     first = slice(online.ensemble)
-    _approach([t[first] for t in target.parameters()], [o[first] for o in online.parameters()], tau)
+    _approach([t[first] for t in moved(target)], [o[first] for o in moved(online)], tau)
 
 
 def follow_(target: ValueNetwork, online: ValueNetwork) -> None:
     """Q̄_k ← Q_k for k = 1 … K − 1."""
-    e, pairs = online.ensemble, list(zip(target.parameters(), online.parameters()))
+    e, pairs = online.ensemble, list(zip(moved(target), moved(online)))
     # in units of e, target and online have K and K entries; of a shared torso 2 and 1
     _approach([t[e:] for t, _ in pairs], [o[: t.shape[0] - e] for t, o in pairs])
 
@@ -53,7 +54,7 @@ def follow_(target: ValueNetwork, online: ValueNetwork) -> None:
 def roll_(online: ValueNetwork) -> None:
     """Q_k ← Q_{k+1} for k < K; Q_K keeps its weights, and Adam's moments are not shifted (as in all branches of the authors' code)."""
     e = online.ensemble
-    _approach([p[:-e] for p in online.parameters()], [p[e:].clone() for p in online.parameters()])
+    _approach([p[:-e] for p in moved(online)], [p[e:].clone() for p in moved(online)])
 
 
 def _approach(into: Sequence[Tensor], source: Sequence[Tensor], tau: float = 1.0) -> None:

@@ -29,6 +29,22 @@ def aligned(target: Returns, prediction: Tensor) -> None:
     assert lead == expected, f"target {tuple(lead)} and prediction {tuple(expected)} differ"
 
 
+def of_means(quantiles: Tensor, target: Returns) -> Tensor:
+    """|mean of T − mean of θ|, (..., N) -> (...)."""
+    return (target.mean() - quantiles.mean(-1)).abs()
+
+
+def of_pairs(quantiles: Tensor, target: Returns) -> Tensor:
+    """Σ_i mean_j |T_j − θ_i|, (..., N) -> (...), the quantile loss without weights and without Huber's parabola."""
+    each = (target.atoms.unsqueeze(-2) - quantiles.unsqueeze(-1)).abs()  # (..., N, N')
+    return (each.mean(-1) if target.probs is None else (each * target.probs.unsqueeze(-2)).sum(-1)).sum(-1)
+
+
+Error = Callable[[Tensor, Returns], Tensor]
+ERRORS: dict[str, Error] = {"means": of_means, "pairs": of_pairs}
+"""Errors of quantiles, which priorities follow"""
+
+
 class CategoricalValues:
     """Probabilities of N evenly spaced returns (C51: Bellemare, Dabney, Munos, 2017).
 
@@ -83,10 +99,11 @@ class QuantileValues:
         fractions: (N,), or (*B, N) if each sample has its own.
         kappa: of `losses.quantile_huber`.
         features: (torsos, *B, F)
+        error: of `ERRORS`.
     """
 
-    def __init__(self, quantiles: Tensor, fractions: Tensor, kappa: float, features: Tensor):
-        self.quantiles, self.fractions, self.kappa, self.features = quantiles, fractions, kappa, features
+    def __init__(self, quantiles: Tensor, fractions: Tensor, kappa: float, features: Tensor, error: Error = of_means):
+        self.quantiles, self.fractions, self.kappa, self.features, self.error = quantiles, fractions, kappa, features, error
 
     def mean(self) -> Tensor:
         return self.quantiles.mean(-1)
@@ -100,18 +117,19 @@ class QuantileValues:
         return Returns((policy.unsqueeze(-1) * self.quantiles).sum(-2))
 
     def at(self, action: Tensor) -> QuantileValues:
-        return QuantileValues(pick_atoms(self.quantiles, action), self.fractions, self.kappa, self.features)
+        return QuantileValues(pick_atoms(self.quantiles, action), self.fractions, self.kappa, self.features, self.error)
 
     def entries(self, entries: slice) -> QuantileValues:
-        return QuantileValues(self.quantiles[entries], self.fractions, self.kappa, self.features)
+        return QuantileValues(self.quantiles[entries], self.fractions, self.kappa, self.features, self.error)
 
     def unflatten(self, lead: torch.Size) -> QuantileValues:
-        return QuantileValues(self.quantiles.unflatten(1, lead), self.fractions, self.kappa, self.features.unflatten(1, lead))
+        features = self.features.unflatten(1, lead)
+        return QuantileValues(self.quantiles.unflatten(1, lead), self.fractions, self.kappa, features, self.error)
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         aligned(target, self.quantiles)
-        error = target.mean() - self.mean().detach()
-        return quantile_huber(self.quantiles, self.fractions, target.atoms, target.probs, self.kappa), error.abs()
+        error = self.error(self.quantiles.detach(), target)
+        return quantile_huber(self.quantiles, self.fractions, target.atoms, target.probs, self.kappa), error
 
 
 class ImplicitValues:
@@ -128,6 +146,7 @@ class ImplicitValues:
         kappa: of `losses.quantile_huber`.
         features: (torsos, B, F)
         lead: axes into which `unflatten` splits B; None before.
+        error: of `ERRORS`.
     """
 
     def __init__(
@@ -138,8 +157,9 @@ class ImplicitValues:
         kappa: float,
         features: Tensor,
         lead: torch.Size | None = None,
+        error: Error = of_means,
     ):
-        self.evaluate, self.kappa, self.features, self.lead = evaluate, kappa, features, lead
+        self.evaluate, self.kappa, self.features, self.lead, self.error = evaluate, kappa, features, lead, error
         self.policy_fractions, self.sample_fractions = policy_fractions, sample_fractions
         self._mean: Tensor | None = None
 
@@ -162,14 +182,14 @@ class ImplicitValues:
         def some(fractions: Tensor) -> Tensor:
             return self.evaluate(fractions)[entries]
 
-        return ImplicitValues(some, self.policy_fractions, self.sample_fractions, self.kappa, self.features, self.lead)
+        return ImplicitValues(some, self.policy_fractions, self.sample_fractions, self.kappa, self.features, self.lead, self.error)
 
     def unflatten(self, lead: torch.Size) -> ImplicitValues:
         features = self.features.unflatten(1, lead)
-        return ImplicitValues(self.evaluate, self.policy_fractions, self.sample_fractions, self.kappa, features, lead)
+        return ImplicitValues(self.evaluate, self.policy_fractions, self.sample_fractions, self.kappa, features, lead, self.error)
 
     def _quantiles(self, fractions: Tensor) -> QuantileValues:
         quantiles = self.evaluate(fractions)
         if self.lead is not None:
             quantiles, fractions = quantiles.unflatten(1, self.lead), fractions.unflatten(0, self.lead)
-        return QuantileValues(quantiles, fractions, self.kappa, self.features)
+        return QuantileValues(quantiles, fractions, self.kappa, self.features, self.error)
