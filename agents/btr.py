@@ -60,10 +60,11 @@ def divided(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
 def pooled(x: Tensor, side: int) -> Tensor:
     """Adaptive maximum: (B, C, H, W) -> (B, C, side, side), the maxima of windows ⌊i H / side⌋ … ⌈(i + 1) H / side⌉ − 1. Made of slices,
     because torch's own has no deterministic form on a GPU and cannot be exported."""
+    # max, not amax: its gradient goes to an index, where amax compares numbers, which compiled code has in bfloat16 here and float32 there
     for axis in (2, 3):
         size = x.shape[axis]
         windows = [(i * size // side, -(-(i + 1) * size // side)) for i in range(side)]
-        x = torch.stack([x.narrow(axis, start, end - start).amax(axis) for start, end in windows], axis)
+        x = torch.stack([x.narrow(axis, start, end - start).max(axis).values for start, end in windows], axis)
     return x
 
 

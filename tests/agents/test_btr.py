@@ -21,11 +21,12 @@ from deeprl.learning.networks.torsos import Impala
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.values.losses import quantile_huber
-from deeprl.running.accelerate.modes import apply
-from deeprl.running.training.learner import gradient
+from deeprl.running.accelerate.modes import apply, set_products
+from deeprl.running.training.learner import CompiledLearner, gradient
 from deeprl.types import Spec
 from tests.builders import assert_close32, flat, made_up, traced_gradient, transition, update, value_agent, view
 from tests.learning.networks.test_blocks import built
+from tests.running.accelerate.test_compile import needs_compiler
 
 SMALL = Spec((2, 10, 13), torch.uint8, 3, 0)
 NARROW = SpectralImpala(channels=(3, 4), blocks=1, pool=2, head_hidden=(6,))
@@ -295,6 +296,17 @@ def test_a_graph_holds_the_vectors_as_constants():
     batch = made_up(agent, SMALL)
     (found, _), (expected, _) = traced_gradient(agent, "value", batch), gradient(agent, "value", batch)
     assert_close32(flat(found), flat(expected))
+
+
+@pytest.mark.exhaustive
+@needs_compiler
+def test_a_compiled_loss_in_bfloat16_is_finite():
+    """`amax` in the pool gave NaN: its gradient looked for the maximum, rounded in one place, among numbers that were not."""
+    agent = value_agent(SMALL._replace(obs_shape=(2, 20, 22)), torso=NARROW)
+    apply(agent, "compiled")
+    set_products(agent, "bfloat16")
+    learned = CompiledLearner(agent, lambda batch: batch).update(made_up(agent, agent.spec))  # which compares it with the operators
+    assert learned.error.isfinite().all()
 
 
 def test_a_norm_is_exact_where_a_loss_multiplies_in_bfloat16():

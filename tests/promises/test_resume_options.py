@@ -88,6 +88,13 @@ ON_DEVICE = (
 """Rollouts that stay on the device: a checkpoint in mid-rollout, behind the end of episodes in it, and in mid-episode"""
 
 
+VECTORS = (
+    "agent=btr", "env=atari/pong", "agent/torso=spectral_impala", "agent.torso.channels=[2]", "agent.torso.head_hidden=[8]",
+    "agent.chain.target_update_period=30", "replay.batch_size=4", *SMALL,
+)  # fmt: skip
+"""Vectors of spectral norms, of which the target network has those of its own weights"""
+
+
 STATELESS = {(0, CRITICS[1]), (0, CRITICS[3])}
 """Heads, and a draw of critics: what they remember others have too. Their own rows are exhaustive."""
 
@@ -128,6 +135,11 @@ def test_states_of_a_core(words, tmp_path, monkeypatch):
 
 def test_a_rollout_that_stays_on_the_device(tmp_path, monkeypatch):
     interrupted(ON_DEVICE, tmp_path, monkeypatch)
+
+
+@pytest.mark.exhaustive
+def test_spectral_norms(tmp_path, monkeypatch):
+    interrupted(VECTORS, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("words", [EPISODES, TAILS], ids=["a policy that collects", "frozen policies"])

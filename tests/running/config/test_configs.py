@@ -124,6 +124,12 @@ def test_every_experiment_composes_of_parts_that_take_its_keys(experiment):
     fits(settled(f"experiment={experiment}"))
 
 
+@pytest.mark.parametrize(("actions", "parameters"), [(18, 5_278_918), (4, 5_264_554)])
+def test_btr_has_the_parameters_of_its_authors(actions, parameters):
+    agent = build_agent(settled("experiment=btr_atari"), Spec((4, 84, 84), torch.uint8, actions, 0, 4))
+    assert sum(parameter.numel() for parameter in agent.chain.online.parameters()) == parameters
+
+
 @pytest.mark.parametrize("experiment", ["iqn_atari", "td3_mujoco"])
 def test_networks_of_the_size_that_papers_have(experiment):
     config = settled(f"experiment={experiment}")

@@ -111,6 +111,20 @@ PUBLISHED = {
         "agent=aro_ddpg env=mujoco/hopper",
         {"agent.torso.hidden": [128, 128], "agent.actor_torso.hidden": [128, 128], "discount": 1.0, "replay.learning_starts": 5000},
     ),
+    "BTR on Atari, VIPTankz/BeyondTheRainbowICML": (
+        "experiment=btr_atari",
+        {
+            "agent.torso.channels": [32, 64, 64], "agent.torso.blocks": 2, "agent.torso.pool": 6, "agent.torso.head_hidden": [512],
+            "agent.head.dueling": True, "agent.head.noisy": True, "agent.head.sigma": 0.5, "agent.head.samples": 8,
+            "agent.head.target_samples": 8, "agent.head.policy_samples": 8, "agent.head.cosines": 64, "agent.head.first": 0,
+            "agent.backup.scale": 0.9, "agent.backup.temperature": 0.03, "agent.backup.floor": -1.0, "discount": 0.997,
+            "agent.optimizer.lr": 1e-4, "agent.optimizer.eps": 0.005 / 256, "agent.optimizer.max_grad_norm": 10.0,
+            "agent.chain.target_update_period": 500 * 64, "agent.explore.schedule.decay": 2_000_000, "agent.explore.evaluation": 0.01,
+            "agent.explore.schedule.end": 0.01, "agent.explore.schedule.duration": 25_000_000, "env.num": 64, "replay.batch_size": 256,
+            "replay.n_step": 3, "replay.ratio": 1 / 64, "replay.learning_starts": 200_000, "replay.capacity": 2**20,
+            "replay.sampler.alpha": 0.2, "replay.sampler.beta.start": 0.2, "replay.sampler.beta.end": 0.2, "env.protocol.sticky": 0.25,
+        },
+    ),
     "Munchausen IQN on Atari, google-research/munchausen_rl": (
         "experiment=munchausen_iqn_atari",
         {
