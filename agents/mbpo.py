@@ -23,6 +23,7 @@ from deeprl.agents.imagination import Imagination, Imagined, Terminates, rolled_
 from deeprl.agents.model_memory import model_memory
 from deeprl.agents.model_state import KEPT, require_possible
 from deeprl.agents.vagram import value_count, value_slopes
+from deeprl.choice import Choice
 from deeprl.errors import Failed, NotFinite
 from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
@@ -55,7 +56,7 @@ class ModelReplay(Replay):
 
     offers = Replay.offers - {"restart"}
     imagines = True
-    hands_on: ClassVar = Replay
+    hands_on: ClassVar[type[Choice] | None] = Replay
     argument_groups: ClassVar = {**Replay.argument_groups, "imagination": Imagination}
 
     def __init__(
@@ -180,17 +181,25 @@ class ModelReplay(Replay):
         """Train the model on all transitions, and keep its rollouts in place of the oldest."""
         generator, data, length = self.generator(self.trainings), self.data(), self.imagination.steps(step)
         self.trained = [min(self.trained[0], step), step] if self.trained else [step]
-        try:
-            found = self.model.fit(data, self.slopes, generator, step - self.trained[0])
-        except NotFinite as error:  # of the model's own optimizer, which does not know whose it is
-            what = f"training {self.trainings + 1} of the model (step {step:,}) is not finite"
-            raise Failed(what, str(error), "Look at the sizes of observations and rewards, or lower replay.model.lr") from error
+        found = self.fit(data, generator, step)
         fresh = self.rollouts(data.inputs[:, : self.layout.size], length, step, generator)
         self.sizes = [*self.sizes, len(fresh)][-self.imagination.retain :]
         self.imagined = torch.cat([self.imagined[len(self.imagined) - sum(self.sizes[:-1]) :], fresh])
         self.trainings += 1
         shown = {name: value for name, value in found.items() if not math.isnan(value)}
         self.shown = {**shown, "model/horizon": float(length), "model/transitions": float(len(self.imagined))}
+
+    def fit(self, data: Data, generator: torch.Generator, step: int) -> dict[str, float]:
+        """Train the model. Returns numbers for the log.
+
+        Raises:
+            Failed: it diverged.
+        """
+        try:
+            return self.model.fit(data, self.slopes, generator, step - self.trained[0])
+        except NotFinite as error:  # of the model's own optimizer, which does not know whose it is
+            what = f"training {self.trainings + 1} of the model (step {step:,}) is not finite"
+            raise Failed(what, str(error), "Look at the sizes of observations and rewards, or lower replay.model.lr") from error
 
     @torch.no_grad()
     def rollouts(self, states: Tensor, length: int, step: int, generator: torch.Generator) -> Tensor:
@@ -214,13 +223,25 @@ class ModelReplay(Replay):
     # Checkpoints: rows that are imagined follow from no others that are still there
 
     def state_dict(self) -> State:
+        return {**super().state_dict(), **self.model_state()}
+
+    def model_state(self) -> State:
+        """The model and what it has imagined; empty before the first training."""
         if not self.trained:
-            return super().state_dict()
+            return {}
         own = {"imagined": self.imagined, "sizes": self.sizes, "trained": self.trained, "trainings": self.trainings, "shown": self.shown}
-        return {**super().state_dict(), "model": {**own, "networks": self.model.state()}}
+        return {"model": {**own, "networks": self.model.state()}}
 
     def load(self, state: State, segments: Iterable[dict[str, Tensor]]) -> None:
         super().load(state, segments)
+        self.load_model(state)
+
+    def load_model(self, state: State) -> None:
+        """Restore what `model_state` gave.
+
+        Raises:
+            ValueError: no replay can have it.
+        """
         if "model" not in state:
             return
         found = state["model"]

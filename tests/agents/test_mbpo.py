@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -372,8 +373,17 @@ RUN = (
 """A model whose loss reads the critics, a growing horizon, and terminations that are learned"""
 
 
+OFFLINE = (
+    "agent=ravl", *PENDULUM, "replay=stored_model", "agent.actor_torso.hidden=[8]", "agent.torso.hidden=[8]", "agent.ensemble=3",
+    "replay.batch_size=8", "replay.rollouts=20", "replay.period=25", "replay.retain=2", "replay.horizon=2", "replay.model.hidden=[6]",
+    "replay.model.weight_decay=0", "replay.model.epochs=2", "replay.real=0.25", "replay.termination=learned", "runtime.threads=1",
+)  # fmt: skip
+"""A model of what another run has stored, which is trained once"""
+
+
 def test_a_run_that_is_cut_goes_on_as_the_uninterrupted_run(tmp_path, monkeypatch):
-    """Between two trainings of the model, whose numbers are in each line of the log."""
+    """Between two trainings of the model, whose numbers are in each line of the log; and one that learns from that run's data, between two
+    sets of rollouts of the one model."""
     short = (
         "env.num=2", "steps=120", "replay.learning_starts=40", "replay.ratio=0.5", "replay.capacity=100", "evaluation.every=null",
         "evaluation.final_episodes=1", "checkpoint.every=76", "log.every=30",
@@ -382,6 +392,12 @@ def test_a_run_that_is_cut_goes_on_as_the_uninterrupted_run(tmp_path, monkeypatc
     assert_same_run(cut, whole)
     lines = (cut / "metrics.jsonl").read_text().splitlines()
     assert sum("model/value_error" in line for line in lines) == 3
+
+    few = ("steps=60", "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=38", "log.every=20")
+    whole, cut = cut_and_resumed(tmp_path / "offline", monkeypatch, 38, *OFFLINE, f"replay.data={whole}", *few)
+    assert_same_run(cut, whole)
+    errors = {json.loads(line).get("model/squared_error") for line in (cut / "metrics.jsonl").read_text().splitlines()}
+    assert len(errors - {None}) == 1
 
 
 def imagined_on(device: str) -> tuple[torch.Tensor, ...]:
