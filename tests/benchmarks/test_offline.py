@@ -1,4 +1,4 @@
-"""Episodes and scores of data sets, and what the tables say of stored lines."""
+"""Episodes and scores of data sets, what the tables say of stored lines, and whether these are still what is asked for."""
 
 from __future__ import annotations
 
@@ -41,3 +41,16 @@ def test_the_table_has_a_row_for_a_set_and_one_for_a_learner():
 def test_medium_is_the_first_checkpoint_from_which_on_none_is_below_the_bar():
     evaluations = [{"step": step, "returns": [value - 1.0, value + 1.0]} for step, value in enumerate((-900, -700, -1200, -600, -500))]
     assert offline.settled(evaluations, bar=-800.0) == 3
+
+
+def test_stored_runs_have_the_settings_that_are_asked_for():
+    for line in offline.stored(offline.FILE):
+        if line["kind"] == "run":
+            env, agent = line["env"], line["agent"]
+            assert line["overrides"] == [*offline.AGENTS[agent].split(), *offline.OWN[env][agent]]
+            assert line["updates"] == offline.LONGER.get(env, {}).get(agent, offline.SIZES[env].updates)
+
+
+def test_every_task_has_a_player_and_settings_of_agents_that_there_are():
+    assert offline.OWN.keys() == offline.PLAYER.keys() == offline.SIZES.keys()
+    assert all(own.keys() <= offline.AGENTS.keys() for own in offline.OWN.values())
