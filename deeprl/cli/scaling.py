@@ -14,7 +14,8 @@ from deeprl.system.terminal import print_result, say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "folders of runs that differ in replay.ratio, replay.batch_size, the learning rate and the seed: deeprl sweep makes them"
+    text = "folders of runs that differ in replay.ratio, replay.batch_size, the learning rate, the seed and the --size; "
+    text += "deeprl sweep makes them"
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help=text)
     parser.add_argument("--rate", metavar="KEY", default="agent.optimizer.lr", help="key of the learning rate (default: %(default)s)")
     text = "returns whose cost is asked (default: six between what all ratios reach)"
@@ -22,18 +23,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=positive, metavar="H", help="budget of the run that is recommended (default: none)")
     text = "measure the speed of this machine for the grid's configuration, as deeprl check does (default: the speed of the runs)"
     parser.add_argument("--here", action="store_true", help=text)
-    parser.add_argument("--parameters", type=positive, metavar="N", help="parameters of all networks, to tell operations too")
+    text = "key of the size of networks, if the grid has several, such as agent.torso.hidden: a page on each, and one that compares them"
+    parser.add_argument("--size", metavar="KEY", help=text)
+    text = "parameters of all networks, to tell operations too; with --size one for each size (default: counted)"
+    parser.add_argument("--parameters", metavar="N[,N...]", type=counts, help=text)
     allow_package(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the page (default: scaling, in the current folder)")
 
 
 def run(options: argparse.Namespace) -> int:
     out = page_folder("scaling", options.out)
-    from deeprl.tools.scaling.build import Asked, build
+    from deeprl.tools.scaling import build, sizes
 
     command = shlex.join(["deeprl", *sys.argv[1:]])
-    asked = Asked(options.rate, options.returns, options.hours, options.parameters, options.here, tuple(options.allow_package), command)
-    notes, words = build(options.folders, out, asked)
+    asked = build.Asked(
+        options.rate, options.returns, options.hours, options.parameters, options.here, tuple(options.allow_package), command, options.size
+    )
+    notes, words = (sizes if options.size else build).build(options.folders, out, asked)
     for note in notes:
         say(f"note: {note}")
     print_result(f"{out / 'index.html'}\nthe next run: {words or 'no law names one'}")
@@ -47,4 +53,10 @@ def numbers(text: str) -> list[float]:
         found = []
     if not found or not all(map(math.isfinite, found)):
         raise argparse.ArgumentTypeError(f"it takes numbers with commas between them, not {text!r}")
+    return found
+
+
+def counts(text: str) -> list[float]:
+    if (found := numbers(text))[0] <= 0:
+        raise argparse.ArgumentTypeError(f"it takes numbers above 0, not {text!r}")
     return found

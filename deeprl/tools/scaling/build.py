@@ -17,11 +17,10 @@ from deeprl.running.config.overrides import key_of
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
-from deeprl.tools.report.page import number
 from deeprl.tools.report.runs import RunRecord, find, read_all
 from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, Note, cells
 from deeprl.tools.scaling.fits import frontier, operations, reached
-from deeprl.tools.scaling.page import ends, figure, of_budget, render, span
+from deeprl.tools.scaling.page import ends, figure, of_budget, render, span, whole
 from deeprl.tools.scaling.study import BEYOND, Level, NeverReachedError, StepTime, Study, pace, study
 
 MARK = b'<meta name="generator" content="deeprl scaling">'
@@ -40,13 +39,25 @@ class Asked(NamedTuple):
     """Thresholds J; None: chosen between what all ratios reach"""
     hours: float | None
     """Budget of the next run; None: no limit"""
-    parameters: float | None
-    """Of all networks, for operations; None: they are not told"""
+    parameters: Sequence[float] | None
+    """Of all networks, for operations, one for each size; None: they are not told, and counted where there are several sizes"""
     here: bool
     """Hours are those of this machine, which is measured; otherwise of the machines of the runs"""
     allow: Sequence[str]
     """Packages that the configuration of the runs may name, if it is measured"""
     command: str
+    size: str | None = None
+    """Key of the size of networks; None: all have the same"""
+
+
+class Made(NamedTuple):
+    """A page that was written."""
+
+    found: Study
+    best: JsonObject | None
+    """The next run; None: no law names one"""
+    words: str | None
+    """Those of the next run for a terminal"""
 
 
 def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], str | None]:
@@ -60,10 +71,37 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
         RunFolderError: a folder cannot be read.
     """
     notes: list[str] = []
-    claim(out, MARK, frozenset({PAGE, FIGURE, NUMBERS}))
-    runs = read_all(find(folders, notes.append), notes.append)
+    runs = runs_in(folders, notes.append)
+    if asked.parameters and len(asked.parameters) > 1:
+        raise ConfigError("--parameters takes one number, because the networks of a grid without --size are of one size.")
+    return notes, page_of(runs, out, asked, notes).words
+
+
+def runs_in(folders: Sequence[Path], note: Note) -> list[RunRecord]:
+    """
+    Raises:
+        ConfigError: there is none.
+    """
+    said: list[str] = []
+    runs = read_all(find(folders, said.append), said.append)
     if not runs:
-        raise ConfigError(f"no run was found: {'; '.join(notes)}")
+        raise ConfigError(f"no run was found: {'; '.join(said)}")
+    for each in said:
+        note(each)
+    return runs
+
+
+def page_of(runs: Sequence[RunRecord], out: Path, asked: Asked, notes: list[str], label: str = "") -> Made:
+    """Write the page on runs with networks of one size.
+
+    Args:
+        notes: those that are known; its own are appended.
+        label: what its title adds.
+
+    Raises:
+        ConfigError: see `build`.
+    """
+    claim(out, MARK, frozenset({PAGE, FIGURE, NUMBERS}))
     table, tied = cells(runs, asked.rate, notes.append)
     speed, machine = measure_here(runs[0], table, asked.allow, notes.append) if asked.here else (None, None)
     try:
@@ -71,22 +109,16 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     except NeverReachedError as error:
         raise ConfigError(f"{error}: name lower ones with --returns.") from error
     notes += found.notes
-    best = found.next_run(asked.hours)
+    best, parameters = found.next_run(asked.hours), asked.parameters[0] if asked.parameters else None
     words = spelled(best, runs[0], (asked.rate, *tied), notes.append) if best else None
-    rows, ahead, image = cell_rows(table, found, asked.parameters), frontier_rows(found), figure(found)
+    rows, ahead, image = cell_rows(table, found, parameters), frontier_rows(found), figure(found)
     clock = {"here": machine, "grid": pace(table), "machines": sorted({run.machines[-1].hardware for run in runs if run.machines})}
-    facts = {
-        "clock": clock,
-        "task": runs[0].task,
-        "agent": runs[0].agent,
-        "runs": sum(len(each.returns) for each in table),
-        "next": best,
-        "words": words,
-    }
-    page = render(found, rows, ahead, {**facts, **asked._asdict()}, notes, image)
+    facts = {"clock": clock, "task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "label": label}
+    facts |= {"next": best, "words": words, "hours": asked.hours, "parameters": parameters, "command": asked.command}
+    page = render(found, rows, ahead, facts, notes, image)
     numbers = json.dumps(plain(numbers_of(found, rows, ahead, clock, best, notes)), indent=1, allow_nan=False)
     write(out, {FIGURE: image, NUMBERS: numbers.encode(), PAGE: page.encode()}, set(), UNFINISHED)
-    return notes, told(best, words, clock) if best and words else None
+    return Made(found, best, told(best, words, clock) if best and words else None)
 
 
 def measure_here(run: RunRecord, table: Sequence[Cell], allow: Sequence[str], note: Note) -> tuple[StepTime, str]:
@@ -99,13 +131,13 @@ def measure_here(run: RunRecord, table: Sequence[Cell], allow: Sequence[str], no
 def told(best: JsonObject, words: str, clock: JsonObject) -> str:
     """The next run for a terminal: its words, and below them what it takes."""
     speed = f"measured here, {clock['here']}" if clock["here"] else f"of the grid's runs, {'; '.join(clock['machines'])}"
-    steps, hours, what = f"{number(best['steps'])} steps", span(best["hours"]), "every cell has one seed"
+    steps, hours, what = f"{whole(best['steps'])} steps", span(best["hours"]), "every cell has one seed"
     if np.isfinite(best["intervals"]["steps"]).all():
         steps, hours = (
-            f"{said} {ends(best['intervals'][name], shown)}" for said, name, shown in ((steps, "steps", number), (hours, "hours", span))
+            f"{said} {ends(best['intervals'][name], shown)}" for said, name, shown in ((steps, "steps", whole), (hours, "hours", span))
         )
         what = "95 % over bootstrap samples of the seeds"
-    return f"{words}\na return of {best['return']:.4g}, as predicted: {steps}, {hours} ({what}; speed {speed})"
+    return f"{words}\na return of {best['return']:.4g} in {steps}, {hours} ({what}; speed {speed})"
 
 
 def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str], note: Note) -> str:

@@ -60,7 +60,7 @@ def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell],
         raise ConfigError("no run has an evaluation yet.")
     if len(tasks := sorted({run.task for run in left})) > 1:
         raise ConfigError(f"runs of {', '.join(tasks)}: one task at a time, because returns of tasks have no common threshold.")
-    tied = require_grid(left, rate)
+    tied = require_grid(left, rate)[rate]
     found: dict[tuple[float, float, float], list[RunRecord]] = {}
     for run in left:
         sigma, batch, lr = (float(get(run.config, key)) for key in (RATIO, BATCH, rate))
@@ -76,8 +76,8 @@ def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell],
     return table, tied
 
 
-def require_grid(runs: Sequence[RunRecord], rate: str) -> list[str]:
-    """Keys whose value is the rate in every run, if there are several rates.
+def require_grid(runs: Sequence[RunRecord], rate: str, size: str | None = None) -> dict[str, list[str]]:
+    """For the key of the rate, and for that of the size of networks, the keys whose value is its own in every run, if it has several.
 
     Raises:
         ConfigError: see `cells`.
@@ -88,18 +88,29 @@ def require_grid(runs: Sequence[RunRecord], rate: str) -> list[str]:
             if not number(value := get(run.config, key)) or not value > 0:
                 hint = " Name the key of the learning rate with --rate KEY." if key == rate else ""
                 raise ConfigError(f"{key}: {run.name} has {short(value)} there, which is no number above 0.{hint}")
-    tied = []
-    for key in sorted({key for each in leaves for key in each}):
+    tied: dict[str, list[str]] = {key: [] for key in (rate, size) if key}
+    for key in sorted({key for each in leaves for key in each} - times_of_flat(leaves)):
         values = [each.get(key) for each in leaves]
-        if len({*values}) == 1 or key in (RATIO, BATCH, rate):
+        if len({*values}) == 1 or key in (RATIO, BATCH, *tied):
             continue
-        if all(value == each.get(rate) for value, each in zip(values, leaves)):
-            tied.append(key)
+        for axis, those in tied.items():
+            if all(value == each.get(axis) for value, each in zip(values, leaves)):
+                those.append(key)
+                break
         else:
             shown = ", ".join(sorted({str(value) for value in values})[:4])
-            may = f"only {RATIO}, {BATCH}, {rate} and the seed may"
-            raise ConfigError(f"{key} differs between the runs ({shown}): {may}. Give the folders of runs that are equal in it.")
+            may = f"only {', '.join((RATIO, BATCH, *tied))} and the seed may"
+            hint = "" if size else f", or name it with --size {key} if it is the size of networks"
+            raise ConfigError(f"{key} differs between the runs ({shown}): {may}. Give the folders of runs that are equal in it{hint}.")
     return tied
+
+
+def times_of_flat(leaves: Sequence[dict[str, str]]) -> set[str]:
+    """Keys of the times of schedules that end where they start, in every run: a share of `steps`, they differ between a short and a long
+    run, and change nothing."""
+    starts = [key.removesuffix("start") for key in leaves[0] if key.endswith(".start")]
+    flat = [each for each in starts if all(f"{each}start" in run and run[f"{each}start"] == run.get(f"{each}end") for run in leaves)]
+    return {each + time for each in flat for time in ("begin", "duration")}
 
 
 def cell_of(place: tuple[float, float, float], runs: Sequence[RunRecord], note: Note) -> Cell:

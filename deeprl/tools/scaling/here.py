@@ -12,9 +12,11 @@ from deeprl.running.config.build import check_device
 from deeprl.running.config.rules import put
 from deeprl.running.config.stored import checked, of_its_commit
 from deeprl.running.config.trust import Allowed
+from deeprl.running.session.assemble import fitted
 from deeprl.system.machine import system_entry
 from deeprl.system.terminal import say
 from deeprl.tools.check.build import training_speed
+from deeprl.tools.check.facts import networks
 from deeprl.tools.check.record import Speed
 from deeprl.tools.report.runs import RunRecord, machine
 from deeprl.tools.scaling.cells import BATCH, Note
@@ -61,6 +63,19 @@ def measured(run: RunRecord, batches: Sequence[float], allowed: Allowed, note: N
             "the hours are too long, if it waited for other programs and not for its workers or a GPU"
         )
     return step_time(first, second, small, large), machine(system_entry(str(config["device"]))).hardware
+
+
+def counted(run: RunRecord, allowed: Allowed) -> int:
+    """Parameters that losses of the run's agent train, which is built for it.
+
+    Raises:
+        ConfigError: see `measured`.
+    """
+    with of_its_commit(run.path):
+        config = checked(copy.deepcopy(run.config), allowed)
+    config["device"] = "cpu"
+    _, _, agent, _ = fitted(config, allowed)
+    return sum(each.trained for each in networks(agent))
 
 
 def step_time(first: Speed, second: Speed, small: int, large: int) -> StepTime:

@@ -19,10 +19,11 @@ from deeprl.system.machine import now
 from deeprl.system.progress import duration
 from deeprl.tools.report.figures import COLOURS, png, styled
 from deeprl.tools.report.page import number, visible
+from deeprl.tools.report.runs import RunRecord
 from deeprl.tools.scaling.fits import PowerLaw, power_law
 from deeprl.tools.scaling.study import BEYOND, DRAWS, Level, StepTime, Study, at
 
-TEMPLATE = Path(__file__).with_name("page.html")
+TEMPLATE, SIZES = (Path(__file__).with_name(name) for name in ("page.html", "sizes.html"))
 
 
 def render(found: Study, rows: list[JsonObject], ahead: list[JsonObject], facts: JsonObject, notes: list[str], image: bytes) -> str:
@@ -35,40 +36,80 @@ def render(found: Study, rows: list[JsonObject], ahead: list[JsonObject], facts:
         notes: a sentence each.
         image: of `figure`.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible)
-    environment.filters["number"] = lambda value: number(float(value))
-    environment.filters["span"] = span
-    environment.globals |= {"number": number, "span": span, "digits": digits, "ends": ends, "formula": formula}
     sigmas = found.levels[0].sigma.tolist()
-    return environment.from_string(TEMPLATE.read_text()).render(
-        **facts,
-        machines="; ".join(facts["clock"]["machines"]) or "unknown",
-        cells=rows,
-        ahead=ahead,
-        columns=max(([place["sigma"] for place in row["places"]] for row in ahead), key=len),
-        samples=len(found.samples),
-        sigmas=sigmas,
-        ratios=", ".join(f"{sigma:g}" for sigma in sigmas),
-        settings=(found.batch, found.rate),
-        levels=found.levels,
-        highest=max((level.threshold for level in found.levels if not level.doubt), default=None),
-        study=found,
-        pace=found.pace,
-        at=at,
-        notes=notes,
-        growth=of_budget(found),
-        beyond=BEYOND,
-        draws=DRAWS,
-        image=base64.b64encode(image).decode(),
-        version=deeprl.__version__,
-        time=now(),
+    return (
+        templates()
+        .from_string(TEMPLATE.read_text())
+        .render(
+            **facts,
+            machines="; ".join(facts["clock"]["machines"]) or "unknown",
+            cells=rows,
+            ahead=ahead,
+            columns=max(([place["sigma"] for place in row["places"]] for row in ahead), key=len),
+            samples=len(found.samples),
+            sigmas=sigmas,
+            ratios=", ".join(f"{sigma:g}" for sigma in sigmas),
+            settings=(found.batch, found.rate),
+            levels=found.levels,
+            highest=max((level.threshold for level in found.levels if not level.doubt), default=None),
+            study=found,
+            pace=found.pace,
+            at=at,
+            notes=notes,
+            growth=of_budget(found),
+            beyond=BEYOND,
+            draws=DRAWS,
+            image=base64.b64encode(image).decode(),
+            version=deeprl.__version__,
+            time=now(),
+        )
     )
+
+
+def render_sizes(
+    run: RunRecord, rows: list[JsonObject], budgets: list[JsonObject], asked: JsonObject, words: str | None, notes: list[str]
+) -> str:
+    """The page over sizes.
+
+    Args:
+        run: one of the grid.
+        rows, budgets: see `deeprl.tools.scaling.sizes`.
+        asked: the words of the command: "size", "returns", "hours", "command".
+        words: of the next run.
+    """
+    head = TEMPLATE.read_text().partition("<h1>")[0]
+    return (
+        templates()
+        .from_string(head + SIZES.read_text())
+        .render(
+            **asked,
+            task=run.task,
+            agent=run.agent,
+            rows=rows,
+            budgets=budgets,
+            words=words,
+            notes=notes,
+            version=deeprl.__version__,
+            time=now(),
+        )
+    )
+
+
+def templates() -> Environment:
+    found = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible)
+    found.filters |= {"number": lambda value: number(float(value)), "span": span}
+    found.globals |= {"number": number, "span": span, "digits": digits, "ends": ends, "formula": formula, "whole": whole}
+    return found
 
 
 def span(hours: float) -> str:
     """A duration; below a minute and a half with three digits of seconds, because runs of a grid may be that short."""
     seconds = 3600 * float(hours)
     return "unknown" if not np.isfinite(seconds) else f"{seconds:.3g} s" if seconds < 90 else duration(seconds)
+
+
+def whole(steps: float) -> str:
+    return f"{float(steps):,.0f}" if np.isfinite(steps) else "no"
 
 
 def digits(value: float) -> str:

@@ -34,7 +34,7 @@ def runs(tmp_path_factory):
 
 
 def asked(**changes):
-    return Asked("agent.optimizer.lr", [50.0, 70.0], None, 1e5, False, (), "deeprl scaling runs")._replace(**changes)
+    return Asked("agent.optimizer.lr", [50.0, 70.0], None, [1e5], False, (), "deeprl scaling runs")._replace(**changes)
 
 
 def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
@@ -135,8 +135,8 @@ def test_several_seeds_have_intervals_on_the_page_in_the_numbers_and_in_the_word
     facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
     low, high = facts["next"]["intervals"]["steps"]
     assert low < facts["next"]["steps"] < high
-    assert f"steps [{low:.1f}, {high:.1f}]" in words
-    assert f"[{low:.1f}, {high:.1f}]" in (tmp_path / "out" / "index.html").read_text()
+    assert f"steps [{low:,.0f}, {high:,.0f}]" in words
+    assert f"[{low:,.0f}, {high:,.0f}]" in (tmp_path / "out" / "index.html").read_text()
     (row,) = facts["frontier"]
     assert [place["sigma"] for place in row["places"]] == [1, 2, 4, 8]
     for place in row["places"]:
@@ -151,6 +151,17 @@ def test_runs_without_times_have_laws_and_no_next_run(tmp_path):
     notes, words = build([tmp_path / "runs"], tmp_path / "out", asked())
     assert words is None
     assert any("hours are unknown" in note for note in notes)
+
+
+def test_a_longer_run_of_a_flat_schedule_is_of_the_grid_and_one_of_a_falling_rate_is_not(tmp_path):
+    """The duration of a schedule is a share of `steps`, which need not be equal: a grid that was trained on in part was refused."""
+    for sigma, end in ((1, 1.0), (2, 1.0), (4, 0.0)):
+        schedule = {"start": 1.0, "end": end, "duration": 1000 * sigma, "begin": 0}
+        config = {"replay": {"ratio": sigma, "batch_size": 64}}
+        write_run(tmp_path / str(end) / str(sigma), [10 * sigma, 50, 90], optimizer={"lr": 0.001, "schedule": schedule}, config=config)
+    build([tmp_path / "1.0"], tmp_path / "out", asked())
+    with pytest.raises(ConfigError, match="agent.optimizer.schedule.duration differs"):
+        build([tmp_path], tmp_path / "out", asked())
 
 
 def test_a_seed_twice_and_a_ratio_of_0_are_refused(tmp_path):
