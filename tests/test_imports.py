@@ -26,17 +26,16 @@ LAYERS = (
     ("value_agent", "actor_critic", "policy_gradient", "trajectory_policy", "accelerate", "config"),
     ("extend",),
     ("training", "report"),
-    ("collect", "scaling"),
+    ("collect",),
     ("session", "data"),
     ("sweep", "check", "export"),  # a sweep checks jobs as a session would build them, then starts each as a process of its own
-    ("tune",),  # its runs are jobs of a sweep
+    ("tune", "scaling"),  # runs of the one are jobs of a sweep; the other measures a machine as a check does
     ("cli",),
     ("__main__",),
 )
 """Rooms, from left to right. Each imports those of the layers left of its own, and itself. `report` stands beside `training`, because it
 reads what training left in run folders, and neither knows the other. `export` stands behind `session`, because it takes a loaded run.
-`scaling` reads runs as `report` does, and `data` what is
-collected."""
+`data` reads what is collected."""
 WINGS = ("learning", "running", "tools")
 """Folders of rooms in `deeprl/`. The others are rooms themselves."""
 BESIDE = {"agents": 10, "envs": 3}
