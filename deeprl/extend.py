@@ -8,7 +8,7 @@ from deeprl.choice import Choice, Part, counts, in_range, one_of
 from deeprl.envs.stock import WithStock
 from deeprl.envs.vector.backend import Game
 from deeprl.envs.vector.choice import EnvChoice
-from deeprl.envs.vector.spaces import Actions
+from deeprl.envs.vector.spaces import Actions, Frames
 from deeprl.envs.vector.tensors import TensorChoice
 from deeprl.envs.vector.worlds import TensorWorld
 from deeprl.errors import ConfigError
@@ -82,7 +82,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A destination of log lines
     "Logger", "LoggerChoice",
     # An environment
-    "EnvChoice", "Game", "Goals", "Actions", "ObsPart", "packed_spec", "pack", "WithStock",
+    "EnvChoice", "Game", "Goals", "Actions", "ObsPart", "packed_spec", "pack", "Frames", "WithStock",
     # An environment of which all copies step as one operation on tensors
     "TensorChoice", "TensorWorld",
 ]  # fmt: skip

@@ -40,6 +40,9 @@ class ObsPart(NamedTuple):
     """Whether running statistics normalise it; not an image, nor a one-hot vector"""
     stock: bool = False
     """Whether it is that of `deeprl.learning.transforms.stock`, which no name tells: users have names of their own"""
+    frame_stack: int = 1
+    """Of an image of bytes: frames of which it consists, oldest first and with equally many channels; those before an episode are zeros. A
+    replay stores the newest of each observation"""
 
     @property
     def size(self) -> int:
@@ -59,7 +62,7 @@ class Spec(NamedTuple):
     """Dimension of a continuous action, each component in [-1, 1]; 0 if the actions are discrete."""
     frame_stack: int = 1
     """Number of leading channels that are consecutive single-channel frames (4 on Atari). A replay may store only the newest
-    frame of each observation; frames before the start of an episode are zeros."""
+    frame of each observation; frames before the start of an episode are zeros. Of several parts each has its own."""
     masked: bool = False
     """Whether the last `mask_size` columns of an observation are an action mask: 1 where the action is valid, else 0"""
     parts: tuple[ObsPart, ...] = ()

@@ -242,7 +242,10 @@ class Transitions:
         obs, successor = row.obs, row.successor
         if self.at.image:
             obs, successor = self._images(stored["frames"])
-        next_obs = stored["next_obs"].view(self.size, *self.shape) if self.gathers_next else successor
+        next_obs = successor
+        if self.gathers_next:
+            found = stored["next_obs"]
+            next_obs = self._images(found)[0] if self.at.image else found.view(self.size, *self.shape)
         extra = {}
         if "successor" in rule.extras:
             extra["successor"] = successor
@@ -283,10 +286,12 @@ class Transitions:
         )
 
     def _images(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, k * size) -> observations from the first `stack` and from the last `stack` frames, as views."""
-        stack, shape = self.at.stack, self.shape
-        frames = frames.view(self.size, -1, self.at.size)
-        return frames[:, :stack].view(self.size, *shape), frames[:, -stack:].view(self.size, *shape)
+        """(B, k * size) -> observations from the first `stack` and from the last `stack` frames."""
+        at, frames = self.at, frames.view(self.size, -1, self.at.size)
+        now = later = at.observed(frames[:, : at.stack]).view(self.size, *self.shape)
+        if frames.shape[1] > at.stack:
+            later = at.observed(frames[:, -at.stack :]).view(self.size, *self.shape)
+        return now, later
 
     def _ahead(self, row: _Fields, in_window: Tensor | None) -> tuple[Tensor, Tensor]:
         """Number of rows from t to next_obs, (B,) int64: m, and 1 more where it is the first observation of the next episode, behind the

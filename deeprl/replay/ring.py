@@ -16,13 +16,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from deeprl.errors import ConfigError
+from deeprl.packing import NUMBER, numbers_of
 from deeprl.types import Rows, Spec, State
+
+
+class Piece(NamedTuple):
+    """Successive numbers of an observation: an image that is a stack of frames, of which a row holds the newest; or what is stored whole,
+    as a stack of one."""
+
+    name: str
+    width: int
+    """Numbers of a frame"""
+    stack: int
 
 
 @dataclass(frozen=True)
@@ -34,11 +46,11 @@ class Layout:
     ticks: int
     """Live transitions of each environment, at most"""
     stack: int
-    """Frames in an observation; 1 if observations are stored whole"""
+    """Frames in an observation, of its largest stack; 1 if observations are stored whole"""
     image: bool
     """True: observations are uint8 in a separate matrix. False: they are the first columns of a row"""
     size: int
-    """Numbers in a stored observation"""
+    """Numbers in a stored observation, the newest frames alone"""
     actions: int
     """Discrete actions; 0 if they are continuous"""
     front: int
@@ -63,6 +75,38 @@ class Layout:
     state: int
     """First column of the core's state before the row; `width` if states are not stored"""
     width: int
+    pieces: tuple[Piece, ...]
+    """Of an observation, in their order"""
+
+    def frame(self, obs: np.ndarray, back: int = 0) -> np.ndarray:
+        """The newest frames of observations, (..., numbers) -> (..., size), or those `back` rows earlier, which are zeros where a piece has
+        none."""
+        found, end = [], 0
+        for _, width, stack in self.pieces:
+            end += width * stack
+            stop = end - back * width
+            found.append(obs[..., stop - width : stop] if back < stack else np.zeros((*obs.shape[:-1], width), obs.dtype))
+        return found[0] if len(found) == 1 else np.concatenate(found, -1)
+
+    def unstacked(self, before: np.ndarray, after: np.ndarray) -> str:
+        """Name of a piece whose older frames in the observations `after` (..., numbers) are not the newer ones of those `before`; "" if
+        there is none. Zeros come before an episode."""
+        end = 0
+        for name, width, stack in self.pieces:
+            start, end = end, end + width * stack
+            if stack > 1 and not np.array_equal(after[..., start : end - width], before[..., start + width : end]):
+                return name
+        return ""
+
+    def observed(self, frames: Tensor) -> Tensor:
+        """Observations (B, numbers) of windows (B, stack, size) of stored ones; a view, if there is one piece."""
+        if len(self.pieces) == 1:
+            return frames.flatten(1)
+        found, start = [], 0
+        for _, width, stack in self.pieces:
+            found.append(frames[:, self.stack - stack :, start : start + width].flatten(1))
+            start += width
+        return torch.cat(found, 1)
 
     @property
     def columns(self) -> list[int]:
@@ -92,16 +136,37 @@ def layout(spec: Spec, capacity: int, num: int, reach: int, state: int = 0) -> L
     if ticks < reach:
         raise ValueError(f"capacity must be at least {reach} rows for each environment ({reach} * {num}), not {capacity}")
     image = spec.obs_dtype == torch.uint8
-    # frames are stored singly only if an observation consists of them alone
-    stack = spec.frame_stack if image and len(spec.obs_shape) == 3 and spec.obs_shape[0] % spec.frame_stack == 0 else 1
-    front, size = stack - 1, math.prod(spec.obs_shape) // stack
+    pieces = pieces_of(spec)
+    stack, size = max(piece.stack for piece in pieces), sum(piece.width for piece in pieces)
+    front = stack - 1
     period = ticks + front + 2
     action = 0 if image else size
     reward = action + max(spec.action_dim, 1)
     stride = front + period + reach
     sizes = num, ticks, stack, image, size, spec.num_actions, front, reach, period, stride
-    columns = [*range(reward + 1, reward + 7), reward + 6 + state]
-    return Layout(*sizes, action, reward, *columns)
+    columns = reward + 1, reward + 2, reward + 3, reward + 4, reward + 5, reward + 6, reward + 6 + state
+    return Layout(*sizes, action, reward, *columns, pieces)
+
+
+def pieces_of(spec: Spec) -> tuple[Piece, ...]:
+    """Pieces of an observation. Neighbours that are stored whole are one."""
+    if not any(part.frame_stack > 1 for part in spec.parts):
+        return (stacked("observation", spec.obs_shape, spec.frame_stack if spec.obs_dtype == torch.uint8 else 1),)
+    images = [stacked(part.name, part.shape, part.frame_stack) for part in spec.parts if part.dtype == torch.uint8]
+    columns = [Piece("", NUMBER * numbers_of(spec.parts), 1), *images, Piece("", spec.mask_size * spec.masked, 1)]
+    found: list[Piece] = []
+    for piece in columns:
+        if found and found[-1].stack == piece.stack == 1:
+            found[-1] = found[-1]._replace(width=found[-1].width + piece.width)
+        else:
+            found.append(piece)
+    return tuple(piece for piece in found if piece.width)
+
+
+def stacked(name: str, shape: tuple[int, ...], stack: int) -> Piece:
+    """The piece of an image (C, H, W), in frames if its channels are whole ones, else as it is."""
+    stack = stack if len(shape) == 3 and shape[0] % stack == 0 else 1
+    return Piece(name, math.prod(shape) // stack, stack)
 
 
 def require_actions(found: Any, count: int) -> None:
@@ -169,6 +234,8 @@ class Ring:
         period, front, ended = at.period, at.front, rows.ended.tolist()
         if self.last == 0 and front:
             self._take_history(rows.obs)
+        if len(at.pieces) > 1:
+            self._require_stacks(rows)
         terminated, reward, probability = rows.terminated.tolist(), rows.reward.tolist(), rows.probability.tolist()
         if self.last - self.first == at.ticks:
             self._retire()
@@ -183,8 +250,8 @@ class Ring:
                 row[: at.size] = rows.obs[e].reshape(-1)
                 after[: at.size] = rows.next_obs[e].reshape(-1)
             else:
-                self.frames[here] = rows.obs[e].reshape(-1)[-at.size :]
-                self.frames[there] = rows.next_obs[e].reshape(-1)[-at.size :]
+                self.frames[here] = at.frame(rows.obs[e].reshape(-1))
+                self.frames[there] = at.frame(rows.next_obs[e].reshape(-1))
             row[at.action : at.reward] = rows.action[e]
             row[at.reward] = reward[e]
             row[at.continues] = not terminated[e]
@@ -208,13 +275,28 @@ class Ring:
     def _take_history(self, obs: np.ndarray) -> None:
         """Store the older frames of the first observations (M, *obs), which are zeros where an episode starts. A run that is resumed
         without its replay goes on in the middle of one."""
-        front = self.layout.front
-        for e, frames in enumerate(obs.reshape(len(obs), front + 1, -1)[:, :front]):
+        front, flat = self.layout.front, obs.reshape(len(obs), -1)
+        for e, frames in enumerate(np.stack([self.layout.frame(flat, back) for back in range(front, 0, -1)], 1)):
             if frames.any():
                 self.frames[self._base[e] : self._base[e] + front] = frames  # type: ignore[index]  # front: frames
                 self.rows[self._base[e] + front, self.layout.age] = front
                 self._count[e] = self._oldest[e] = front
                 self._fresh[e] = False
+
+    def _require_stacks(self, rows: Rows) -> None:
+        """
+        Raises:
+            ConfigError: a part says of itself that it is a stack of frames, and is another one.
+        """
+        name = self.layout.unstacked(rows.obs, rows.next_obs)
+        if fresh := np.array(self._fresh).nonzero()[0].tolist():
+            first = rows.obs[fresh]
+            name = name or self.layout.unstacked(np.zeros_like(first), first)
+        if name:
+            raise ConfigError(
+                f"part {name!r} of the observations says that it is a stack of frames, and its older ones are not those of the observation "
+                "before, or not zeros where an episode starts: stack them so, or leave out what says it (Frames, frame_stack)"
+            )
 
     def truncate_episode(self, environment: int) -> None:
         """Truncate the running episode of an environment at its newest row. The next row starts a new episode."""

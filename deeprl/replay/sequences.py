@@ -218,7 +218,8 @@ class SequenceWindows:
         rows = memory.take("rows", place)
         obs = rows[:, : at.size]
         if at.image:
-            obs = memory.blank(memory.take("frames", place - at.front), rows[:, at.age, None], at)
+            frames = memory.blank(memory.take("frames", place - at.front), rows[:, at.age, None], at)
+            obs = at.observed(frames.view(len(place), at.stack, at.size))
         return rows.view(-1, self.size, at.width)[: self.burn_in + self.length], obs.reshape(-1, self.size, *self.rule.spec.obs_shape)
 
     def batch(self, rows: Tensor, obs: Tensor, real: Tensor, index: Tensor, weights: list[Tensor]) -> Batch:

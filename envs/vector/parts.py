@@ -14,7 +14,7 @@ from deeprl.packing import arranged, pack, packed_spec
 from deeprl.system.terminal import one_line
 from deeprl.types import ObsPart
 
-from .spaces import FILTER, Observations, brief, channels_of, flattened, observations_of, unfit
+from .spaces import FILTER, Frames, Observations, brief, channels_of, flattened, observations_of, unfit
 
 Place = tuple[Any, ...]
 """Keys of dictionaries and places in tuples, from the outermost space to a part"""
@@ -168,7 +168,8 @@ def one(name: str, space: spaces.Space, form: Form) -> tuple[ObsPart, Observatio
     vector = isinstance(space, spaces.Box) and len(space.shape) != 1 and not image
     found = flattened(space) if vector else observations_of(space, form.channels)
     scaled = isinstance(space, spaces.Box) and not image
-    return ObsPart(name, found.shape, found.dtype, image, name in form.privileged, scaled), found
+    frames = space.frame_stack if isinstance(space, Frames) and image else 1
+    return ObsPart(name, found.shape, found.dtype, image, name in form.privileged, scaled, frame_stack=frames), found
 
 
 def parted(space: spaces.Space, form: Form) -> Observations:

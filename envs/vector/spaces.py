@@ -165,6 +165,25 @@ def _floats(space: spaces.Box) -> str:
     return AS_IT_IS if space.dtype == np.float32 else f"the environment's {space.dtype} numbers as float32"
 
 
+class Frames(spaces.Box):
+    """The space of an image of bytes, in a Dict or Tuple, that is a stack of the newest frames of an episode, oldest first, with zeros
+    before its start. A replay stores each frame once, and refuses a part that is another one.
+
+    Args:
+        shape: of the stack; its channels are those of all frames.
+        frame_stack: frames.
+
+    Raises:
+        ValueError: `shape` has not three axes, or no axis of whole frames.
+    """
+
+    def __init__(self, shape: tuple[int, ...], frame_stack: int, low: int = 0, high: int = 255):
+        super().__init__(low, high, shape, np.uint8)
+        self.frame_stack = frame_stack
+        if len(shape) != 3 or frame_stack < 1 or (shape[0] % frame_stack and shape[2] % frame_stack):
+            raise ValueError(f"{frame_stack} frames must divide the channels of an image of three axes, not of shape {shape}")
+
+
 def channels_of(space: spaces.Space) -> str | None:
     """Where the channels of an image are, if just one of its three axes has at most four entries: "first" or "last"."""
     if not isinstance(space, spaces.Box) or len(space.shape) != 3 or not (space.dtype == np.uint8 or space.dtype.kind == "f"):

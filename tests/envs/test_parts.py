@@ -6,6 +6,7 @@ from gymnasium import spaces
 from deeprl.envs.conversion import Conversion
 from deeprl.envs.marks import Marks
 from deeprl.envs.vector.parts import Form
+from deeprl.envs.vector.spaces import Frames
 from deeprl.learning.networks.torsos import Impala, MinAtarTorso
 from deeprl.running.session.costs import tell_scale
 from tests.conformance import check_environment
@@ -73,6 +74,16 @@ def test_flags_that_a_torso_takes_for_pixels_are_named(high, torso, said, capsys
         told = capsys.readouterr().err
         assert said in told
         assert bool(told) == bool(said)
+
+
+def test_a_stack_of_frames_says_so_by_its_space():
+    still = spaces.Box(0, 255, (7, 5, 3), np.uint8)
+    found = seen(spaces.Dict(camera=Frames((5, 6, 3), 3), first=Frames((4, 5, 6), 2), still=still, speed=SPEED)).spec.parts
+    assert {part.name: (part.shape, part.frame_stack) for part in found} == {
+        "camera": ((3, 5, 6), 3), "first": ((4, 5, 6), 2), "still": ((3, 7, 5), 1), "speed": ((2,), 1)
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="4 frames must divide the channels"):
+        Frames((6, 5, 5), 4)
 
 
 def test_nested_parts_are_joined_by_a_dot_and_tuples_count():

@@ -12,9 +12,9 @@ from deeprl.replay.samplers import Prioritized, Uniform
 from tests.pairwise import crossed
 from tests.pretended import Pretended
 from tests.replay import test_replay, test_sequences
-from tests.replay.test_replay import CONTINUOUS, FLOATS, STACKED, VECTOR, Stream, draw
+from tests.replay.test_replay import CONTINUOUS, FLOATS, PARTS, STACKED, VECTOR, Stream, draw
 
-SPECS = {"vector": VECTOR, "continuous": CONTINUOUS, "stacked": STACKED, "floats": FLOATS}
+SPECS = {"vector": VECTOR, "continuous": CONTINUOUS, "stacked": STACKED, "parts": PARTS, "floats": FLOATS}
 NEEDS = {"plain": frozenset({"successor", "behavior_probability", "terminated"}), "restart": frozenset({"restart"})}
 DEVICES = ("cuda", "cpu")
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from deeprl.errors import ConfigError
 from deeprl.noise import torch_generator
+from deeprl.packing import pack, packed_spec, unpacked
 from deeprl.replay.fold import fold, span
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import layout
@@ -15,7 +17,7 @@ from deeprl.replay.samplers import Prioritized, Uniform, UniformDraws
 from deeprl.running.accelerate.graph import traced
 from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate
-from deeprl.types import Rows, Spec
+from deeprl.types import ObsPart, Rows, Spec
 from tests.builders import draw
 from tests.pairwise import crossed
 
@@ -24,6 +26,11 @@ CONTINUOUS = Spec((3,), torch.float32, 0, 2)
 STACKED = Spec((4, 3, 2), torch.uint8, 3, 0, frame_stack=4)
 COLOURED = Spec((6, 3, 2), torch.uint8, 0, 2, frame_stack=2)
 """Two pictures of three channels"""
+CAMERA = ObsPart("camera", (4, 3, 2), torch.uint8, image=True, frame_stack=2)
+LIDAR = ObsPart("lidar", (3, 4, 3), torch.uint8, image=True, privileged=True, frame_stack=3)
+OTHERS = ObsPart("speed", (3,), torch.float32), ObsPart("map", (1, 3, 3), torch.uint8, image=True)
+PARTS = packed_spec((CAMERA, LIDAR, *OTHERS), 3, 0, masked=True)
+"""Stacks of two and of three frames beside what is stored whole"""
 CHANNELS = Spec((5, 2, 2), torch.uint8, 3, 0)
 FLOATS = Spec((3, 2, 4), torch.float32, 3, 0)
 
@@ -61,11 +68,27 @@ class Stream:
             return self.random.normal(size=shape).astype(np.float32)
         return self.random.integers(1, 256, (shape[0] // self.spec.frame_stack, *shape[1:]), dtype=np.uint8)
 
+    def packed(self, before: np.ndarray | None) -> np.ndarray:
+        """An observation of several parts, behind another one or at the start of an episode."""
+        values, old = [], None if before is None else unpacked(self.spec, before)[0]
+        for i, (part, (channels, *sides)) in enumerate((part, part.shape) for part in self.spec.parts):
+            if part.dtype == torch.float32:
+                values.append(self.random.normal(size=part.shape).astype(np.float32))
+                continue
+            new = channels // part.frame_stack
+            older = np.zeros((channels - new, *sides), np.uint8) if old is None else old[i][new:]
+            values.append(np.concatenate([older, self.random.integers(1, 256, (new, *sides), dtype=np.uint8)]))
+        return pack(self.spec, values, self.random.integers(0, 2, self.spec.mask_size))
+
     def start(self) -> np.ndarray:
+        if self.spec.parts:
+            return self.packed(None)
         frame, before = self.frame(), self.spec.frame_stack - 1
         return np.concatenate([np.zeros_like(frame)] * before + [frame])
 
     def follow(self, obs: np.ndarray) -> np.ndarray:
+        if self.spec.parts:
+            return self.packed(obs)
         stack = self.spec.frame_stack
         return self.frame() if stack == 1 else np.concatenate([obs[len(obs) // stack :], self.frame()])
 
@@ -194,7 +217,7 @@ def test_fold_by_channels():
 # Against the slow replay
 
 
-@pytest.mark.parametrize(("spec", "n", "num"), crossed((VECTOR, CONTINUOUS, STACKED, COLOURED, CHANNELS, FLOATS), (1, 3), (1, 2, 3)))
+@pytest.mark.parametrize(("spec", "n", "num"), crossed((VECTOR, CONTINUOUS, STACKED, COLOURED, PARTS, CHANNELS, FLOATS), (1, 3), (1, 2, 3)))
 def test_equals_a_naive_replay(spec, n, num):
     stream = Stream(spec, num, seed=10 * n + num)
     replay = make(spec, capacity=23 * num, num=num, n_step=n, needs=frozenset({"successor", "behavior_probability"}))
@@ -205,7 +228,7 @@ def test_equals_a_naive_replay(spec, n, num):
     assert 23 * num / 2 < len(replay) < 23 * num  # an episode's extra row takes a place
 
 
-@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS, FLOATS])
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, PARTS, CHANNELS, FLOATS])
 def test_a_single_environment_is_stored_as_the_first_of_many(spec):
     """What lies in memory is the same bit for bit, also after many laps and an episode that is cut off, as on resuming."""
     one, many = (make(spec, capacity=23 * num, num=num, n_step=2).ring for num in (1, 3))
@@ -228,7 +251,7 @@ def test_a_single_environment_is_stored_as_the_first_of_many(spec):
         np.testing.assert_array_equal(state[name][0], expected[name][0], err_msg=name)
 
 
-@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, CHANNELS, FLOATS])
+@pytest.mark.parametrize("spec", [VECTOR, CONTINUOUS, STACKED, PARTS, CHANNELS, FLOATS])
 @pytest.mark.parametrize("n", [1, 3])
 def test_what_follows_drawing_is_a_pure_function_of_tensors(spec, n):
     """Hence it may be a part of a compiled step: traced over one draw, its graph makes the right batch of another."""
@@ -251,6 +274,37 @@ def test_what_follows_drawing_is_a_pure_function_of_tensors(spec, n):
         found = graph(*[leaf for leaf, keep in zip(tree_leaves(drawn), wanted) if keep])
         for name, one, other in zip(paths, found, listed(drawn)):
             assert torch.equal(one, other), name
+
+
+WHOLE = PARTS._replace(parts=tuple(part._replace(frame_stack=1) for part in PARTS.parts))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_parts_whose_frames_are_stored_once_are_those_that_are_stored_whole(n):
+    """Bit for bit."""
+    stream = Stream(PARTS, 2, seed=4)
+    once, whole = (make(spec, num=2, n_step=n, needs={"successor"}) for spec in (PARTS, WHOLE))
+    for _ in range(70):
+        rows = next(stream)
+        for each in (once, whole):
+            each.append(rows)
+    found, expected = everything(once), everything(whole)
+    for name in ("obs", "next_obs", "action", "reward", "discount", "steps"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert torch.equal(found.extra["successor"], expected.extra["successor"])
+    assert (once.ring.frames.shape[1], whole.ring.frames.shape[1]) == (12 + 9 + 12 + 12 + 3, 12 + 9 + 24 + 36 + 3)
+
+
+def test_a_part_that_is_no_stack_of_its_frames_is_refused():
+    stream = Stream(PARTS, 2, seed=4, longest=50)
+    first, second = next(stream), next(stream)
+    replay, ended = make(PARTS, num=2), make(PARTS, num=2)
+    replay.append(first)
+    with pytest.raises(ConfigError, match="part 'camera' of the observations says that it is a stack of frames"):
+        replay.append(second._replace(next_obs=second.obs))
+    ended.append(first._replace(ended=np.ones(2, bool)))
+    with pytest.raises(ConfigError, match="not zeros where an episode starts"):
+        ended.append(second)
 
 
 def test_long_episodes_fill_the_capacity():
@@ -385,19 +439,21 @@ def test_round_trip(spec, sampler, steps):
 
 @pytest.mark.parametrize("capacity", [24, 200])
 @pytest.mark.parametrize("ticks", [1, 60])
-def test_an_empty_replay_begins_in_mid_episode(capacity, ticks):
+@pytest.mark.parametrize("spec", [STACKED, PARTS], ids=["stacked", "parts"])
+def test_an_empty_replay_begins_in_mid_episode(spec, capacity, ticks):
     """As after a checkpoint without it: the frames before its first row are in no row, and belong to the observations."""
-    stream = Stream(STACKED, 2, seed=3, longest=50)
+    stream = Stream(spec, 2, seed=3, longest=50)
     for _ in range(5):
         next(stream)
     stream.ticks.clear()
-    assert stream.obs[0, :3].any(axis=(1, 2)).all()
-    assert not stream.obs[1, :3].any()  # a new episode
-    replay = make(STACKED, capacity=capacity, num=2, n_step=1)
+    replay = make(spec, capacity=capacity, num=2, n_step=1)
+    older = replay.layout.frame(stream.obs.reshape(2, -1), 1)
+    assert older[0].any()
+    assert not older[1].any()  # a new episode
     for _ in range(ticks):
         replay.append(next(stream))
     check(replay, stream)
-    again = make(STACKED, capacity=capacity, num=2, n_step=1)
+    again = make(spec, capacity=capacity, num=2, n_step=1)
     again.load(replay.state_dict(), [replay.rows()])
     check(again, stream)
     for _ in range(30):
@@ -409,7 +465,7 @@ def test_an_empty_replay_begins_in_mid_episode(capacity, ticks):
 
 
 @pytest.mark.parametrize("capacity", [10, 200])
-@pytest.mark.parametrize("spec", [CONTINUOUS, STACKED], ids=["vector", "stacked"])
+@pytest.mark.parametrize("spec", [CONTINUOUS, STACKED, PARTS], ids=["vector", "stacked", "parts"])
 def test_an_episode_cut_after_a_checkpoint_stays_cut(spec, capacity):
     stream = Stream(spec, 2, seed=2)
     replay = make(spec, capacity=capacity, num=2, n_step=3)
@@ -487,6 +543,8 @@ def test_memory_of_a_million_atari_transitions():
     assert layout(atari, 1_000_000, 8, 3).memory + Prioritized().memory(1_000_000) < 7.2e9
     plan = layout(atari, 1000, 4, 3)
     replay = make(atari, 1000, 4, n_step=3)
+    camera, numbers = ObsPart("camera", (4, 84, 84), torch.uint8, image=True, frame_stack=4), ObsPart("numbers", (10,), torch.float32)
+    assert layout(packed_spec((camera, numbers), 18, 0), 1000, 1, 1).size == 7056 + 40
     assert plan.memory == replay.ring.rows.nbytes + replay.ring.frames.nbytes + replay.ring.slots.nbytes
 
 

@@ -12,12 +12,12 @@ from deeprl.replay.sequences import Sequences
 from deeprl.types import Rows
 from tests.builders import draw
 from tests.pairwise import crossed
-from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, STACKED, VECTOR, Stream, everything, make, one
+from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, PARTS, STACKED, VECTOR, Stream, everything, make, one
 from tests.replay.test_sequences import walk
 from tests.toy_envs import Counting
 
 RESTART = frozenset({"restart"})
-EVERY = (VECTOR, CONTINUOUS, STACKED, COLOURED, CHANNELS)
+EVERY = (VECTOR, CONTINUOUS, STACKED, COLOURED, PARTS, CHANNELS)
 
 
 def following(stream: Stream, tick: int, e: int) -> np.ndarray:

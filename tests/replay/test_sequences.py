@@ -12,10 +12,10 @@ from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Auto, Sequences, folded, mixed
 from tests.builders import draw, front_door
 from tests.pairwise import crossed
-from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, FLOATS, STACKED, VECTOR, Stream, everything, one
+from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, FLOATS, PARTS, STACKED, VECTOR, Stream, everything, one
 
-EVERY = (VECTOR, CONTINUOUS, STACKED, COLOURED, CHANNELS, FLOATS)
-SPECS = pytest.mark.parametrize("spec", EVERY, ids=["vector", "continuous", "stacked", "coloured", "channels", "floats"])
+EVERY = (VECTOR, CONTINUOUS, STACKED, COLOURED, PARTS, CHANNELS, FLOATS)
+SPECS = pytest.mark.parametrize("spec", EVERY, ids=["vector", "continuous", "stacked", "coloured", "parts", "channels", "floats"])
 NEEDS = frozenset({"successor", "behavior_probability", "sequences"})
 
 

@@ -381,16 +381,14 @@ def observed_by(found: DataSet, spec: Spec) -> Observed:
 
 
 def newest(images: np.ndarray, at: Layout) -> np.ndarray:
-    """The newest frame of each row of an episode, (rows, stack · frame) -> (rows, frame).
+    """The newest frames of each row of an episode, (rows, numbers) -> (rows, size).
 
     Raises:
         ValueError: an older frame is not that of the row before, or one before the episode is not of zeros.
     """
-    frames = images.reshape(len(images), at.stack, at.size)
-    for back in range(1, at.stack):
-        if frames[:back, -1 - back].any() or not np.array_equal(frames[back:, -1 - back], frames[:-back, -1]):
-            raise ValueError(f"its images are no stacks of the {at.stack} last frames, with zeros before an episode, as this run has them")
-    return frames[:, -1]
+    if at.unstacked(np.concatenate([np.zeros_like(images[:1]), images[:-1]]), images):
+        raise ValueError(f"its images are no stacks of the {at.stack} last frames, with zeros before an episode, as this run has them")
+    return at.frame(images)
 
 
 # ---- as rows of a replay

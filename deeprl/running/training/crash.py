@@ -195,6 +195,8 @@ def part_of(stored: dict) -> ObsPart:
     """
     name, shape = stored["name"], tuple(stored["shape"])
     flags = [stored["image"], stored["privileged"], stored["scaled"], stored.get("stock", False)]  # older bundles lack the last
-    if not isinstance(name, str) or any(type(size) is not int or size < 0 for size in shape) or {type(flag) for flag in flags} != {bool}:
+    frames = stored.get("frame_stack", 1)
+    whole = all(type(size) is int and size >= 0 for size in (*shape, frames))
+    if not isinstance(name, str) or not whole or {type(flag) for flag in flags} != {bool}:
         raise ValueError("a part of its observations has a value of another kind")
-    return ObsPart(name, shape, DTYPES[stored["dtype"]], *flags)
+    return ObsPart(name, shape, DTYPES[stored["dtype"]], *flags)._replace(frame_stack=frames)

@@ -269,7 +269,7 @@ def test_a_bundle_that_does_not_fit_its_configuration_says_so(finished, tmp_path
 
 
 def test_a_bundle_keeps_the_parts_of_observations():
-    image, hidden = ObsPart("image", (1, 2, 2), torch.uint8, True), ObsPart("hidden", (2,), torch.float32, privileged=True)
+    image, hidden = ObsPart("image", (2, 2, 2), torch.uint8, True, frame_stack=2), ObsPart("hidden", (2,), torch.float32, privileged=True)
     parts = (image, ObsPart("stock", (3,), torch.float32, scaled=False, stock=True), hidden)
     spec = packed_spec(parts, 3, 0)
     assert crash.spec_of({"spec": crash.words_of(spec)}) == spec
