@@ -107,6 +107,17 @@ JOBS = ("seed=0", "seed=1")
 WIDTH = ("agent.core.width=16",)
 STORED = ("replay.length=8", "replay.burn_in=4", "replay.batch_size=8")
 """Of agents that remember: a short burn-in from the stored state"""
+REMEMBERED = ("agent=dqn", "env=classic/cartpole_positions", "steps=1500", "agent/core=gru", *WIDTH, *STORED, "replay.ratio=0.1")
+"""The same for agents that remember, whose states are stored with their transitions"""
+IMAGINED = (
+    *SMALL,
+    "replay.model.hidden=[16]",
+    "replay.model.weight_decay=0",
+    "replay.model.epochs=5",
+    "replay.period=500",
+    "replay.rollouts=500",
+)
+SPECTRAL = ("agent/torso=spectral_impala", "agent.torso.channels=[4,4]", "agent.torso.head_hidden=[16]", "agent.head.samples=4")
 NEEDS = {"own/connect_four": "pettingzoo"}
 
 
@@ -160,7 +171,7 @@ class Cell(NamedTuple):
             sizes = tuple(word for word in sizes if not word.startswith("env.num"))
         if once:
             sizes = tuple(word for word in sizes if not word.startswith(("replay.epochs", "replay.minibatches")))
-        if self.replay == "stored":
+        if self.replay.startswith("stored"):
             sizes = tuple(word for word in sizes if not word.startswith(PLAYED))
         return [*words, *COMMON, *sizes, *OPTIONS.get(self.agent, ()), *self.extra]
 
@@ -325,4 +336,9 @@ CELLS = [
     Cell("pois", "classic/cartpole", "trajectories", "async"),
     Cell("harpg", "classic/pendulum", "trajectories", "sync", ("agent.ascent.lr=1e-6",)),  # steps are as large as returns
     Cell("reinforce", "classic/cartpole", "trajectories", "sync", ("env.num=3", "agent/normalize=running")),
+    Cell("btr", "minatar/breakout", "prioritized", "sync", ("agent.torso.pool=2", *SPECTRAL)),
+    Cell("ravl", "classic/pendulum", "stored_model", "sync", ("replay.real=0.2", *IMAGINED), starts_from=PLAYER),
+    Cell("r2d2", "classic/cartpole_positions", "mixed_sequences", "async", (*STORED, *WIDTH), starts_from=REMEMBERED),
+    Cell("dqn", "classic/cartpole_positions", "stored_sequences", "sync", ("agent/core=gru", *WIDTH, *STORED), starts_from=REMEMBERED),
+    Cell("r2d2_iiqn", "classic/cartpole_positions", "recurrent_prioritized", "sync", (*STORED, *WIDTH)),
 ]

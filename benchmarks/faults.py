@@ -132,7 +132,7 @@ def resumed(cell: Cell, folder: Path, output: Path, slow: bool) -> subprocess.Po
 
 def from_run(cell: Cell, source: Path) -> str:
     """What makes a cell start from a run, or learn from its transitions."""
-    if cell.replay not in ("stored", "mixed"):
+    if not cell.replay.startswith(("stored", "mixed")):
         return f"init_from='{source}'"  # quoted, because names of cells hold an equals sign
     if cell.replay == "stored":
         sets = source.with_suffix(".sets")
