@@ -177,6 +177,8 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     config, folder = trainer.config, trainer.folder
     known = trainer.restored
     folder.truncate_after(trainer.step if known else -1, known.lines if known else {})
+    if digest := trainer.source.provenance.get("digest"):
+        config["names"]["data"] = digest  # of what it learns from, for a reader: a resume compares that of the checkpoint
     folder.write_config(config)
     start = {"resumed_from": trainer.step if known else None, "ranks": trainer.ranks.size}
     entry, before = system_entry(config["device"]), folder.read_system()[-1:]

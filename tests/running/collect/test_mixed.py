@@ -17,6 +17,7 @@ from deeprl.replay.sequences import Recurrence, Sequences
 from deeprl.replay.source import Pace
 from deeprl.running.collect.mixed import Mixed, MixedSequences
 from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector
 from tests.builders import begin, console, same, train
 
@@ -191,5 +192,6 @@ def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
     assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30, "sequences": 50}[kind]
     told = json.loads((tmp_path / "whole" / "summary.json").read_text())["data"]
     assert told == {"name": str(played[0]), "digest": whole.source.data.digest, "transitions": 120}
+    assert RunFolder(tmp_path / "run").read_config()["names"]["data"] == told["digest"]
     if kind == "offline_first":
         assert whole.agent.updates == 40 + 40
