@@ -45,6 +45,7 @@ NAMES = {
     "headline": (("headline", range(3)), ("headline_xqc", range(5))),
     "sac_hopper": (("sac_hopper", range(400, 406)),),
     "cheetah_run": (("cheetah_run", range(2)),),
+    "early": tuple((f"early_{name}", (500, 501)) for name in ("redq", "flash_sac", "droq_bro", "tqc")),
     "remember": (("remember_ppo", range(3)), ("remember_values", range(3)), ("remember_longer", range(3, 6))),
     # the other runs of "values" were given up for those of "second", whose rule is in docs/algorithms/r2d2.md
     "remember_pendulum": (

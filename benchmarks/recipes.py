@@ -148,6 +148,7 @@ ACTORS = {
     "dqn_actors": "agent=dqn collect=ray collect.actors=2",
     "td3_actors": "agent=td3 collect=ray collect.actors=2",
 }
+EARLY = {name: f"agent={name}" for name in ("redq", "droq", "bro", "flash_sac")}  # beside tqc and sac; the rule: docs/claims.md
 WHOLE = "experiment=recall env.delay=8"  # an episode of 10 steps in a segment of 10
 MEMORY = {  # the rules: docs/claims.md. Cores of srwm and lstm have equally many numbers on a task, within 2 %
     "recall_exact": "experiment=recall",
@@ -206,7 +207,7 @@ OTHERS = {  # on worlds of other packages; PPO with the sizes of RecurrentPPO in
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
     **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **SMALL_XQC, **SAC_CHANGED, **PONG, **ACTORS, **BOUNDS, **SEQUENCES, **MEMORY,
-    **REMEMBERING, **OTHERS,
+    **REMEMBERING, **OTHERS, **EARLY,
 }  # fmt: skip
 PUBLISHED_VERSION = {
     "mujoco/half_cheetah": "env.id=HalfCheetah-v4",
@@ -234,6 +235,11 @@ SETS = {
     "headline": (FIVE, "steps=200000 checkpoint.every=10000", ("strong_crossq", "sac", "td3")),
     "headline_xqc": (FIVE, "steps=200000 checkpoint.every=10000", ()),  # whichever of SMALL_XQC is chosen
     "sac_hopper": (("mujoco/hopper",), "steps=100000 checkpoint.every=10000", ("sac", *SAC_CHANGED)),
+    # what a run of three hours of processor time allows, each beside SAC
+    "early_redq": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=25000 checkpoint.every=5000", ("redq", "sac")),
+    "early_flash_sac": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=35000 checkpoint.every=5000", ("flash_sac", "sac")),
+    "early_droq_bro": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=50000 checkpoint.every=5000", ("droq", "bro", "sac")),
+    "early_tqc": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=60000 checkpoint.every=5000", ("tqc", "sac")),
     "mujoco_chains": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=150000", ("itd3", "isac")),
     "mujoco_strong": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("strong_mujoco",)),
     "mujoco_rivals": (("mujoco/hopper", "mujoco/half_cheetah", "mujoco/walker2d"), "steps=200000", ("td3", "sac")),
