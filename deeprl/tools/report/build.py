@@ -61,6 +61,7 @@ def build(folders: Sequence[Path], out: Path, keys: Sequence[str] | None, names:
     files = [path for path in folders if is_stored(path)]
     paths = find((path for path in folders if path not in files), notes.append)
     if not paths and not files:
+        notes += [f"files of stored runs are named one by one, as in {folder}/*.json" for folder in folders if any(folder.glob("*.json"))]
         raise ConfigError(f"no run was found: {'; '.join(notes)}")
     runs = [*read_all(paths, notes.append), *read_files(files, notes.append)]
     if not any(run.final for run in runs):

@@ -19,8 +19,8 @@ from deeprl.system.files import JsonObject, read_regular, strict_json
 from deeprl.tools.report.groups import NAMES
 from deeprl.tools.report.runs import Curve, Machine, Note, RunRecord, final, number, short
 
-LINES, WORDS = 1000, 1000
-"""Most lines of a file, and most overrides of a line: each line is compared with each other"""
+LINES, WORDS = 500, 500
+"""Most lines of a file, and most overrides of a line: groups are found by comparing each line with each other"""
 TEXTS = ("env", "agent", "mode", "machine", "commit", "overrides")
 """Texts of a line that have a place of their own in a report. The others, such as the `name` of a recipe, tell lines apart."""
 

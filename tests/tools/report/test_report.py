@@ -163,7 +163,7 @@ def test_stored_lines_stand_beside_run_folders(tmp_path):
         ("{}", "holds no stored lines"),
         ('[{"curve": NaN}]', "NaN is not allowed"),
         ("[" * 100_000, "nested too deeply"),
-        (json.dumps([{}] * 1001), "1,001 lines, and a report takes 1,000"),
+        (json.dumps([{}] * 501), "501 lines, and a report takes 500"),
         (json.dumps([{"curve": [[1, 2]]}]), "its env is no name"),
         (json.dumps([{**LINE, "curve": [[1, 2], [1e300, 2]]}]), "its curve is no list"),
         (json.dumps([{**LINE, "curve": {"1": 2}}]), "its curve is no list"),
@@ -699,6 +699,10 @@ def test_names_must_be_as_many_as_groups(tmp_path):
 def test_without_a_run_or_an_evaluation_there_is_no_report(tmp_path):
     with pytest.raises(ConfigError, match="no run was found"):
         build_in(tmp_path)
+    stored = lines(tmp_path / "some.json", LINE)
+    with pytest.raises(ConfigError, match=r"named one by one, as in .*/\*\.json"):
+        build_in(tmp_path)
+    stored.unlink()
     write_run(tmp_path / "a", [])
     with pytest.raises(RunFolderError, match="a has no evaluation yet"):
         build_in(tmp_path)
