@@ -44,6 +44,7 @@ NAMES = {
     "xqc_choice": (("xqc_choice", (300, 301)),),
     "headline": (("headline", range(3)), ("headline_xqc", range(5))),
     "sac_hopper": (("sac_hopper", range(400, 406)),),
+    "lost_lead": (("lost_lead", range(600, 605)),),
     "cheetah_run": (("cheetah_run", range(2)),),
     "early": tuple((f"early_{name}", (500, 501)) for name in ("redq", "flash_sac", "droq_bro", "tqc")),
     "remember": (("remember_ppo", range(3)), ("remember_values", range(3)), ("remember_longer", range(3, 6))),
@@ -64,6 +65,7 @@ NAMES = {
 BASELINE = {
     **{name: {"": "dqn"} for name in ("successors", "minatar", "auxiliary", "asterix", "composition", "composition_main")},
     "minatar_choice": {"": "dqn_1000"},
+    "lost_lead": {"": "dqn", "idqn_early": "dqn_early"},
     "log_values": {"": "dqn_0.96"},
     "discounts": {"": "dqn_0.99", **{f"log_dqn_{discount}": f"dqn_{discount}" for discount in DISCOUNTED}},
 }
