@@ -22,9 +22,10 @@ from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.values.losses import quantile_huber
 from deeprl.running.accelerate.modes import apply, set_products
+from deeprl.running.session.warm_start import agree_
 from deeprl.running.training.learner import CompiledLearner, gradient
 from deeprl.types import Spec
-from tests.builders import assert_close32, flat, made_up, traced_gradient, transition, update, value_agent, view
+from tests.builders import assert_close32, flat, made_up, same, snapshot, traced_gradient, transition, update, value_agent, view
 from tests.learning.networks.test_blocks import built
 from tests.running.accelerate.test_compile import needs_compiler
 
@@ -125,6 +126,24 @@ def test_vectors_are_state_and_go_with_the_weights():
     assert torch.equal(
         built(copy.deepcopy(online), place="online.torso")(images()), value_agent(SMALL, torso=NARROW).chain.online.torso(images())
     )
+
+
+def test_vectors_of_loaded_weights_are_those_of_the_source_or_are_found_for_them():
+    """`init_from` moved vectors of the source by one iteration, and made a single one from vectors of other weights."""
+    source, agent, other = (value_agent(SMALL, torso=NARROW, optimizer=Adam(lr=0.1), seed=seed) for seed in (0, 1, 1))
+    for step in range(3):
+        update(source, made_up(source, SMALL, seed=step))
+    state = {name: value.clone() for name, value in source.state_dict().items()}
+    agent.load_state_dict(state)
+    agree_(agent, state)
+    assert same(snapshot(agent), state)
+    weights = {name: value for name, value in state.items() if not ("left_" in name or "right_" in name)}  # as of agent/torso=impala
+    other.load_state_dict({**other.state_dict(), **weights})
+    agree_(other, weights)
+    for layer in NARROW.build(SMALL, 1).residual:
+        norm = torch.linalg.matrix_norm(other.chain.online.torso.weight(layer).flatten(2), 2).item()
+        assert norm == pytest.approx(1.0, abs=0.01)
+    assert same(snapshot(other.chain.target), snapshot(other.chain.online))
 
 
 def test_a_stack_is_its_entries():

@@ -28,7 +28,8 @@ class Block(nn.Module):
     A block whose parameters obey a constraint, such as weights of length 1, has a method `project_()` that restores it in place. The method
     is called by `initialise`, and after every update of the parameters.
 
-    A buffer that follows the weights, such as an estimate of their largest singular vectors, is made by `carry`.
+    A buffer that follows the weights, such as an estimate of their largest singular vectors, is made by `carry`. A block that has one has a
+    method `restart_()`, which finds it for new weights, see `initialise`.
     """
 
     def __init__(self):

@@ -105,14 +105,19 @@ def unlike(own: Tensor, value: Tensor) -> str:
 
 def agree_(agent: Agent, loaded: Collection[str]) -> tuple[list[str], list[str]]:
     """Make what was not loaded agree with what was, because it still belongs to the initial weights. New gains become the lengths of their
-    weights, trained weights obey their constraints, and a copy of which a tensor is missing is made anew.
+    weights, trained weights obey their constraints, buffers that follow weights (`Block.carry`) are found for them, and a copy of which a
+    tensor is missing is made anew.
 
     Returns the names of these gains and copies.
     """
     gains = measure_gains_(agent, kept=loaded)
-    for name in agent.objectives:
-        for project_ in agent.projections(name):
-            project_()
+    projections = [project_ for name in agent.objectives for project_ in agent.projections(name)]
+    for place, block in agent.named_modules():
+        followers = [f"{place}.{name}".removeprefix(".") for name in getattr(block, "followers", ())]
+        if hasattr(block, "restart_") and not all(name in loaded for name in followers):
+            block.restart_()
+        elif hasattr(block, "project_") and block.project_ in projections and not followers:  # followers that were loaded stay
+            block.project_()
     missing = agent.state_dict().keys() - {*loaded, *gains}
     copies = {place: renew for place, renew in agent.copies().items() if any(place in beginnings(name) for name in missing)}
     for renew in copies.values():
