@@ -353,6 +353,10 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         file = str(getattr(error, "missing_cfg_file", ""))
         slot, _, option = file.rpartition("/")
         said, _, _ = on_one_line(error).partition(" Config search path:")
+        if found := re.match(r"In '(\w+)/(\w+)': Could not override '((\w+)/\w+)'", said):
+            file, option, slot, owner = found.groups()
+            lacks = f"chooses an option of {slot}, a slot that this {owner} does not have"
+            return f"{override}: {file}={option} {lacks}: take another {owner} or another {file}."
         return f"{override}: {said}{renamed(f'{slot}={option}') or nearest_option(file, known)}"
     if key in parents and not override.partition("=")[2].startswith("{"):
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]

@@ -85,6 +85,13 @@ def test_a_slot_that_the_choice_lacks(word, says):
         compose([word, "agent=dqn", "budget=null"])
 
 
+def test_a_slot_that_an_experiment_fills_and_another_task_lacks():
+    """It was "Could not override 'env/protocol'. No match in the defaults list.", without a remedy."""
+    says = "env=minatar/breakout: experiment=pong chooses an option of env/protocol, a slot that this env does not have: take another"
+    with pytest.raises(ConfigError, match=says):
+        compose(["experiment=pong", "env=minatar/breakout"])
+
+
 def test_a_key_of_another_option_is_known():
     """Of the slot, and, of an agent's own key, of each of its slots, that of Stable-Baselines3's name first."""
     chosen = {"agent": "dqn", "agent/chain": "single", "agent/utility": "mean"}
