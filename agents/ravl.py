@@ -69,6 +69,8 @@ class StoredModel(ModelReplay):
         num: int,
         **others,
     ):
+        if not callable(store):
+            raise ValueError(f"store must make the replay of the data, not {store!r:.100}: leave it out")
         try:
             self.store = store(data=data, batch_size=batch_size, device="cpu", spec=spec, num=num, **others)
         except ConfigError as error:  # the data are named beside `store`, not below it

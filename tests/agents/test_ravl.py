@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from deeprl.agents.imagination import Imagination
 from deeprl.agents.ravl import StoredModel
@@ -14,6 +15,7 @@ from deeprl.envs.terminations import never
 from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.running.collect.stored import Stored
+from deeprl.running.config.folders import CONFIGS
 from deeprl.running.config.instantiate import Deferred
 from deeprl.schedules import Linear
 from tests.agents.test_mbpo import AGENT, FIELDS, SPEC, TrueSimulator, batches, fill, make
@@ -79,6 +81,18 @@ def test_rollouts_start_from_states_of_the_data():
 
 def test_updates_are_counted_from_the_first_step():
     assert StoredModel.planned({"ratio": 0.5}, 100, 1) == 50
+
+
+def test_the_horizon_takes_the_keys_of_a_schedule_as_that_of_replay_model():
+    """It was a number, of which `replay.horizon={start: 1, …}` made a dictionary that was refused."""
+    one, other = (OmegaConf.load(CONFIGS / "replay" / f"{name}.yaml").horizon for name in ("model", "stored_model"))
+    assert one.keys() == other.keys()
+    assert one._target_ == other._target_
+
+
+def test_what_makes_the_replay_is_no_word():
+    with pytest.raises(ValueError, match="store must make the replay of the data, not 'x': leave it out"):
+        stored(store="x")
 
 
 def test_data_that_are_not_there_are_named_by_their_own_key(tmp_path):

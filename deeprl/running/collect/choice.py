@@ -84,7 +84,11 @@ def complete_collect(config: Config, user: set[str]) -> None:
             f" {found.num} environments: leave env.num out."
         )
     source = source_class(config)
-    if not source.paced_by or not source.collects:
+    if not source.collects:
+        raise ConfigError(
+            f"collect=ray has nothing to collect, because replay={config['names']['replay']} steps no environment: leave it out."
+        )
+    if not source.paced_by:
         raise ConfigError("collect=ray is for agents that learn from a replay or from rollouts: leave it out.")
     if source.one_policy:
         raise ConfigError(
