@@ -164,10 +164,10 @@ class ImageChoice(TorsoChoice):
     def resolve(self, spec: Spec) -> TorsoChoice:
         return PartsTorso.where(self, spec)
 
-    @staticmethod
-    def image(spec: Spec) -> tuple[int, ...]:
+    def image(self, spec: Spec) -> tuple[int, ...]:
         if len(spec.obs_shape) != 3:
-            raise ValueError(f"a convolutional torso needs images (channels, height, width), not {spec.obs_shape}: choose agent/torso=mlp")
+            name = type(self).__name__
+            raise ValueError(f"agent/torso={name} needs images (channels, height, width), not {spec.obs_shape}: choose agent/torso=mlp")
         return spec.obs_shape
 
     def factor(self, spec: Spec) -> float:

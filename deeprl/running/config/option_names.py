@@ -45,6 +45,7 @@ def in_options(text: str) -> str:
     the one that has the name of the class."""
 
     def named(slot: str, cls: str) -> str:
-        return option_of(slot, cls) or (cls.lower() if slot in groups() and cls.lower() in options(slot) else cls)
+        spellings = (cls.lower(), re.sub(r"(?<=.)(?=[A-Z])", "_", cls).lower())  # as files spell Max and EpsilonGreedy
+        return option_of(slot, cls) or next((name for name in spellings if slot in groups() and name in options(slot)), cls)
 
     return LABEL.sub(lambda found: f"{found[1]}={named(found[1], found[2])}", text)

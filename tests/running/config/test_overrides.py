@@ -100,6 +100,7 @@ def test_a_key_of_another_option_is_known():
     assert key_of_others("agent", "tau", chosen).startswith(f"{tau} agent.")
     assert key_of_others("agent/chain", "nothing", chosen) == ""
     assert in_options("agent/rewards=Clip, agent/head=Quantile") == "agent/rewards=clip, agent/head=quantile"
+    assert in_options("agent/explore=EpsilonGreedy") == "agent/explore=epsilon_greedy"  # whose class fading has too
 
 
 def test_a_slot_without_an_option():
