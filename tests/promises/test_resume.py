@@ -69,8 +69,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert step == other_step
     assert same(left["agent"]["module"], right["agent"]["module"])
     assert equal(left["agent"]["optimizers"], right["agent"]["optimizers"])
-    assert left["collector"].keys() == right["collector"].keys()
-    if left["collector"]:  # empty where no environment is stepped
+    assert bool(left["collector"]) == bool(right["collector"])
+    if left["collector"]:  # empty where no environment is stepped; of actors elsewhere it holds other things
         assert left["collector"]["returns"].tolist() == right["collector"]["returns"].tolist()
         assert left["collector"]["episodes"] == right["collector"]["episodes"]
     for name in ("metrics.jsonl", "evaluations.jsonl"):
