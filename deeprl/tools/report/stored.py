@@ -19,8 +19,8 @@ from deeprl.system.files import JsonObject, read_regular, strict_json
 from deeprl.tools.report.groups import NAMES
 from deeprl.tools.report.runs import Curve, Machine, Note, RunRecord, final, number, short
 
-LINES, WORDS = 500, 500
-"""Most lines of a file, and most overrides of a line: groups are found by comparing each line with each other"""
+LINES, WORDS, LEVELS = 500, 500, 50
+"""Most lines of a file, and most overrides of a line: groups are found by comparing each line with each other. Most levels of a key."""
 TEXTS = ("env", "agent", "mode", "machine", "commit", "overrides")
 """Texts of a line that have a place of their own in a report. The others, such as the `name` of a recipe, tell lines apart."""
 
@@ -125,6 +125,8 @@ def words_of(line: JsonObject) -> list[str]:
     words = shlex.split(found) if isinstance(found, str) else found
     if not isinstance(words, list) or len(words) > WORDS or not all(isinstance(word, str) for word in words):
         raise ValueError(f"its overrides are no list of at most {WORDS:,} words")
+    if any(word.partition("=")[0].count(".") >= LEVELS for word in words):
+        raise ValueError(f"its overrides have a key of more than {LEVELS} levels")
     return words
 
 

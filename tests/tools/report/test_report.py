@@ -169,6 +169,7 @@ def test_stored_lines_stand_beside_run_folders(tmp_path):
         (json.dumps([{**LINE, "curve": {"1": 2}}]), "its curve is no list"),
         (json.dumps([{**LINE, "overrides": 'agent="dqn'}]), "No closing quotation"),
         (json.dumps([{**LINE, "overrides": [1]}]), "its overrides are no list"),
+        (json.dumps([{**LINE, "overrides": ["a." * 5000 + "b=1"]}]), "its overrides have a key of more than 50 levels"),
     ],
 )
 def test_a_strangers_file_is_refused_by_name(tmp_path, text, said):
