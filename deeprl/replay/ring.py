@@ -32,6 +32,7 @@ class Piece(NamedTuple):
     as a stack of one."""
 
     name: str
+    """Of the part that says how many frames it has; "" without one"""
     width: int
     """Numbers of a frame"""
     stack: int
@@ -81,6 +82,8 @@ class Layout:
     def frame(self, obs: np.ndarray, back: int = 0) -> np.ndarray:
         """The newest frames of observations, (..., numbers) -> (..., size), or those `back` rows earlier, which are zeros where a piece has
         none."""
+        if len(self.pieces) == 1 and not back:
+            return obs[..., -self.size :]
         found, end = [], 0
         for _, width, stack in self.pieces:
             end += width * stack
@@ -88,15 +91,15 @@ class Layout:
             found.append(obs[..., stop - width : stop] if back < stack else np.zeros((*obs.shape[:-1], width), obs.dtype))
         return found[0] if len(found) == 1 else np.concatenate(found, -1)
 
-    def unstacked(self, before: np.ndarray, after: np.ndarray) -> str:
-        """Name of a piece whose older frames in the observations `after` (..., numbers) are not the newer ones of those `before`; "" if
-        there is none. Zeros come before an episode."""
+    def unstacked(self, before: np.ndarray, after: np.ndarray) -> Piece | None:
+        """A piece whose older frames in the observations `after` (..., numbers) are not the newer ones of those `before`; None if there is
+        none. Zeros come before an episode."""
         end = 0
-        for name, width, stack in self.pieces:
-            start, end = end, end + width * stack
-            if stack > 1 and not np.array_equal(after[..., start : end - width], before[..., start + width : end]):
-                return name
-        return ""
+        for piece in self.pieces:
+            start, end = end, end + piece.width * piece.stack
+            if piece.stack > 1 and not np.array_equal(after[..., start : end - piece.width], before[..., start + piece.width : end]):
+                return piece
+        return None
 
     def observed(self, frames: Tensor) -> Tensor:
         """Observations (B, numbers) of windows (B, stack, size) of stored ones; a view, if there is one piece."""
@@ -110,9 +113,9 @@ class Layout:
 
     @property
     def columns(self) -> list[int]:
-        """What a row is made of: numbers of an observation, numbers of an action, discrete actions, numbers of a core's state. Rows of
-        other kinds may be as wide."""
-        return [self.size, self.reward - self.action, self.actions, self.width - self.state]
+        """What a row is made of: numbers of an observation, numbers of an action, discrete actions, numbers of a core's state; and the
+        frames of an observation. Rows of other kinds may be as wide."""
+        return [self.size, self.reward - self.action, self.actions, self.width - self.state, self.stack]
 
     @property
     def memory(self) -> int:
@@ -151,7 +154,7 @@ def layout(spec: Spec, capacity: int, num: int, reach: int, state: int = 0) -> L
 def pieces_of(spec: Spec) -> tuple[Piece, ...]:
     """Pieces of an observation. Neighbours that are stored whole are one."""
     if not any(part.frame_stack > 1 for part in spec.parts):
-        return (stacked("observation", spec.obs_shape, spec.frame_stack if spec.obs_dtype == torch.uint8 else 1),)
+        return (stacked("", spec.obs_shape, spec.frame_stack if spec.obs_dtype == torch.uint8 else 1),)
     images = [stacked(part.name, part.shape, part.frame_stack) for part in spec.parts if part.dtype == torch.uint8]
     columns = [Piece("", NUMBER * numbers_of(spec.parts), 1), *images, Piece("", spec.mask_size * spec.masked, 1)]
     found: list[Piece] = []
@@ -203,6 +206,8 @@ class Ring:
         self.rows = np.zeros((total, layout.width), dtype=np.float32)
         self.frames = np.zeros((total, layout.size), dtype=np.uint8) if layout.image else None
         self.slots = np.zeros((layout.ticks, layout.num), dtype=np.int64)
+        self.requires_stacks = any(piece.name and piece.stack > 1 for piece in layout.pieces)
+        """Whether appended observations are compared with what their parts say of themselves"""
         self.first = self.last = 0  # live ticks
         # cursors of each environment
         self._count = [0] * layout.num  # rows ever written; also the number of the row at the cursor
@@ -234,7 +239,7 @@ class Ring:
         period, front, ended = at.period, at.front, rows.ended.tolist()
         if self.last == 0 and front:
             self._take_history(rows.obs)
-        if len(at.pieces) > 1:
+        if self.requires_stacks:
             self._require_stacks(rows)
         terminated, reward, probability = rows.terminated.tolist(), rows.reward.tolist(), rows.probability.tolist()
         if self.last - self.first == at.ticks:
@@ -288,14 +293,14 @@ class Ring:
         Raises:
             ConfigError: a part says of itself that it is a stack of frames, and is another one.
         """
-        name = self.layout.unstacked(rows.obs, rows.next_obs)
+        wrong = self.layout.unstacked(rows.obs, rows.next_obs)
         if fresh := np.array(self._fresh).nonzero()[0].tolist():
             first = rows.obs[fresh]
-            name = name or self.layout.unstacked(np.zeros_like(first), first)
-        if name:
+            wrong = wrong or self.layout.unstacked(np.zeros_like(first), first)
+        if wrong:
             raise ConfigError(
-                f"part {name!r} of the observations says that it is a stack of frames, and its older ones are not those of the observation "
-                "before, or not zeros where an episode starts: stack them so, or leave out what says it (Frames, frame_stack)"
+                f"part {wrong.name!r} of the observations says that it is a stack of frames, and its older ones are not those of the "
+                "observation before, or not zeros where an episode starts: stack them so, or leave out what says it (Frames, frame_stack)"
             )
 
     def truncate_episode(self, environment: int) -> None:

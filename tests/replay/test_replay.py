@@ -305,6 +305,11 @@ def test_a_part_that_is_no_stack_of_its_frames_is_refused():
     ended.append(first._replace(ended=np.ones(2, bool)))
     with pytest.raises(ConfigError, match="not zeros where an episode starts"):
         ended.append(second)
+    alone = packed_spec((CAMERA,), 3, 0)
+    stream, only = Stream(alone, 1, seed=4, longest=50), make(alone)
+    only.append(next(stream))
+    with pytest.raises(ConfigError, match="part 'camera'"):
+        only.append((rows := next(stream))._replace(next_obs=rows.obs))
 
 
 def test_long_episodes_fill_the_capacity():

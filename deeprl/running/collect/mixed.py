@@ -69,7 +69,8 @@ class Mixed(Replay):
         return Stored(**given)
 
     def _take_in(self) -> None:
-        """Store all data as if the M environments had made them, one after the other. An episode that is cut is truncated there."""
+        """Store all data as if the M environments had made them, one after the other. An episode that is cut is truncated there, and what
+        is left of it begins as an episode does: the frames before it are zeros, although the data's own observations had others."""
         numbers = self.data.numbers()
         order = np.concatenate([numbers[numbers % self.data.num == each] for each in range(self.data.num)])
         ticks = len(order) // self.num
@@ -77,6 +78,7 @@ class Mixed(Replay):
         if rows > self.capacity:
             raise ValueError(f"capacity={self.capacity} is too little for the data, which take up to {rows:,} rows")
         order = order[: ticks * self.num].reshape(self.num, ticks).T  # (ticks, M)
+        compared, self.ring.requires_stacks = self.ring.requires_stacks, False  # they were compared when they were collected
         for some in np.array_split(order, -(-ticks // 1024)):
             found = self.data.transitions(some.reshape(-1))
             if found.state.shape[1] != self.stored_state:  # of no core, or of another one
@@ -86,6 +88,7 @@ class Mixed(Replay):
                 row = Rows(*(column[place] for column in columns))
                 last = (number > numbers[-1] - self.data.num) | (number == order[-1])
                 super().append(row._replace(ended=row.ended | last))
+        self.ring.requires_stacks = compared
 
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:

@@ -50,7 +50,8 @@ class Found(NamedTuple):
     def columns(self) -> list[int] | None:
         """`Layout.columns` of its rows; None: it does not say, and has no states of a core."""
         found = self.state.get("columns")
-        return found if isinstance(found, list) and len(found) == 4 and all(type(each) is int and each >= 0 for each in found) else None
+        whole = isinstance(found, list) and len(found) == 5 and all(type(each) is int and each >= 0 for each in found)
+        return found if whole else None
 
     @property
     def states(self) -> int:
@@ -58,9 +59,9 @@ class Found(NamedTuple):
         return 0 if self.columns is None else self.columns[3]
 
     def fits(self, at: Layout) -> bool:
-        """Whether its rows, without the states, are of the spaces of another layout."""
+        """Whether its rows, without the states, are of the spaces of another layout. Stacks of fewer frames can be made of them."""
         width = np.shape(self.state.get("pending", ()))[-1:] == (at.state + self.states,)
-        return width and (self.columns is None or self.columns[:3] == at.columns[:3])
+        return width and (self.columns is None or (self.columns[:3] == at.columns[:3] and self.columns[4] >= at.stack))
 
     def without_states(self) -> Found:
         """The same rows without the states of a core, which are their last columns."""
@@ -79,8 +80,9 @@ def shown(columns: list[int] | None, width: tuple[int, ...]) -> str:
     """What the rows of data are made of."""
     if columns is None:
         return f"{', '.join(map(str, width)) or 'no'} numbers each"
-    size, action, actions, _ = columns
-    return f"observations of {size} numbers, and actions of {f'{actions} choices' if actions else f'{action} numbers'}"
+    size, action, actions, _, frames = columns
+    stack = f"{frames} frames of " if frames > 1 else ""
+    return f"observations of {stack}{size} numbers, and actions of {f'{actions} choices' if actions else f'{action} numbers'}"
 
 
 def find(data: str, spec: Spec) -> Found:

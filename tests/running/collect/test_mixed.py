@@ -11,15 +11,19 @@ import pytest
 import torch
 
 from deeprl.cli import exits
+from deeprl.errors import ConfigError
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized
 from deeprl.replay.sequences import Recurrence, Sequences
 from deeprl.replay.source import Pace
+from deeprl.running.collect import stored
 from deeprl.running.collect.mixed import Mixed, MixedSequences
+from deeprl.running.collect.stored import Found, Stored
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector
 from tests.builders import begin, console, same, train
+from tests.replay.test_replay import PARTS, STACKED, Stream, make
 
 SHORT = ("runtime.threads=1", "agent.torso.hidden=[8]", "evaluation.every=null", "evaluation.final_episodes=1", "log.every=100")
 RUN = (
@@ -146,10 +150,10 @@ def test_a_share_of_nothing_is_the_run_itself(played, tmp_path):
 
 def test_a_prefilled_replay_holds_all_data_in_order(played):
     """Of one environment: its episodes one after the other, the running one truncated; then the run's own rows follow."""
-    source, stored = mixed(played, share=None, num=1), mixed(played).data  # 1 and 2 environments
-    live = np.arange(stored.live.first, stored.live.last)
+    source, data = mixed(played, share=None, num=1), mixed(played).data  # 1 and 2 environments
+    live = np.arange(data.live.first, data.live.last)
     order = np.concatenate([live[live % 2 == 0], live[live % 2 == 1]])
-    theirs, mine = (store.transitions(number, images=False) for store, number in ((stored, order), (source.data, order)))
+    theirs, mine = (store.transitions(number, images=False) for store, number in ((data, order), (source.data, order)))
     assert len(source) == 2 * len(live)  # its own rows, and the data that they were taken from
     assert same_rows(theirs, mine)
     batch = source.batch(Replay.draw(source, (torch.arange(8, dtype=torch.float64) + 0.5) / len(live)))
@@ -157,6 +161,30 @@ def test_a_prefilled_replay_holds_all_data_in_order(played):
     assert source.ring.rows[:, source.layout.ended].sum() >= 2  # the newest episodes of both environments
     with pytest.raises(ValueError, match="capacity=50 is too little"):
         mixed(played, share=None, capacity=50)
+
+
+@pytest.mark.parametrize("spec", [STACKED, PARTS], ids=["stacked", "parts"])
+def test_a_prefilled_replay_takes_what_is_left_of_an_episode(spec, monkeypatch):
+    """Both environments of the data begin in mid-episode, the second behind the first: zeros are its older frames, as of an episode's
+    start. Parts that say of themselves that they are stacks were refused there."""
+    stream, played = Stream(spec, 2, seed=4, longest=30), make(spec, capacity=60, num=2)
+    for _ in range(70):
+        played.append(next(stream))
+    data = Found(1, 2, 60, played.state_dict(), [played.rows()], "x")
+    monkeypatch.setattr(stored, "find", lambda *_: data)
+    source = Mixed(data="x", share=None, capacity=200, batch_size=8, spec=spec, num=1, discount=0.99)
+    numbers, layout = source.data.numbers(), source.layout
+    order = np.concatenate([numbers[numbers % 2 == each] for each in range(2)])
+    theirs, mine = source.data.transitions(order), Stored.transitions(source, np.arange(len(order)))  # type: ignore[arg-type]
+    differ = (theirs.obs != mine.obs).reshape(len(order), -1).any(1).nonzero()[0] - len(order) // 2
+    assert 0 < len(differ) <= layout.front
+    assert set(differ.tolist()) <= set(range(layout.front))
+    assert np.array_equal(*(layout.frame(rows.obs.reshape(len(order), -1)) for rows in (theirs, mine)))
+    other = Stream(spec, 1, seed=1)
+    source.append(next(other))
+    if spec.parts:  # one's own are compared again
+        with pytest.raises(ConfigError, match="is a stack of frames"):
+            source.append((rows := next(other))._replace(next_obs=rows.obs[:, ::-1]))
 
 
 def same_rows(one, other) -> bool:

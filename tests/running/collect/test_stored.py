@@ -15,12 +15,13 @@ from deeprl.errors import ConfigError
 from deeprl.packing import kept, packed_spec
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Recurrence
-from deeprl.running.collect.stored import Stored, StoredSequences, find
+from deeprl.running.collect.stored import Found, Stored, StoredSequences, find
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.idle import Idle
-from deeprl.types import ObsPart
+from deeprl.types import ObsPart, Spec
 from tests.builders import begin, console, same, train
+from tests.replay.test_replay import Stream, make
 
 SHORT = ("runtime.threads=1", "agent.torso.hidden=[8]", "evaluation.every=null", "evaluation.final_episodes=1", "log.every=100")
 PLAYED = (
@@ -179,6 +180,23 @@ def test_what_holds_no_transitions_is_refused(played, tmp_path):
         Stored(data=str(bare), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
     with pytest.raises(ConfigError, match="replay"):
         train(tmp_path / "run", *OFFLINE, f"replay.data={tmp_path / 'nowhere'}")
+
+
+def test_stacks_of_more_frames_than_those_of_the_data_are_refused(monkeypatch):
+    """Frames are as large in both, and the older ones were zeros."""
+    few, many = (Spec((count, 3, 2), torch.uint8, 3, 0, frame_stack=count) for count in (2, 4))
+    for one, other in ((few, many), (many, few)):
+        stream, played = Stream(one, 1, seed=0), make(one)
+        for _ in range(20):
+            played.append(next(stream))
+        data = Found(1, 1, 100, played.state_dict(), [played.rows()], "x")
+        monkeypatch.setattr("deeprl.running.collect.stored.find", lambda *_, data=data: data)
+        if other is few:
+            found = Stored(data="x", batch_size=8, spec=other, num=1, discount=0.99)
+            assert np.array_equal(found.transitions(found.numbers()).obs, np.concatenate([rows.obs for rows in stream.ticks])[:, 2:])
+        else:
+            with pytest.raises(ValueError, match=r"observations of 2 frames of 6 numbers, .* have observations of 4 frames of 6 numbers"):
+                Stored(data="x", batch_size=8, spec=other, num=1, discount=0.99)
 
 
 def test_rows_of_other_parts_are_refused(monkeypatch):
