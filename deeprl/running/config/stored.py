@@ -108,6 +108,8 @@ def continued(path: Path, config: Config) -> Config:
     """
     stored = RunFolder(path).read_config()
     before, now = (unnumbered(without_changeable(automatic(each))) for each in (stored, config))
+    for each in (before, now):
+        each["names"].pop("data", None)  # a started run holds the digest of its data, which are compared with those of its checkpoint
     if before.get("init_from") and now.get("init_from"):
         numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
         if not Checkpoints(path).steps() and (numbered or is_gone(before["init_from"])):  # it has nothing of its own yet

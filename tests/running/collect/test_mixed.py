@@ -19,6 +19,7 @@ from deeprl.replay.source import Pace
 from deeprl.running.collect import stored
 from deeprl.running.collect.mixed import Mixed, MixedSequences
 from deeprl.running.collect.stored import Found, Stored
+from deeprl.running.config.stored import continued
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector
@@ -220,6 +221,9 @@ def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
     assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30, "sequences": 50}[kind]
     told = json.loads((tmp_path / "whole" / "summary.json").read_text())["data"]
     assert told == {"name": str(played[0]), "digest": whole.source.data.digest, "transitions": 120}
-    assert RunFolder(tmp_path / "run").read_config()["names"]["data"] == told["digest"]
+    found = RunFolder(tmp_path / "run").read_config()
+    assert found["names"]["data"] == told["digest"]
+    command = {**found, "names": {key: value for key, value in found["names"].items() if key != "data"}}
+    assert continued(tmp_path / "run", command) == found  # resume=auto, of a command that knows no digest yet
     if kind == "offline_first":
         assert whole.agent.updates == 40 + 40
