@@ -341,6 +341,5 @@ CELLS = [
     Cell("r2d2", "classic/cartpole_positions", "mixed_sequences", "async", (*STORED, *WIDTH), starts_from=REMEMBERED),
     Cell("dqn", "classic/cartpole_positions", "stored_sequences", "sync", ("agent/core=gru", *WIDTH, *STORED), starts_from=REMEMBERED),
     Cell("r2d2_iiqn", "classic/cartpole_positions", "recurrent_prioritized", "sync", (*STORED, *WIDTH)),
-    Cell("r2d2_iiqn", "classic/cartpole_positions", "recurrent_prioritized", "sync", (*STORED, *WIDTH)),
     Cell("sac", "parts/marks_continuous", "recurrent", "async", ("agent/core=gru", *WIDTH, *STORED)),
 ]
