@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range, one_of
+from deeprl.learning.networks.blocks import Block, moved
 from deeprl.learning.networks.policies import Policy
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient, hessian_vector, jacobian_vector
@@ -61,9 +62,16 @@ class Momentum(Ascent):
     def copies(self) -> dict[str, Callable[[], object]]:
         return {"sampler": lambda: self.collect_at_(self.optimizer.flat)}
 
+    @torch.no_grad()
     def collect_at_(self, flat: Tensor) -> None:
         """Set the policy that collects, (P,)."""
         write_(self.parameters_there, flat)
+        number = len(self.parameters_there)  # in front of the buffers that follow weights
+        for into, value in zip(moved(self.sampler)[number:], moved(self.policy)[number:]):
+            into.copy_(value)
+        for block in self.sampler.modules():
+            if isinstance(block, Block) and block.followers and hasattr(block, "project_"):
+                block.project_()  # as the learner does after an update of the policy
 
     def phi_there(self, episodes: WholeEpisodes) -> tuple[Tensor, Tensor]:
         """Φ and ℓ of each episode, (N,), at the policy that collected them."""

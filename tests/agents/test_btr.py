@@ -13,13 +13,18 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from deeprl.agents.btr import Fading, OnlineMunchausen, SpectralImpala, divided, iterated, pooled
+from deeprl.agents.harpg import Corrected
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.munchausen import Munchausen
 from deeprl.learning.networks.distributional import ImplicitQuantile
+from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.residual import halved
 from deeprl.learning.networks.torsos import Impala
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
+from deeprl.learning.trajectory_policy import TrajectoryPolicy
+from deeprl.learning.transforms.observations import Plain as Unchanged
+from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.losses import quantile_huber
 from deeprl.running.accelerate.modes import apply, set_products
 from deeprl.running.session.warm_start import agree_
@@ -144,6 +149,17 @@ def test_vectors_of_loaded_weights_are_those_of_the_source_or_are_found_for_them
         norm = torch.linalg.matrix_norm(other.chain.online.torso.weight(layer).flatten(2), 2).item()
         assert norm == pytest.approx(1.0, abs=0.01)
     assert same(snapshot(other.chain.target), snapshot(other.chain.online))
+
+
+def test_a_policy_that_collects_elsewhere_takes_the_vectors_along():
+    """Those of HARPG's second policy stayed at their first values."""
+    parts = {"torso": NARROW, "policy": PolicyChoice(), "rewards": Raw, "normalize": Unchanged}
+    made = TrajectoryPolicy(spec=SMALL, seed=0, ascent=Corrected, **parts)
+    flat = made.ascent.optimizer.flat
+    flat.add_(torch.randn(flat.shape, generator=torch.Generator().manual_seed(0)))
+    made.ascent.collect_at_(flat)
+    made.policy.torso.project_()
+    assert same(snapshot(made.ascent.sampler), snapshot(made.policy))
 
 
 def test_a_stack_is_its_entries():
