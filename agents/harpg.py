@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from deeprl.choice import in_range, one_of
-from deeprl.learning.networks.blocks import Block, moved
+from deeprl.learning.networks.blocks import moved
 from deeprl.learning.networks.policies import Policy
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient, hessian_vector, jacobian_vector
@@ -69,8 +69,9 @@ class Momentum(Ascent):
         number = len(self.parameters_there)  # in front of the buffers that follow weights
         for into, value in zip(moved(self.sampler)[number:], moved(self.policy)[number:]):
             into.copy_(value)
-        for block in self.sampler.modules():
-            if isinstance(block, Block) and block.followers and hasattr(block, "project_"):
+        blocks: Any = self.sampler.modules()
+        for block in blocks:
+            if getattr(block, "followers", ()):
                 block.project_()  # as the learner does after an update of the policy
 
     def phi_there(self, episodes: WholeEpisodes) -> tuple[Tensor, Tensor]:
