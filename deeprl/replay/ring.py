@@ -233,13 +233,17 @@ class Ring:
             found += [slot + base, slot[slot < at.back] + base + at.period, slot[slot >= at.period - at.front] + base - at.period]
         return np.concatenate(found)
 
-    def append(self, rows: Rows) -> None:
-        """One tick of all environments, written number by number, because for small M that is faster than NumPy calls on M numbers."""
+    def append(self, rows: Rows, compared: bool = False) -> None:
+        """One tick of all environments, written number by number, because for small M that is faster than NumPy calls on M numbers.
+
+        Args:
+            compared: whether another ring has found the observations to be what their parts say of themselves.
+        """
         at, tick, near_end = self.layout, self.last % self.layout.ticks, False
         period, front, ended = at.period, at.front, rows.ended.tolist()
         if self.last == 0 and front:
             self._take_history(rows.obs)
-        if self.requires_stacks:
+        if self.requires_stacks and not compared:
             self._require_stacks(rows)
         terminated, reward, probability = rows.terminated.tolist(), rows.reward.tolist(), rows.probability.tolist()
         if self.last - self.first == at.ticks:

@@ -78,7 +78,6 @@ class Mixed(Replay):
         if rows > self.capacity:
             raise ValueError(f"capacity={self.capacity} is too little for the data, which take up to {rows:,} rows")
         order = order[: ticks * self.num].reshape(self.num, ticks).T  # (ticks, M)
-        compared, self.ring.requires_stacks = self.ring.requires_stacks, False  # they were compared when they were collected
         for some in np.array_split(order, -(-ticks // 1024)):
             found = self.data.transitions(some.reshape(-1))
             if found.state.shape[1] != self.stored_state:  # of no core, or of another one
@@ -87,8 +86,9 @@ class Mixed(Replay):
             for place, number in enumerate(some):
                 row = Rows(*(column[place] for column in columns))
                 last = (number > numbers[-1] - self.data.num) | (number == order[-1])
-                super().append(row._replace(ended=row.ended | last))
-        self.ring.requires_stacks = compared
+                row = row._replace(ended=row.ended | last)
+                self.ring.append(row, compared=True)  # when it was collected
+                self.observe(row)
 
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:
