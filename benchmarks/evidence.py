@@ -55,6 +55,7 @@ NAMES = {
         ("remember_pendulum_second", range(3, 6)),
     ),
     "remember_others": (("repeat", range(2)), ("memory_s7", range(2))),  # beside the lines that benchmarks.peer_learning adds to the file
+    "ppo_mujoco": (("ppo_mujoco", range(3)),),  # the same
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
     "minatar_choice": (("minatar_choice", (100, 101)),),
@@ -78,6 +79,7 @@ UP_TO = {"atari": 600_000, "sac_hopper": 100_000}
 """Steps up to which runs are compared by their curves: of different length, or where learning early is the question"""
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
+    "ppo_mujoco": (("ppo", "ppo of Stable-Baselines3"),),
     "headline": tuple((small, other) for small in SMALL_XQC for other in ("strong_crossq", "sac", "td3")),
     "sac_hopper": tuple((changed, "sac") for changed in SAC_CHANGED),
     "successors": (("pqn", "dqn"),),

@@ -1,6 +1,6 @@
 """Learning of PPO in Stable-Baselines3, and with an LSTM in sb3-contrib, with the sizes of ours, as a line for the table of learning runs.
 
-    PEERS_PYTHON -m benchmarks.peer_learning ppo_cartpole|ppo_cheetah --seed 0 --steps 1000000 --every 50000 --json FILE
+    PEERS_PYTHON -m benchmarks.peer_learning ppo_cartpole|ppo_cheetah|ppo_hopper|ppo_walker --seed 0 --final 50 --json FILE
     PEERS_PYTHON -m benchmarks.peer_learning repeat|memory --steps 100000 --every 10000 --json FILE
 
 PEERS_PYTHON is an interpreter that has stable-baselines3 (sb3-contrib; popgym, minigrid), of a checkout of this repository. Evaluations
@@ -24,7 +24,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from benchmarks.speed import contrib
 from benchmarks.speed.peers import model
 
-TASKS = {"ppo_cartpole": ("CartPole-v1", "classic/cartpole"), "ppo_cheetah": ("HalfCheetah-v5", "mujoco/half_cheetah")}
+TASKS = {
+    "ppo_cartpole": ("CartPole-v1", "classic/cartpole"),
+    "ppo_cheetah": ("HalfCheetah-v5", "mujoco/half_cheetah"),
+    "ppo_hopper": ("Hopper-v5", "mujoco/hopper"),
+    "ppo_walker": ("Walker2d-v5", "mujoco/walker2d"),
+}
 REMEMBERING = {task: f"gym/{contrib.TASKS[task].id}" for task in ("repeat", "memory")}
 
 

@@ -298,6 +298,12 @@ SETS = {
     # the same rule for twice the budget, because two of five seeds missed -85 with 500,000 steps; other seeds
     "tensor_longer": (("tensor/acrobot",), "steps=1000000 evaluation.every=200000 checkpoint.every=null", ("ppo",)),
     "rollouts_mujoco": (("mujoco/half_cheetah",), "steps=1000000 evaluation.every=50000", ("ppo", "ppo_running")),
+    # beside Stable-Baselines3 with the same sizes, by benchmarks.peer_learning; rule: docs/algorithms/ppo.md
+    "ppo_mujoco": (
+        ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"),
+        "steps=1000000 evaluation.every=50000 evaluation.final_episodes=50 checkpoint.every=50000",
+        ("ppo",),
+    ),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
     "rollouts_minatar_short": (("minatar/breakout", "minatar/asterix"), "steps=500000 evaluation.every=25000", ("pqn",)),
     "minatar_pqn": (

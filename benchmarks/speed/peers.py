@@ -144,6 +144,10 @@ def stochastic(library: str, task: str):
     return TQC("MlpPolicy", env, policy_kwargs=kwargs, **common)
 
 
+MUJOCO = {"ppo_cheetah": "HalfCheetah-v5", "ppo_hopper": "Hopper-v5", "ppo_walker": "Walker2d-v5"}
+"""Tasks of PPO with one environment"""
+
+
 def proximal(library: str, task: str, seed: int):
     """PPO with the sizes that ours has on that task."""
     from stable_baselines3.common.env_util import make_vec_env
@@ -160,7 +164,7 @@ def proximal(library: str, task: str, seed: int):
         sizes = {"n_steps": 128, "batch_size": 128, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.2}
         return PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=4, seed=seed), **sizes, **common)
     sizes = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "learning_rate": 3e-4}
-    return PPO("MlpPolicy", make_vec_env("HalfCheetah-v5", n_envs=1, seed=seed), **sizes, **common)
+    return PPO("MlpPolicy", make_vec_env(MUJOCO[task], n_envs=1, seed=seed), **sizes, **common)
 
 
 def tanh(library: str):
