@@ -53,6 +53,7 @@ NAMES = {
         ("remember_pendulum_ppo", range(3)),
         ("remember_pendulum_values", range(1)),
         ("remember_pendulum_second", range(3, 6)),
+        ("remember_pendulum_third", range(6, 9)),
     ),
     "remember_others": (("repeat", range(2)), ("memory_s7", range(2))),  # beside the lines that benchmarks.peer_learning adds to the file
     "ppo_mujoco": (("ppo_mujoco", range(3)),),  # the same

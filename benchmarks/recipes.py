@@ -196,6 +196,7 @@ REMEMBERING = {  # each beside itself with agent/core=keep, which remembers noth
     "sac_keep_pendulum_16": f"{SAC_PENDULUM_16} agent/core=keep",
     "td3_lstm_pendulum_16": f"agent=td3 {OFF_PENDULUM_16} agent/core=lstm agent.core.width=64",
     "td3_keep_pendulum_16": f"agent=td3 {OFF_PENDULUM_16} agent/core=keep",
+    "td3_lstm_pendulum_slower": f"agent=td3 {OFF_PENDULUM_16} agent.optimizer.lr=5e-4 agent.actor_optimizer.lr=5e-4 agent/core=lstm agent.core.width=64",
 }
 PPO_OTHERS = (
     f"agent=ppo agent/core=lstm agent.core.width=64 {AFTER} env.num=16 replay.length=64 replay.epochs={{}} replay.minibatches=4 "
@@ -345,6 +346,11 @@ SETS = {
         ("classic/pendulum_positions",),
         "steps=15000 evaluation.every=3000 evaluation.final_episodes=100 checkpoint.every=3000",
         ("sac_lstm_pendulum_16", "sac_keep_pendulum_16", "td3_lstm_pendulum_16", "td3_keep_pendulum_16"),
+    ),
+    "remember_pendulum_third": (
+        ("classic/pendulum_positions",),
+        "steps=30000 evaluation.every=3000 evaluation.final_episodes=100 checkpoint.every=3000",
+        ("td3_lstm_pendulum_slower",),
     ),
     "repeat": (
         ("gym/popgym-RepeatPreviousEasy-v0",),
