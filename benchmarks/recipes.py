@@ -181,6 +181,7 @@ OFF_PENDULUM_16 = (  # longer sequences of fewer environments, and half the rate
     "agent.actor_torso.head_hidden=[64] discount=0.95 replay.ratio=0.5 replay.length=16 replay.burn_in=8 replay.batch_size=32 "
     "replay.learning_starts=1000 agent.optimizer.lr=1e-3 agent.actor_optimizer.lr=1e-3"
 )
+SLOWER = "agent.optimizer.lr=5e-4 agent.actor_optimizer.lr=5e-4"
 SAC_PENDULUM_16 = f"agent=sac agent.temperature.value=0.02 {OFF_PENDULUM_16}"
 REMEMBERING = {  # each beside itself with agent/core=keep, which remembers nothing; the rule: docs/algorithms/r2d2.md
     "ppo_lstm": "experiment=ppo_lstm_positions",
@@ -196,7 +197,7 @@ REMEMBERING = {  # each beside itself with agent/core=keep, which remembers noth
     "sac_keep_pendulum_16": f"{SAC_PENDULUM_16} agent/core=keep",
     "td3_lstm_pendulum_16": f"agent=td3 {OFF_PENDULUM_16} agent/core=lstm agent.core.width=64",
     "td3_keep_pendulum_16": f"agent=td3 {OFF_PENDULUM_16} agent/core=keep",
-    "td3_lstm_pendulum_slower": f"agent=td3 {OFF_PENDULUM_16} agent.optimizer.lr=5e-4 agent.actor_optimizer.lr=5e-4 agent/core=lstm agent.core.width=64",
+    "td3_lstm_pendulum_slower": f"agent=td3 {OFF_PENDULUM_16} {SLOWER} agent/core=lstm agent.core.width=64",
 }
 PPO_OTHERS = (
     f"agent=ppo agent/core=lstm agent.core.width=64 {AFTER} env.num=16 replay.length=64 replay.epochs={{}} replay.minibatches=4 "
