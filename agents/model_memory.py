@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from deeprl.agents.imagination import Imagination
+from deeprl.replay.layout import Layout
 from deeprl.replay.memory import HOST, of_gpu, refuse_if_too_large, too_little
-from deeprl.replay.ring import Layout
 
 
 def model_memory(imagination: Imagination, at: Layout, capacity: int, replay: int, fitting: int, device: torch.device) -> tuple[int, int]:

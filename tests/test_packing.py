@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from deeprl.packing import arranged, divide, join, pack, packed_spec, unpacked
-from deeprl.replay.ring import layout
+from deeprl.replay.layout import layout
 from deeprl.types import ObsPart
 
 IMAGE = ObsPart("image", (1, 2, 2), torch.uint8, image=True)

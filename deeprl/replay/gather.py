@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from deeprl.replay.fold import fold, span, within
+from deeprl.replay.layout import Layout
 from deeprl.replay.mirror import DeviceMirror, blanked
-from deeprl.replay.ring import Layout, Ring, windows
+from deeprl.replay.ring import Ring, windows
 from deeprl.system.staging import Staging
 from deeprl.types import Batch, Spec
 

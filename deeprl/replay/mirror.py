@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deeprl.replay.layout import Layout
 from deeprl.replay.memory import SPARED
-from deeprl.replay.ring import Layout, Ring
+from deeprl.replay.ring import Ring
 from deeprl.system.machine import available_memory
 from deeprl.system.staging import Staging
 

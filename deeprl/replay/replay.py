@@ -19,9 +19,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from deeprl.choice import Group, in_range, one_of
 from deeprl.packing import kept
 from deeprl.replay.gather import Drawn, Gather, Sample, TransitionRule, Transitions
+from deeprl.replay.layout import layout
 from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.mirror import DeviceMirror, fits
-from deeprl.replay.ring import Ring, layout
+from deeprl.replay.ring import Ring
 from deeprl.replay.samplers import Live, Sampler, Uniform
 from deeprl.replay.source import Pace, Settings, Source, rows_and_memory, steady
 from deeprl.types import Batch, Rows, Spec, State

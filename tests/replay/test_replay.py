@@ -11,8 +11,8 @@ from deeprl.errors import ConfigError
 from deeprl.noise import torch_generator
 from deeprl.packing import pack, packed_spec, unpacked
 from deeprl.replay.fold import fold, span
+from deeprl.replay.layout import layout
 from deeprl.replay.replay import Replay
-from deeprl.replay.ring import layout
 from deeprl.replay.samplers import Prioritized, Uniform, UniformDraws
 from deeprl.running.accelerate.graph import traced
 from deeprl.running.config.compose import compose

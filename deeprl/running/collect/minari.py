@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from deeprl.packing import pack
-from deeprl.replay.ring import Layout, layout
+from deeprl.replay.layout import Layout, layout
 from deeprl.running.collect.hdf5 import Reader, require_room
 from deeprl.system.files import JsonObject, opened, own_folder, read_regular, strict_json
 from deeprl.system.terminal import one_line

@@ -17,8 +17,8 @@ from torch import Tensor
 from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
 from deeprl.packing import check_kept
 from deeprl.replay.gather import Transitions
+from deeprl.replay.layout import Layout
 from deeprl.replay.replay import Replay
-from deeprl.replay.ring import Layout
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.sequences import LENGTH, Recurrence, Sequences
 from deeprl.replay.source import Pace, Prepare, Settings
