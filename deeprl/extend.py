@@ -6,9 +6,10 @@ deprecation: one release warns and takes the old form too. The files behind the 
 
 from deeprl.choice import Choice, Part, counts, in_range, one_of
 from deeprl.envs.stock import WithStock
+from deeprl.envs.vector.actions import Actions
 from deeprl.envs.vector.backend import Game
 from deeprl.envs.vector.choice import EnvChoice
-from deeprl.envs.vector.spaces import Actions, Frames
+from deeprl.envs.vector.observations import Frames
 from deeprl.envs.vector.tensors import TensorChoice
 from deeprl.envs.vector.worlds import TensorWorld
 from deeprl.errors import ConfigError

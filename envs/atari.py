@@ -23,10 +23,10 @@ from deeprl.choice import Choice, bounds_above_zero, in_range
 from deeprl.types import Spec
 
 from .games import GAMES
+from .vector.actions import Actions
 from .vector.backend import Backend, Game
 from .vector.choice import EnvChoice
 from .vector.info import NOTHING
-from .vector.spaces import Actions
 
 __all__ = ["GAMES", "Atari", "Protocol"]
 

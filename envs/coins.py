@@ -8,8 +8,8 @@ import torch
 
 from deeprl.types import Spec
 
+from .vector.actions import Actions
 from .vector.backend import Game
-from .vector.spaces import Actions
 
 SIZE = 4
 COINS = {(0, 2): 1.0, (2, 0): 1.0, (3, 1): 1.0, (2, 2): 3.0}

@@ -12,8 +12,9 @@ from gymnasium import spaces
 from deeprl.types import Spec
 
 from .masks import KEY, GymInfo, ToldMask, column, mask_of
+from .vector.actions import actions_of
+from .vector.observations import brief
 from .vector.parts import Form, are_flags, leaves, seen, whole
-from .vector.spaces import actions_of, brief
 
 
 class Conversion:

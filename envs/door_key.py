@@ -18,9 +18,9 @@ import torch
 from deeprl.choice import counts
 from deeprl.types import Spec
 
+from .vector.actions import Actions
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import Actions
 
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 MESSAGES = (

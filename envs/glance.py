@@ -17,8 +17,8 @@ from gymnasium import spaces
 from deeprl.system import generators
 from deeprl.types import Goals
 
+from .vector.actions import valid_choices
 from .vector.backend import Game
-from .vector.spaces import valid_choices
 
 TICKS = 8
 """Steps of each of the two"""

@@ -18,9 +18,9 @@ from deeprl.choice import in_range
 from deeprl.packing import arranged, pack, packed_spec
 from deeprl.types import ObsPart
 
+from .vector.actions import Actions
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import Actions
 
 MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
 NAMES = ("image", "which")

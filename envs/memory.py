@@ -17,9 +17,9 @@ import torch
 from deeprl.choice import in_range
 from deeprl.types import Spec
 
+from .vector.actions import Actions
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import Actions
 
 
 class SeededGame(Game):

@@ -21,9 +21,9 @@ from deeprl.choice import in_range, one_of
 from deeprl.system.machine import extra
 from deeprl.types import Spec
 
+from .vector.actions import Actions
 from .vector.backend import Game
 from .vector.choice import EnvChoice
-from .vector.spaces import Actions
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 CELL = 16

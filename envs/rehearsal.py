@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .vector.backend import Backend, Failure, usable
-from .vector.spaces import fault_of
+from .vector.observations import fault_of
 
 STEPS = 1000
 """Environment steps of all environments together, at most"""

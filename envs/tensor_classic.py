@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deeprl.types import Spec
 
-from .vector.spaces import actions_of
+from .vector.actions import actions_of
 from .vector.tensors import TensorChoice
 from .vector.worlds import State, TensorWorld
 

@@ -12,9 +12,9 @@ import torch
 
 from deeprl.choice import one_of
 from deeprl.envs.toy import TabularGame, TabularMDP
+from deeprl.envs.vector.actions import Actions
 from deeprl.envs.vector.backend import Game
 from deeprl.envs.vector.choice import EnvChoice
-from deeprl.envs.vector.spaces import Actions
 from deeprl.types import Spec
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deeprl.envs.minatar import picture
-from deeprl.envs.vector.spaces import Actions
+from deeprl.envs.vector.actions import Actions
 from deeprl.envs.vector.tensors import State, TensorWorld
 from deeprl.types import Spec
 

@@ -17,8 +17,9 @@ from deeprl.types import Goals, Spec
 if TYPE_CHECKING:
     from deeprl.envs.conversion import Conversion
 
+from .actions import Actions
 from .info import NOTHING, EpisodeInfo, Info
-from .spaces import AS_IT_IS, Actions, fault_of
+from .observations import AS_IT_IS, fault_of
 
 
 class Game(ABC):

@@ -20,8 +20,8 @@ from deeprl.system.terminal import say
 from .backend import Backend, Failure, StepResult, own, usable
 from .info import NOTHING, Info
 from .journal import Journal, possible
+from .observations import NUMPY, fault_of
 from .repeat import repeat
-from .spaces import NUMPY, fault_of
 
 RESTARTS = 100
 """Largest number of failures of one environment in a row, without a step between them, under `env.on_error=restart`. A step that ends its

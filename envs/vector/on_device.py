@@ -88,7 +88,7 @@ class DeviceEnvironments:
         return {"world": after, "episode": episode, "steps": steps}, stepped
 
     def to_env_action(self, action: Tensor) -> Tensor:
-        """As `deeprl.envs.vector.spaces.Actions.to_env`."""
+        """As `deeprl.envs.vector.actions.Actions.to_env`."""
         actions = self.world.actions
         if actions.num:
             return action + int(actions.start) if actions.start else action

@@ -14,7 +14,7 @@ from deeprl.packing import arranged, pack, packed_spec
 from deeprl.system.terminal import one_line
 from deeprl.types import ObsPart
 
-from .spaces import FILTER, Frames, Observations, brief, channels_of, flattened, observations_of, unfit
+from .observations import FILTER, Frames, Observations, brief, channels_of, flattened, observations_of, unfit
 
 Place = tuple[Any, ...]
 """Keys of dictionaries and places in tuples, from the outermost space to a part"""

@@ -9,7 +9,7 @@ import numpy as np
 
 from .backend import Backend, Failure, usable
 from .journal import Journal
-from .spaces import fault_of
+from .observations import fault_of
 
 
 class Repeated(NamedTuple):

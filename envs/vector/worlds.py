@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deeprl.types import Spec
 
-from .spaces import Actions
+from .actions import Actions
 
 GOLDEN, FIRST, SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 """Constants of SplitMix64 (Steele, Lea and Flood, 2014), as signed numbers: torch has no unsigned products"""

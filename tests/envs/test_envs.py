@@ -17,11 +17,12 @@ from deeprl.envs.gym import Gym, GymGame, atari, missing
 from deeprl.envs.minatar import GAMES, MinAtar, MinAtarGame
 from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import chain, policy_values, random_mdp, value_iteration
+from deeprl.envs.vector.actions import actions_of
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.choice import EnvChoice
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
+from deeprl.envs.vector.observations import channels_of, observations_of
 from deeprl.envs.vector.parts import Form
-from deeprl.envs.vector.spaces import actions_of, channels_of, observations_of
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
 from tests.builders import composed

@@ -5,8 +5,8 @@ from gymnasium import spaces
 
 from deeprl.envs.conversion import Conversion
 from deeprl.envs.marks import Marks
+from deeprl.envs.vector.observations import Frames
 from deeprl.envs.vector.parts import Form
-from deeprl.envs.vector.spaces import Frames
 from deeprl.learning.networks.torsos import Impala, MinAtarTorso
 from deeprl.running.session.costs import tell_scale
 from tests.conformance import check_environment

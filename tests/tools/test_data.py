@@ -8,7 +8,7 @@ import torch
 from gymnasium.spaces import Discrete
 
 from deeprl.cli import exits
-from deeprl.envs.vector.spaces import Actions
+from deeprl.envs.vector.actions import Actions
 from deeprl.errors import ConfigError
 from deeprl.packing import packed_spec
 from deeprl.running.config.dry_run import packed_noise

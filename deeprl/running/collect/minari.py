@@ -436,6 +436,6 @@ def of_actions(spec: Spec) -> str:
 
 
 def unit(given: np.ndarray, found: DataSet) -> np.ndarray:
-    """Actions (T, D) within their bounds -> in [-1, 1], the inverse of `deeprl.envs.vector.spaces.Actions.to_env`."""
+    """Actions (T, D) within their bounds -> in [-1, 1], the inverse of `deeprl.envs.vector.actions.Actions.to_env`."""
     low, high = bounds(found.action_space)
     return np.clip((given - (high + low) / 2) / ((high - low) / 2), -1.0, 1.0)

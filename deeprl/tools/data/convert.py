@@ -20,7 +20,7 @@ def space_of(spec: Spec, actions: Any) -> tuple[spaces.Space, spaces.Space]:
     """Spaces of observations, as agents see them, and of the environment's own actions.
 
     Args:
-        actions: the environment's `deeprl.envs.vector.spaces.Actions`.
+        actions: the environment's `deeprl.envs.vector.actions.Actions`.
 
     Raises:
         ConfigError: observations are images of floats or have action masks, or actions are components.

@@ -112,7 +112,7 @@ def of_values(values: np.ndarray, first: int | np.ndarray, sizes: tuple[int, ...
 
     Args:
         values: (M, A), the agent's.
-        first, sizes: `start` and `sizes` of the environment's `deeprl.envs.vector.spaces.Actions`.
+        first, sizes: `start` and `sizes` of the environment's `deeprl.envs.vector.actions.Actions`.
     """
     values, sizes = values.astype(np.float64), sizes or values.shape[1:]
     size = np.maximum(np.abs(values).max(1), 1.0)

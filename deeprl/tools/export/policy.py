@@ -19,7 +19,7 @@ class ExportedPolicy(nn.Module):
 
     Args:
         agent: normalises observations itself, see `Agent.greedy`.
-        actions: the environment's `deeprl.envs.vector.spaces.Actions`; `forward` computes its `to_env`.
+        actions: the environment's `deeprl.envs.vector.actions.Actions`; `forward` computes its `to_env`.
     """
 
     low: Tensor

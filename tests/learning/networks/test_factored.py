@@ -10,8 +10,8 @@ from gymnasium import spaces
 
 from deeprl.envs.conversion import Conversion
 from deeprl.envs.gym import GymGame
+from deeprl.envs.vector.actions import actions_of, valid_choices
 from deeprl.envs.vector.parts import Form
-from deeprl.envs.vector.spaces import actions_of, valid_choices
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.policies import FactoredPolicy, PolicyChoice
 from deeprl.learning.networks.torsos import MLPTorso

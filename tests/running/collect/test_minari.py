@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeprl.envs.vector.spaces import Actions
+from deeprl.envs.vector.actions import Actions
 from deeprl.packing import packed_spec
 from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect import minari

@@ -11,8 +11,8 @@ from gymnasium import spaces
 
 from deeprl.agents.idqn import Iterated
 from deeprl.envs.conversion import Conversion
+from deeprl.envs.vector.actions import Actions, actions_of
 from deeprl.envs.vector.parts import Form
-from deeprl.envs.vector.spaces import Actions, actions_of
 from deeprl.learning.networks.distributional import ImplicitQuantile
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.parts.acting import Acting

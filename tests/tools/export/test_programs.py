@@ -15,7 +15,7 @@ import torch
 
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.srwm import SRWM
-from deeprl.envs.vector.spaces import Actions
+from deeprl.envs.vector.actions import Actions
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.cores import LSTM
 from deeprl.learning.networks.heads import Scalar
