@@ -23,6 +23,7 @@ from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.sequences import LENGTH, Recurrence, Sequences
 from deeprl.replay.source import Pace, Prepare, Settings
 from deeprl.running.collect import minari
+from deeprl.running.collect.minari_rows import as_replay
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
@@ -98,7 +99,7 @@ def find(data: str, spec: Spec) -> Found:
     if minari.is_data_set(data):
         try:
             found = minari.described(data)
-            ring, rows = minari.as_replay(found, spec)
+            ring, rows = as_replay(found, spec)
         except DAMAGE as error:
             if fault := machine_fault(error):
                 raise UnreadableError(f"{data} cannot be read: {fault}. It may be whole, so try again") from error

@@ -14,6 +14,7 @@ from deeprl.envs.vector.actions import Actions
 from deeprl.packing import packed_spec
 from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect import minari
+from deeprl.running.collect.minari_rows import unit
 from deeprl.running.collect.stored import Stored, StoredSequences, find
 from deeprl.types import ObsPart, Spec
 
@@ -78,7 +79,7 @@ def test_actions_go_to_their_bounds_and_back():
     actions = Actions(0, low=np.array([-2, 0], np.float32), high=np.array([2, 10], np.float32), shape=(2,))
     space = {"type": "Box", "shape": [2], "low": [-2, 0], "high": [2, 10]}
     given = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
-    back = minari.unit(actions.to_env(given), minari.DataSet(None, {}, {}, space))
+    back = unit(actions.to_env(given), minari.DataSet(None, {}, {}, space))
     assert np.abs(back - given).max() <= 2e-7
 
 
