@@ -16,6 +16,7 @@ import torch
 import deeprl
 from deeprl.errors import RunFolderError
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.running.session.api import Run
 from deeprl.running.training.evaluation import evaluation_seed
 from deeprl.system.files import JsonObject, make_folder, plain, replace_file
@@ -127,9 +128,14 @@ def compared(
         expected = expected.astype(np.float32, copy=False)
         distance = check.of_actions(expected, policy.reach.numpy().reshape(policy.shape))
     try:
-        return check.agreement(runner, divided(run.agent, obs), expected, distance, states)
+        return check.agreement(runner, divided(run.agent, obs), expected, distance, states, pixel_of(run.agent))
     except check.Differs as error:
         raise RunFolderError(f"{name} is not the policy of {run.folder}: {error}. Nothing was written.") from error
+
+
+def pixel_of(agent: Agent) -> float:
+    """Largest factor of the bytes of an image in its networks: a torso without convolutions takes them as they are."""
+    return max((block.scale for block in agent.modules() if isinstance(block, ImageBlock)), default=1.0)
 
 
 def compared_onnx(run: Run, policy: ExportedPolicy, model: bytes, obs: np.ndarray, states: list[np.ndarray]) -> check.Agreement | None:

@@ -63,18 +63,20 @@ def agreement(
     expected: np.ndarray,
     distance: Callable[[np.ndarray], np.ndarray],
     states: Sequence[np.ndarray] = (),
+    pixel: float = 1 / 255,
 ) -> Agreement:
     """Compare a program with the agent. The first observation goes through the program alone, because M = 1 is a special case of many
     operators.
 
-    A vector whose largest component exceeds 1 may cause a difference of `TOLERANCE` times that component, because rounding errors of a
-    product grow with its factors.
+    An observation whose largest component exceeds 1, as a network takes it, may cause a difference of `TOLERANCE` times that component,
+    because rounding errors of a product grow with its factors. So may a state with what is added to it.
 
     Args:
         inputs: observations, (M, *obs), or their parts.
         expected: the agent's actions, (M, ...).
         distance: actions -> their differences from the agent's, (M,), in units in which 1 is large.
         states: with a core its state before the observations and after them, (M, S) each.
+        pixel: factor of the bytes of an image in a network.
 
     Raises:
         Differs: an action has the wrong shape or type, or differs by more than the tolerance; or a new state does.
@@ -86,25 +88,37 @@ def agreement(
             raise Differs(f"its actions are {actions.dtype} of shape {actions.shape}, not {wanted.dtype} of shape {wanted.shape}")
     found = np.concatenate(parts)
     difference = distance(found)  # (M,)
-    allowed = TOLERANCE * np.max([size_of(each) for each in inputs], 0)
-    if states and not (np.abs(np.concatenate([answer[1] for answer in answers]) - states[1]).max(1) <= allowed).all():
-        raise Differs("its new states are not the agent's")
-    wrong = ~(difference <= allowed)  # NaN is wrong
-    if wrong.any():
-        worst = np.where(wrong, np.nan_to_num(difference, nan=np.inf), -1.0).argmax()
-        raise Differs(
-            f"{wrong.sum()} of {len(wrong)} actions differ from the agent's, at most by {difference[worst]:.3g}, "
-            f"where rounding explains {allowed[worst]:.3g}"
-        )
+    allowed = TOLERANCE * np.max([size_of(each, pixel) for each in inputs], 0)
+    if states:
+        moved = np.abs(np.concatenate([answer[1] for answer in answers]) - states[1]).max(1)
+        refuse("new states", moved, np.maximum(allowed, TOLERANCE * size_of(states[1])))
+    refuse("actions", difference, allowed)
     same = (found == expected).reshape(len(found), -1).all(1)
     worst = difference.argmax()
     return Agreement(len(found), float(same.mean()), float(difference[worst]), float(allowed[worst]))
 
 
-def size_of(obs: np.ndarray) -> np.ndarray:
-    """Largest component of each observation (M, ...) of floats, at least 1, (M,) float64."""
-    size = np.abs(obs.reshape(len(obs), -1)).max(1, initial=1.0) if obs.dtype.kind == "f" else np.ones(len(obs))
-    return size.astype(np.float64)
+def refuse(what: str, difference: np.ndarray, allowed: np.ndarray) -> None:
+    """
+    Args:
+        difference, allowed: (M,).
+
+    Raises:
+        Differs: a difference is larger than allowed, or no number.
+    """
+    wrong = ~(difference <= allowed)  # NaN is wrong
+    if wrong.any():
+        worst = np.where(wrong, np.nan_to_num(difference, nan=np.inf), -1.0).argmax()
+        raise Differs(
+            f"{wrong.sum()} of {len(wrong)} {what} differ from the agent's, at most by {difference[worst]:.3g}, "
+            f"where rounding explains {allowed[worst]:.3g}"
+        )
+
+
+def size_of(rows: np.ndarray, pixel: float = 1 / 255) -> np.ndarray:
+    """Largest component of each row (M, ...), of bytes times `pixel`, at least 1, (M,) float64."""
+    largest = np.abs(rows.reshape(len(rows), -1).astype(np.float64)).max(1)
+    return np.maximum(largest * (pixel if rows.dtype == np.uint8 else 1.0), 1.0)
 
 
 def of_values(values: np.ndarray, first: int | np.ndarray, sizes: tuple[int, ...] = ()) -> Callable[[np.ndarray], np.ndarray]:

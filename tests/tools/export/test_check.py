@@ -75,6 +75,38 @@ def test_rounding_grows_with_the_observation():
         continuous(0.0, 100 * 2 * TOLERANCE, 0.0)
 
 
+def remembered(after: np.ndarray, found: np.ndarray, obs: np.ndarray, pixel: float) -> Agreement:
+    """Agreement of a program whose new states are `found`, where the agent's are `after`, (M, S)."""
+    actions = np.zeros((len(obs), 1), np.float32)
+    rows = iter((slice(1), slice(1, None)))
+
+    def run(*inputs):
+        return [actions[: len(inputs[0])], found[next(rows)]]
+
+    return agreement(run, [obs], actions, of_actions(actions, np.float32([1.0])), [np.zeros_like(after), after], pixel)
+
+
+@pytest.mark.parametrize("pixel", [1.0, 1 / 255])
+def test_rounding_grows_with_bytes_that_a_network_takes_as_they_are(pixel):
+    """R2D2 with the camera of 16 x 16 pixels of a `Dict`, which no torso scales: its state differed by 3.3e-5, and nothing was written."""
+    images, after = np.full((2, 1, 4, 4), 255, np.uint8), np.float32([[0.5, 1.0], [0.5, 1.0]])
+    found = after + np.float32([[3.3e-5, 0.0], [0.0, 0.0]])
+    if pixel == 1.0:
+        assert remembered(after, found, images, pixel).allowed == pytest.approx(255 * TOLERANCE)
+    else:
+        with pytest.raises(Differs, match="1 of 2 new states .* 3.3e-05, .* 1e-05"):
+            remembered(after, found, images, pixel)
+
+
+def test_rounding_grows_with_the_state():
+    obs, after = np.zeros((2, 3), np.float32), np.float32([[0.5, 1.0], [0.5, 1000.0]])
+    assert remembered(after, after + np.float32([[0.0, 0.0], [5e-3, 0.0]]), obs, 1.0).allowed == TOLERANCE
+    with pytest.raises(Differs, match="new states"):
+        remembered(after, after + np.float32([[5e-3, 0.0], [0.0, 0.0]]), obs, 1.0)
+    with pytest.raises(Differs, match="new states .* nan"):
+        remembered(after, after * np.float32(np.nan), obs, 1.0)
+
+
 def test_no_number_differs():
     with pytest.raises(Differs, match="nan"):
         continuous(0.0, np.nan, 0.0)
