@@ -537,11 +537,13 @@ def test_noisy_weights_are_refused_because_they_hide_the_probability_of_an_actio
         )
 
 
-@pytest.mark.parametrize("replay", ["uniform", "prioritized"])
-def test_single_transitions_are_refused_with_both_names(replay):
+@pytest.mark.parametrize(("replay", "nearest"), [("uniform", "recurrent, "), ("prioritized", "recurrent_prioritized, ")])
+def test_single_transitions_are_refused_with_both_names(replay, nearest):
+    """ "Leave replay out" was the first remedy where a recipe had chosen the replay, and rollouts stood before replays that keep rows."""
     config = settled("agent=retrace_dqn", "env=toy/chain", f"replay={replay}")
     agent, part = build_agent(config, spec_of("toy/chain")), instantiate({**config["replay"], "_partial_": True}, "replay")
-    with pytest.raises(ConfigError, match=f"agent/backup=retrace needs sequences of .*, and replay={replay} offers none"):
+    refused = f"agent/backup=retrace needs sequences of .*, and replay={replay} offers none. Choose replay={nearest}"
+    with pytest.raises(ConfigError, match=refused):
         check_replay(config, agent, part)
 
 

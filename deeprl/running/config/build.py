@@ -196,11 +196,16 @@ def check_parts(part: Deferred) -> None:
         named = {f"agent/{slot}": slots[slot] for slot in ("torso", "weighting") if slot in slots}
         refused += refusals(named, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
         core: Any = class_of(slots.get("core", Memoryless()))
-        refused += refusals({f"agent/{slot}": part for slot, part in consumers.items()}, f"agent/core={core.__name__}", core.offers, CORE)
+        remembering = refusals(
+            {f"agent/{slot}": part for slot, part in consumers.items()}, f"agent/core={core.__name__}", core.offers, CORE
+        )
     except ValueError as error:
         raise ConfigError(f"agent.{error}.") from error
     if refused:
         raise ConfigError(str(refused[0]))
+    if remembering:
+        slot = remembering[0].consumer.partition("=")[0]
+        raise ConfigError(f"{remembering[0]} Leave agent/core out, or take {slot}=none.")
 
 
 def fits(found: type, wanted: type) -> bool:
@@ -226,13 +231,27 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
         needy = refused[-1]
         if needy.consumer.startswith("agent="):
             needy = needy._replace(consumer=f"agent={config['names']['agent']}")
-        choice = f", or choose replay={', '.join(others)}" if others else ""
-        raise ConfigError(f"{in_options(str(needy))} Leave replay out{choice}.")
+        # a recipe may have chosen the replay, so that "leave it out" alone is no remedy
+        remedy = f"Choose replay={', '.join(nearest_first(config, others))}." if others else "Leave replay out."
+        raise ConfigError(f"{in_options(str(needy))} {remedy}")
     if not is_served(agent, replay.cls):
         raise ConfigError(
             f"replay={config['names']['replay']} is made for other agents than agent={config['names']['agent']}, which would misread its "
             "batches: leave replay out. `deeprl list replay` says what each option is for."
         )
+
+
+def nearest_first(config: Config, replays: list[str]) -> list[str]:
+    """Options of the slot replay: first those with a word of the configuration's own, such as stored_sequences for stored; those that read
+    data as it does before others; rollouts, which keep nothing, last."""
+    own = config["names"]["replay"]
+
+    def far(name: str) -> tuple[bool, bool, bool]:
+        cls = option_class("replay", name)
+        reads = "data" in accepted(cls)
+        return not set(own.split("_")) & set(name.split("_")), reads != ("data" in config["replay"]), "rollout" in cls.offers
+
+    return sorted(replays, key=far)
 
 
 def is_served(agent: Agent, source: Any) -> bool:
