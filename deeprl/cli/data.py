@@ -1,25 +1,29 @@
-"""`deeprl data`: what data there are to learn from, what is in them, and run folders as data sets of Minari."""
+"""`deeprl data`: what data there are to learn from, what is in them, and run folders as data sets of Minari, and back."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deeprl.cli.arguments import allow_package
 from deeprl.system.terminal import print_result
+
+if TYPE_CHECKING:
+    from deeprl.extend import Actions
+    from deeprl.running.collect.minari import DataSet
+    from deeprl.types import Spec
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
     actions.add_parser("list", help="the data sets of Minari on this machine ($MINARI_DATASETS_PATH)")
     show = actions.add_parser("show", help="spaces, episodes, returns, ends, and what is missing")
-    convert = actions.add_parser("convert", help="write the stored transitions of a run as a data set of Minari")
+    convert = actions.add_parser("convert", help="write stored transitions as a data set of Minari, or those of one as a folder of data")
     for each in (show, convert):
-        each.add_argument(
-            "data", help="a run folder (FOLDER@best, FOLDER@STEP)" + (", a data set's, or minari:NAME" if each is show else "")
-        )
+        each.add_argument("data", help="a run folder (FOLDER@best, FOLDER@STEP), a folder of data, a data set's, or minari:NAME")
         allow_package(each)
-    convert.add_argument("name", help="of the data set, such as hopper/medium-v0")
+    convert.add_argument("target", help="name of the data set, such as hopper/medium-v0; from a data set, the new folder")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -44,42 +48,63 @@ def listed(options: argparse.Namespace) -> None:
 
 
 def show(options: argparse.Namespace) -> None:
-    from deeprl.errors import ConfigError
-    from deeprl.running.collect import minari
-    from deeprl.tools.data.episodes import episodes, read, told
+    from deeprl.tools.data.episodes import episodes, told
 
-    try:
-        spec = minari.described(options.data).spec if minari.is_data_set(options.data) else of_run(options)[0]
-        stored = read(options.data, spec)
-    except (ValueError, OSError) as error:
-        raise ConfigError(str(error)) from error
+    spec, _, _, stored = read(options)
     of_actions = f"{spec.num_actions} actions" if spec.num_actions else f"actions of {spec.action_dim} number{'s' * (spec.action_dim != 1)}"
     lines = [f"observations of shape {spec.obs_shape}, {of_actions}", *told([*episodes(stored)]), f"digest {stored.digest}"]
     print_result("\n".join([options.data, *(f"  {line}" for line in lines)]))
 
 
 def convert(options: argparse.Namespace) -> None:
-    from deeprl.errors import ConfigError
-    from deeprl.tools.data.convert import write
-    from deeprl.tools.data.episodes import episodes, read
+    from deeprl.running.collect.minari import described, is_data_set
+    from deeprl.tools.data.convert import write, write_folder
+    from deeprl.tools.data.episodes import episodes
 
-    spec, actions, env = of_run(options)
-    try:
-        stored = read(options.data, spec)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    spec, actions, env, stored = read(options)
     found = [*episodes(stored)]
-    count = write(options.name, found, spec, actions, description=f"{env}, by deeprl")
+    if is_data_set(options.data):
+        write_folder(Path(options.target), described(options.data), stored)
+        print_result(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}")
+        return
+    count = write(options.target, found, spec, actions, description=f"{env}, by deeprl")
     left = f"; {len(found) - count} without their start" if count < len(found) else ""
-    print_result(f"minari:{options.name}: {count} episodes of {env}{left}")
+    print_result(f"minari:{options.target}: {count} episodes of {env}{left}")
 
 
-def of_run(options: argparse.Namespace):
-    """Spaces and actions of the environment of a run folder, and its name."""
+def read(options: argparse.Namespace):
+    """Spaces and actions of data, the name of their environment or data set, and their transitions."""
+    from deeprl.errors import ConfigError
+    from deeprl.running.collect import data_folder, minari
     from deeprl.running.runs.config_file import folder_of
+    from deeprl.tools.data import episodes
+
+    path = Path(folder_of(options.data))
+    try:
+        if minari.is_data_set(options.data):
+            about = of_spaces(minari.described(options.data))
+        else:
+            about = of_spaces(data_folder.described(path)) if data_folder.holds_data(path) else of_run(path, options.allow_package)
+        return *about, episodes.read(options.data, about[0])
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def of_spaces(found: DataSet) -> tuple[Spec, Actions, str]:
+    from deeprl.extend import Actions
+    from deeprl.running.collect.minari import bounds, whole
+
+    space, spec = found.action_space, found.spec
+    if spec.num_actions:
+        return spec, Actions(spec.num_actions, start=whole({"start": 0, **space}, "start", -(1 << 31))), found.name
+    low, high = bounds(space)
+    return spec, Actions(0, low=low, high=high, shape=low.shape), found.name
+
+
+def of_run(folder: Path, allowed: list[str]) -> tuple[Spec, Actions, str]:
     from deeprl.running.session.api import load
 
-    run = load(Path(folder_of(options.data)), allow=tuple(options.allow_package))
+    run = load(folder, allow=tuple(allowed))
     game = run.env.build()
     try:
         return run.agent.spec, game.actions, run.config["names"]["env"]

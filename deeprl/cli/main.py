@@ -26,7 +26,7 @@ COMMANDS = {
     "unpack": "a run folder of a packed policy",
     "hub": "packed policies on the Hugging Face Hub: push RUN USER/NAME | pull USER/NAME",
     "replay-crash": "repeat the update that produced NaN or Inf",
-    "data": "stored data to learn from: list | show DATA | convert RUN NAME, to a data set of Minari",
+    "data": "stored data to learn from: list | show DATA | convert RUN NAME | DATASET FOLDER, to a data set of Minari and back",
     "list": "print the slots, or the options of one: deeprl list agent/backup",
 }
 """Each command is a file of this folder with `arguments(parser)` and `run(options)`; only `train` leaves its command line to Hydra."""

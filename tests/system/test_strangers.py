@@ -94,6 +94,7 @@ ELSEWHERE = {
     "running/config/own_files.py": {"read_bytes", "read_text"},  # the same, and of plugins; a stored sweep's folder needs --allow-file
     "tools/export/build.py": {"mkdir"},  # that --out names
     "cli/record.py": {"mkdir"},  # the same
+    "tools/data/convert.py": {"mkdir"},  # that the command line names, and a new one below it
     "running/collect/connection.py": {"mkdir", "open"},  # a token in the home of the user
     "tools/report/build.py": {"mkdir"},
     "tools/report/page.py": {"read_text"},  # its template

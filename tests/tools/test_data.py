@@ -39,7 +39,7 @@ def sets(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_there_and_back_is_the_identity(runs, capsys):
+def test_there_and_back_is_the_identity(runs, capsys, sets):
     """Of a run without what goes on: its episodes, in their order, whole."""
     folder, trainer = runs["all"]
     assert console("data", "convert", folder, "own/player-v0") == exits.FINISHED
@@ -50,9 +50,16 @@ def test_there_and_back_is_the_identity(runs, capsys):
         for name in ("obs", "action", "reward", "next_obs", "terminated"):
             assert np.array_equal(getattr(one.rows, name), getattr(other.rows, name))
         assert (other.open, other.terminated) == (False, one.terminated)
-    assert console("data", "show", "minari:own/player-v0") == exits.FINISHED
+    assert console("data", "convert", "minari:own/player-v0", sets / "rows") == exits.FINISHED
+    assert console("data", "convert", sets / "rows", "own/again-v0") == exits.FINISHED
+    capsys.readouterr()
+    shown = []
+    for data in ("minari:own/player-v0", sets / "rows", "minari:own/again-v0"):
+        assert console("data", "show", data) == exits.FINISHED
+        shown.append(capsys.readouterr().out.split("\n", 1)[1])
+    assert shown[0] == shown[1] == shown[2]  # with the digest
     assert console("data", "list") == exits.FINISHED
-    printed = capsys.readouterr().out
+    printed = shown[0] + capsys.readouterr().out
     assert "160 transitions in" in printed
     assert f"minari:own/player-v0  {len(ours)} episodes, 160 steps" in printed
 

@@ -92,7 +92,14 @@ def described(data: str) -> DataSet:
         OSError: its folder or file is a link, or cannot be read.
     """
     folder = folder_of(data)
-    path = own_folder(folder / "data") / "metadata.json"
+    found = parsed(folder, own_folder(folder / "data") / "metadata.json")
+    if found.metadata.get("data_format", "hdf5") != "hdf5":
+        raise ValueError(f"its data_format is {shown(found.metadata['data_format'])}: make it again with data_format='hdf5'")
+    return found
+
+
+def parsed(folder: Path, path: Path) -> DataSet:
+    """A data set whose metadata are in the file `path`. Errors are those of `described`."""
     try:
         metadata = strict_json(read_regular(path, METADATA_LIMIT))
         spaces = [json.loads(metadata[f"{name}_space"]) for name in ("observation", "action")]
@@ -102,8 +109,6 @@ def described(data: str) -> DataSet:
         raise ValueError(f"{folder} holds no data set of Minari") from None
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
-    if metadata.get("data_format", "hdf5") != "hdf5":
-        raise ValueError(f"its data_format is {shown(metadata['data_format'])}: make it again with data_format='hdf5'")
     return DataSet(folder, metadata, *spaces)
 
 

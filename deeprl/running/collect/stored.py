@@ -22,7 +22,7 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.sequences import LENGTH, Recurrence, Sequences
 from deeprl.replay.source import Pace, Prepare, Settings
-from deeprl.running.collect import minari
+from deeprl.running.collect import data_folder, minari
 from deeprl.running.collect.minari_rows import as_replay
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoint import DAMAGE
@@ -90,7 +90,7 @@ def find(data: str, spec: Spec) -> Found:
     """
     Args:
         data: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last. Or a data set of Minari,
-            its folder or minari:NAME.
+            its folder or minari:NAME, or one as `data_folder` has it.
         spec: of the environments of the run that learns.
 
     Raises:
@@ -108,20 +108,33 @@ def find(data: str, spec: Spec) -> Found:
     which = step_of(data) or "last"
     path = Path(folder_of(data)).expanduser()
     try:
-        config, checkpoints = RunFolder(path).read_config(), Checkpoints(path)
+        (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)
         step, parts = checkpoints.load(int(which) if which.isdecimal() else which, only={"replay"})
     except UnreadableError:  # it may be whole
         raise
     except (RunFolderError, CheckpointError) as error:
         raise ValueError(f"data={data}: {error}") from error
-    state, capacity, num = parts.get("replay"), get(config, "replay.capacity"), get(config, "env.num")
+    state = parts.get("replay")
     if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
         raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
     try:
         check_kept(state.get("parts", ()), spec.parts)
     except ValueError as error:
         raise ValueError(f"data={data}: {error}: take a run with the same env.parts and env.privileged") from error
-    return Found(step, num, capacity, state, checkpoints.segments(step), minari.shown(get(config, "names.env")))
+    return Found(None if data_folder.holds_data(path) else step, num, capacity, state, checkpoints.segments(step), minari.shown(env))
+
+
+def recorded(folder: Path) -> tuple[Any, Any, Any]:
+    """Environments, capacity and the name of the environment of a stored replay, each of any type.
+
+    Raises:
+        RunFolderError: the folder is none of a run, nor one of data, or is damaged.
+    """
+    if data_folder.holds_data(folder):
+        found = data_folder.described(folder)
+        return 1, found.metadata.get("rows"), found.name
+    config = RunFolder(folder).read_config()
+    return get(config, "env.num"), get(config, "replay.capacity"), get(config, "names.env")
 
 
 class Stored(Replay):

@@ -23,6 +23,8 @@ Config = dict[str, Any]
 CONFIG_LIMIT, DEPTH_LIMIT = 1 << 16, 50
 """Largest bytes and nesting of config.yaml. A configuration has 3 to 5 KiB; without libyaml the parser takes a second for 64 KiB."""
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # with libyaml in a tenth of the time
+DATA = "data.json"
+"""File of a folder that has a replay and no run, see `deeprl.running.collect.data_folder`"""
 
 
 CHANGEABLE_ONCE = ("collect.address", "collect.timeout", "collect.restarts")
@@ -129,17 +131,19 @@ def read_config(path: Path) -> Config:
     try:
         return of_today(parse_config(read_regular(path, CONFIG_LIMIT).decode(), path))
     except FileNotFoundError:
-        raise RunFolderError(f"{path.parent} is no run folder: {_instead(path.parent)}") from None
+        raise RunFolderError(f"{path.parent} is no run folder: {instead(path.parent)}") from None
     except NotADirectoryError:
         raise no_folder(path.parent) from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from None
 
 
-def _instead(path: Path) -> str:
+def instead(path: Path) -> str:
     """What a folder without a configuration is, and what is to be named."""
     if not path.exists():
         return "there is no such folder"
+    if (path / DATA).exists():
+        return f"it holds data alone, and no weights; runs learn from it with replay.data={shlex.quote(str(path))}"
     for file, command in (("sweep.json", "sweep"), ("tune.json", "tune")):
         if (path / file).exists():
             return f"it is one of deeprl {command}, for deeprl {command} resume {shlex.quote(str(path))}; or name a run in it"

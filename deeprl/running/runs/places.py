@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.running.runs.config_file import CHANGEABLE_ONCE, config_hash, container, no_folder, without_changeable
+from deeprl.running.runs.config_file import CHANGEABLE_ONCE, DATA, config_hash, container, instead, no_folder, without_changeable
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.moved import automatic
 from deeprl.system.files import read_regular, sole
@@ -146,6 +146,8 @@ def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
         names[:] = sorted(name for name in names if not name.startswith("."))  # .hydra has a config.yaml of its own
         found += [link for name in names if (link := Path(folder, name)).is_symlink() and holds_run(link)]
     if not (found := found or strange):
+        if (path / DATA).exists():
+            raise RunFolderError(f"{path} is no run folder: {instead(path)}")
         raise RunFolderError(f"{path} is no run folder and holds none: name a folder with a config.yaml, or one above it")
     return sorted(found)
 

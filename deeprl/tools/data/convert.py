@@ -1,9 +1,13 @@
-"""From stored transitions to a data set of Minari, which is written by Minari itself."""
+"""From stored transitions to a data set of Minari, which is written by Minari itself, and from a data set to a folder of its rows."""
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,12 @@ from gymnasium import spaces
 
 from deeprl.errors import ConfigError
 from deeprl.packing import unpacked
+from deeprl.running.collect.data_folder import FORMAT, described
+from deeprl.running.collect.minari import DataSet
+from deeprl.running.collect.stored import Stored
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import DATA
+from deeprl.system.files import create, sync_folder
 from deeprl.tools.data.episodes import StoredEpisode
 from deeprl.types import ObsPart, Rows, Spec
 
@@ -104,3 +114,32 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"Minari refuses {name}: {error}") from error
     return len(kept)
+
+
+def write_folder(folder: Path, found: DataSet, stored: Stored) -> None:
+    """Write a data set as `deeprl.running.collect.data_folder` has it; on an error nothing of it stays.
+
+    Args:
+        stored: its rows, which are checked already.
+
+    Raises:
+        ConfigError: `folder` exists, or cannot be written.
+    """
+    if os.path.lexists(folder):
+        raise ConfigError(f"{folder} exists: name another folder, or remove it.")
+    about = {
+        "format": FORMAT, "dataset_id": found.name, "rows": stored.capacity,
+        **{name: found.metadata[name] for name in ("observation_space", "action_space")},
+    }  # fmt: skip
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".data") as made:
+            new = Path(made) / "data"
+            new.mkdir()
+            Checkpoints(new).save(0, {"replay": stored.ring.state_dict()}, stored.ring.written([0]))
+            create(new / DATA, json.dumps(about).encode())
+            described(new)  # otherwise it is written, and never read
+            os.rename(new, folder)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    sync_folder(folder.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl.cli import exits
 from deeprl.envs.vector.actions import Actions
+from deeprl.errors import ConfigError
 from deeprl.packing import packed_spec
 from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect import minari
 from deeprl.running.collect.minari_rows import unit
 from deeprl.running.collect.stored import Stored, StoredSequences, find
+from deeprl.tools.data.convert import write_folder
 from deeprl.types import ObsPart, Spec
+from tests.builders import console
 
 h5py = pytest.importorskip("h5py")
 
@@ -318,3 +323,98 @@ def test_parts_that_are_kept_apart_take_no_others(tmp_path):
         find(str(written(tmp_path / "some", some, **changed)), packed_spec(parts, 0, 1))
     flat = stored(tmp_path / "some", Spec((10,), torch.float32, 0, 1)).transitions(np.arange(3))
     assert flat.obs.shape == (3, 10)
+
+
+# ---- as a folder of its rows
+
+
+def folder_of(source, spec=SPEC, name="rows"):
+    """The same data without Minari's file, beside it."""
+    write_folder(source.parent / name, minari.described(str(source)), stored(source, spec))
+    return source.parent / name
+
+
+@pytest.mark.parametrize("n_step", [1, 2])
+def test_a_folder_gives_the_batches_of_its_data_set(n_step, tmp_path):
+    """And may take its place in a run that goes on, since the digest is the same."""
+    source = written(tmp_path / "set", terminations=np.array([0, 0, 1], bool), truncations=np.zeros(3, bool))
+    ours, theirs = (stored(each, n_step=n_step) for each in (folder_of(source), source))
+    u = torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    one, other = (each.batch(each.draw(u)) for each in (ours, theirs))
+    assert all(
+        torch.equal(getattr(one, name), getattr(other, name)) for name in ("obs", "action", "reward", "discount", "next_obs", "steps")
+    )
+    assert ours.digest == theirs.digest
+
+
+def test_a_folder_of_images_has_them_whole(tmp_path):
+    seen = Spec((2, 5, 6), torch.uint8, 0, 1)
+    source = written(tmp_path / "set", {**PIXELS, "shape": [5, 6, 2]}, observations=IMAGES.transpose(0, 2, 3, 1))
+    found = stored(folder_of(source, seen), seen).transitions(np.arange(3))
+    assert np.array_equal(found.obs, IMAGES[:3])
+    with pytest.raises(ValueError, match=r"observations of 60 numbers, .* have observations of 2 frames of 30 numbers"):
+        stored(tmp_path / "rows", seen._replace(frame_stack=2))
+
+
+def changed(path, **content):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+
+
+def linked(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+SEGMENT = "replay/segment_00000001.safetensors"
+HARMED = {
+    "cut rows": (SEGMENT, lambda path: path.write_bytes(path.read_bytes()[:-8]), "bytes instead of"),
+    "other rows": (SEGMENT, lambda path: path.write_bytes(path.read_bytes()[:-8] + b"\x01" * 8), "its hash differs"),
+    "a link to rows": (SEGMENT, linked, "not a plain file"),
+    "no rows": (SEGMENT, os.unlink, "is missing"),
+    "no checkpoint": ("checkpoints/last", lambda path: path.parent.rename(path.parent.with_name("moved")), "holds no checkpoint"),
+    "garbage": ("data.json", lambda path: path.write_bytes(b"\x80\x04cos\nsystem"), "data.json is damaged"),
+    "a link": ("data.json", linked, "not a plain file"),
+    "no spaces": ("data.json", lambda path: path.write_text("{}"), "data.json is damaged: 'observation_space'"),
+    "levels": ("data.json", lambda path: changed(path, action_space="[" * 5000), "data.json is damaged"),
+    "another format": ("data.json", lambda path: changed(path, format=2), "has format 2, not 1"),
+    "more rows than memory": ("data.json", lambda path: changed(path, rows=10**15), "are available"),
+    "rows that are no number": ("data.json", lambda path: changed(path, rows="4"), "holds no transitions"),
+    "few rows": ("data.json", lambda path: changed(path, rows=1), "cursors that none can have"),
+}
+
+
+@pytest.mark.parametrize("how", HARMED)
+def test_a_folder_that_is_damaged_or_hostile_is_refused(how, tmp_path):
+    name, harm, why = HARMED[how]
+    folder = folder_of(written(tmp_path / "set"))
+    harm(folder / name)
+    with pytest.raises(ValueError, match=why):
+        stored(folder)
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path, monkeypatch):
+    source = written(tmp_path / "set")
+    folder_of(source, name="whole")
+    with pytest.raises(ConfigError, match="whole exists: name another folder"):
+        folder_of(source, name="whole")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("deeprl.tools.data.convert.create", full)
+    with pytest.raises(ConfigError, match="half cannot be written: No space left"):
+        folder_of(source, name="half")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "whole"]
+
+
+def test_a_folder_of_data_is_no_run(tmp_path, capsys):
+    folder = folder_of(written(tmp_path / "set"))
+    for command in ("resume", "eval", "report", "status"):
+        assert console(command, folder) != exits.FINISHED
+        assert (
+            f"{folder} is no run folder: it holds data alone, and no weights; runs learn from it with replay.data="
+            in capsys.readouterr().err
+        )
+    (folder / "config.yaml").write_text("names: {}\n")
+    with pytest.raises(ValueError, match="holds no transitions"):  # a run's, whatever else lies there
+        stored(folder)
