@@ -220,8 +220,8 @@ def test_each_loss_changes_the_statistics_of_its_own_networks():
 
 @pytest.mark.parametrize("settle", [0, pytest.param(100, marks=pytest.mark.exhaustive)])
 def test_the_traced_update_is_the_plain_one(settle):
-    """Gradients of every objective, and all statistics after three updates. Weights are not compared, because Adam scales up gradients that
-    are rounding alone."""
+    """Gradients of every objective, and all statistics after one update and after three. Weights are not compared, because Adam scales up
+    gradients that are rounding alone: those of biases before a norm, which then move its mean, so that later statistics are only near."""
     plain, traced = crossq(settle=settle), crossq(settle=settle)
     batch = made_up(plain, CONTINUOUS, size=16)
     for name in plain.objectives:
@@ -229,11 +229,12 @@ def test_the_traced_update_is_the_plain_one(settle):
         expected, other = gradient(plain, name, batch)
         assert_close32(flat(found), flat(expected))
         torch.testing.assert_close(learned.error, other.error)
-    for learner in (Learner(plain, lambda batch: batch), CompiledLearner(traced, lambda batch: batch, backend="eager")):
-        for _ in range(3):
+    learners = Learner(plain, lambda batch: batch), CompiledLearner(traced, lambda batch: batch, backend="eager")
+    for number in range(3):
+        for learner in learners:
             learner.update(batch)
-    for name, buffer in plain.named_buffers():
-        torch.testing.assert_close(buffer, traced.get_buffer(name), rtol=1e-3, atol=1e-4)
+        for name, buffer in plain.named_buffers():
+            torch.testing.assert_close(buffer, traced.get_buffer(name), rtol=1e-3, atol=1e-3 if number else 1e-6)
     assert plain.actor.torso.taken == 3
 
 
