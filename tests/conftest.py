@@ -8,8 +8,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, wraps
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ FEW_MODULES = 40
 """New modules that the garbage collector may visit in each of its rounds"""
 spared = {"modules": 0}
 
+CHECKOUT = Path(__file__).parents[1]
 SHARED_MEMORY = Path("/dev/shm")
 """Where folders of tests go, if it is large enough (in a container it may be small): a disk is slow at removing checkpoints"""
 if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 4 * 2**30:
@@ -95,6 +96,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
+def once(stamps: Callable[[Path], Iterable]) -> Callable[[Path], Iterable]:
+    """`stamps` that reads each folder of the checkout once, because no test writes there; those of users as often as it is asked."""
+    of_checkout = cache(lambda folder: [*stamps(folder)])
+
+    @wraps(stamps)
+    def known(folder: Path) -> Iterable:
+        return of_checkout(folder) if folder.is_relative_to(CHECKOUT) else stamps(folder)
+
+    known.of_checkout = of_checkout
+    return known
+
+
 @pytest.fixture(autouse=True)
 def one_process():
     """What a command settles for its whole process: threads, product, determinism, and folders of configurations (`--config-dir`)."""
@@ -103,6 +116,8 @@ def one_process():
     for name in ("torch.export.exported_program", "torch.export.decomp_utils"):
         if (exporting := sys.modules.get(name)) and not hasattr(exporting._collect_all_valid_cia_ops, "cache_info"):
             exporting._collect_all_valid_cia_ops = cache(exporting._collect_all_valid_cia_ops)  # each export would ask every operator anew
+    if (menu := sys.modules.get("deeprl.running.config.menu")) and not hasattr(menu.stamps, "of_checkout"):
+        menu.stamps = once(menu.stamps)  # each composition would ask a thousand times whether a file of the checkout has changed
     if trainer := sys.modules.get("deeprl.running.training.trainer"):
         trainer.freeze_objects = trainer.thaw_objects = lambda: None  # twice a run it would visit the objects of all tests so far
     yield
