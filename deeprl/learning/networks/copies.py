@@ -31,16 +31,16 @@ class Copies(Block):
 
     def __init__(self, n: int, make: Callable[[], nn.Module], shape: Sequence[int]):
         super().__init__()
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            one = make().to("meta")  # the layers without numbers
-        if any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in one.modules()) or [*one.buffers()]:
-            raise ValueError(f"{type(self).__name__}: a network with buffers or dropout, such as batch normalisation, is no torso")
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+            one = make()
+            if any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in one.modules()) or [*one.buffers()]:
+                raise ValueError(f"{type(self).__name__}: a network with buffers or dropout, such as batch normalisation, is no torso")
+            self.features = one(torch.zeros(1, *shape)).shape[-1]  # on "meta" torch would import its compiler, a second of processor
         self.n = n
-        self.one = (one,)  # in a tuple, which hides the layers' own parameters
+        self.one = (one.to("meta"),)  # the layers without numbers, in a tuple, which hides the layers' own parameters
         self.names = {name: name.replace(".", "/") for name, _ in one.named_parameters()}
         for name, parameter in one.named_parameters():
             self.add(self.names[name], (n, *parameter.shape), Init("made", make=partial(parameter_of, make, name)))
-        self.features = one(torch.empty(1, *shape, device="meta")).shape[-1]
 
     def forward(self, obs: Tensor) -> Tensor:
         stacks = {name: getattr(self, mine) for name, mine in self.names.items()}
