@@ -13,6 +13,12 @@ from tests.builders import console
 from tests.tools.report.folders import write_run
 
 
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Figures are made and not rendered, which takes most of the time of a report."""
+    monkeypatch.setattr("deeprl.tools.report.figures.png", lambda _: b"\x89PNG")
+
+
 def test_a_run_that_training_wrote(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["deeprl", "report", "RUN"])
@@ -23,7 +29,7 @@ def test_a_run_that_training_wrote(finished, tmp_path, monkeypatch, capsys):
     assert "<code>deeprl report RUN</code>" in Path("report/index.html").read_text()
 
 
-def test_groups_names_and_folder_are_the_users(tmp_path, capsys):
+def test_groups_names_and_folder_are_the_users(tmp_path, capsys, undrawn):
     for lr in (1, 2):
         for seed in (0, 1):
             write_run(tmp_path / "runs" / f"{lr}{seed}", lr=lr, seed=seed)
@@ -40,7 +46,7 @@ def test_groups_by_no_key_are_refused(nothing, tmp_path, capsys):
     assert f"--group: it takes at least one word, not {nothing!r}" in capsys.readouterr().err
 
 
-def test_a_folder_without_a_run_is_named_and_the_rest_is_reported(tmp_path, capsys):
+def test_a_folder_without_a_run_is_named_and_the_rest_is_reported(tmp_path, capsys, undrawn):
     write_run(tmp_path / "run")
     assert console("report", tmp_path / "nowhere", tmp_path / "run", "--out", tmp_path / "out") == exits.FINISHED
     assert "nowhere is no run folder" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deeprl.errors import ConfigError
 from deeprl.tools.scaling.build import Asked, build
@@ -37,7 +38,7 @@ def asked(**changes):
     return Asked("agent.optimizer.lr", [50.0, 70.0], None, [1e5], False, (), "deeprl scaling runs")._replace(**changes)
 
 
-def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
+def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path, drawn):
     notes, words = build([runs], tmp_path / "out", asked())
     facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
     data = [round(-100 * (4 + 12 / sigma) * np.log(0.5)) for sigma in (1, 2, 4)]
@@ -53,6 +54,8 @@ def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path):
     assert words.splitlines()[0] in page
     assert "Every cell has one seed, so there are no intervals." in page
     assert "<script" not in page
+    with Image.open(tmp_path / "out" / "laws.png") as figure:
+        assert len(figure.getcolors()) > 2
     build([runs], tmp_path / "out", asked(hours=1e-9))  # replaces its own page
     assert json.loads((tmp_path / "out" / "scaling.json").read_text())["next"] is None
 
