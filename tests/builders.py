@@ -167,7 +167,7 @@ def made_up(agent, spec: Spec, size: int = 3, seed: int = 0) -> Batch:
 # ---- commands, in this process
 
 CARTPOLE = (
-    "agent=dqn", "env=classic/cartpole", "env.num=2", "steps=300", "replay.learning_starts=60", "replay.ratio=0.5", "replay.capacity=150",
+    "agent=dqn", "env=classic/cartpole", "env.num=2", "steps=300", "replay.learning_starts=60", "replay.ratio=0.25", "replay.capacity=150",
     "replay.batch_size=16", "agent.torso.hidden=[16]", "agent.chain.target_update_period=30", "agent.explore.schedule.duration=100",
     "agent.explore.schedule.end=0.05", "agent.optimizer.schedule.duration=300", "evaluation.every=100", "evaluation.episodes=2",
     "evaluation.final_episodes=3", "evaluation.num=2", "checkpoint.every=80", "log.every=50", "runtime.threads=1",

@@ -133,7 +133,7 @@ def one_process():
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Iterator[Path]:
-    """DQN on CartPole: 300 steps of two environments, 120 updates."""
+    """DQN on CartPole: 300 steps of two environments, 60 updates."""
     from deeprl.cli import exits
     from tests.builders import CARTPOLE, front_door
 

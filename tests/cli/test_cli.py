@@ -55,13 +55,13 @@ def test_the_files_of_a_run(finished):
 
 def test_status_summary_and_system(finished):
     status = json.loads((finished / "status.json").read_text())
-    assert (status["state"], status["step"], status["updates"], status["error"]) == ("finished", 300, 120, None)
+    assert (status["state"], status["step"], status["updates"], status["error"]) == ("finished", 300, 60, None)
     assert status["stopped_early"] is None
     summary = json.loads((finished / "summary.json").read_text())
     speeds = {"steps_per_second", "updates_per_second"}
     assert set(summary) == {"final", "best", "steps", "stopped_early", "updates", "wall_seconds", "peak_memory_bytes", *speeds}
     assert set(summary["final"]) >= {"mean", "iqm", "std", "episodes", "step"}
-    assert (summary["steps"], summary["updates"], summary["final"]["episodes"], summary["final"]["step"]) == (300, 120, 3, 300)
+    assert (summary["steps"], summary["updates"], summary["final"]["episodes"], summary["final"]["step"]) == (300, 60, 3, 300)
     assert 100e6 < summary["peak_memory_bytes"] <= peak_memory()  # of this process; torch alone takes more than 100 MB
     (start,) = json.loads((finished / "system.json").read_text())
     assert "agent=dqn" in start["command"]
@@ -89,7 +89,7 @@ def test_metrics_have_their_names_and_periods(finished):
     assert not any(name.startswith("train/loss") for name in metrics[0])  # nothing learned yet
     # ε: 1 until step 60, 0.05 from step 160 on
     assert [line["rollout/exploration_rate"] for line in metrics[:4]] == pytest.approx([1.0, 1.0 - 0.4 * 0.95, 1.0 - 0.9 * 0.95, 0.05])
-    assert metrics[3]["train/n_updates"] == 70
+    assert metrics[3]["train/n_updates"] == 35
     assert metrics[3]["rollout/ep_rew_mean"] == metrics[3]["rollout/ep_len_mean"]  # CartPole pays 1 a step
     timed = [line for _, line in read_lines(finished / "metrics.jsonl")]
     assert all({"time/time_elapsed", "time"} <= set(line) for line in timed[:-1])

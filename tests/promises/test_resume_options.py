@@ -10,7 +10,7 @@ from tests.presets import covering
 from tests.promises.test_resume import PENDULUM, assert_same_run, cut_and_resumed
 
 SMALL = (
-    "env.num=2", "steps=120", "replay.learning_starts=40", "replay.ratio=0.5", "replay.capacity=100", "evaluation.every=60",
+    "env.num=2", "steps=120", "replay.learning_starts=40", "replay.ratio=0.25", "replay.capacity=100", "evaluation.every=60",
     "evaluation.episodes=1", "evaluation.final_episodes=1", "evaluation.num=1", "checkpoint.every=76", "log.every=30", "runtime.threads=1",
 )  # fmt: skip
 AUXILIARY = ("none", "random_rewards", "self_prediction", "bidirectional", "gradient_correction")
@@ -26,9 +26,9 @@ CHAIN = (
         "agent.chain.shift_period=30",
         "agent.chain.sync_period=7",
         "agent.chain.acting=episode",
-        "agent.resets.at=[11,29]",
+        "agent.resets.at=[5,14]",
     ),
-    ("agent/chain=iterated_shared", "agent.chain.length=2", "agent.chain.shift_period=30", "agent.resets.period=13"),
+    ("agent/chain=iterated_shared", "agent.chain.length=2", "agent.chain.shift_period=30", "agent.resets.period=6"),
     ("agent/chain=iterated_live", "agent.chain.length=2", "agent.chain.shift_period=30", "agent.chain.torso=separate"),
 )
 OPTIMIZER = ("adam", "rmsprop")
@@ -49,10 +49,10 @@ CRITICS = (
     ("agent=td3", "agent/auxiliary=random_rewards", "agent/chain=single", "agent.chain.target_update_period=15",
      "agent/weighting=inverse_variance"),
     ("agent=sac", "agent/head=implicit_quantile"), ("agent=isac", "agent.chain.sync_period=3", "agent/auxiliary=self_prediction"),
-    ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.resets.at=[9,25]"),
+    ("agent=redq", "agent/head=categorical"), ("agent=aro_ddpg", "discount=1", "agent.resets.at=[4,12]"),
     ("agent=sac", "agent/chain=iterated", "agent.chain.shift_period=30", "agent/weighting=inverse_variance",
-     "agent/auxiliary=bidirectional", "agent.resets.at=[11]"),
-    ("agent=crossq", "agent.torso.settle=9", "agent.resets.period=13"),
+     "agent/auxiliary=bidirectional", "agent.resets.at=[5]"),
+    ("agent=crossq", "agent.torso.settle=4", "agent.resets.period=6"),
     ("agent=rvi_sac", "discount=1", "agent/chain=iterated_polyak"),
     ("agent=sac", "agent/chain=polyak_joint", "agent/torso=batch_renorm", "agent.explore.longest=16", "agent.explore.exponent=0.5"),
 )  # fmt: skip

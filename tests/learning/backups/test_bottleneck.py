@@ -112,7 +112,7 @@ def test_every_head_learns_from_sequences_of_the_replay(head, tmp_path):
     """With noise as the trainer draws it, which a made-up batch need not have."""
     words = (f"agent/head={head}", "agent/backup=bottleneck", "replay.length=4", "replay.batch_size=2")
     trainer = train(tmp_path / "run", *CARTPOLE, *words, "steps=100", "evaluation.every=null", "evaluation.final_episodes=1")
-    assert trainer.agent.updates == 20
+    assert trainer.agent.updates == 10
     assert trainer.source.batch_shape == (4, 2)
 
 

@@ -151,22 +151,22 @@ def poison(monkeypatch, update: int, separate: bool = False) -> None:
 def test_a_run_that_diverges_leaves_a_bundle_and_its_last_checkpoint(tmp_path, monkeypatch, capsys):
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
-        poison(patch, 70)  # after step 200
+        poison(patch, 35)  # after step 200
         assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
     said = capsys.readouterr().err
-    assert "update 70 (step 200) of the loss 'value' is not finite: batch.reward: 1 of 16 entries are not finite" in said
+    assert "update 35 (step 200) of the loss 'value' is not finite: batch.reward: 1 of 16 entries are not finite" in said
     assert "the first is nan at [3]" in said
     bundle = path / "crash" / "step_000000000200"
     assert f"deeprl replay-crash {bundle}" in said
     assert RunFolder(path).read_status()["state"] == "failed"
     assert not [p for p in bundle.iterdir() if p.suffix not in (".safetensors", ".json", ".yaml")]
     _, state, batch, failure, _ = crash.read(bundle)
-    assert failure["update"] == state["updates"] == 70
+    assert failure["update"] == state["updates"] == 35
     assert batch.reward.shape == (16,)
     assert bool(torch.isfinite(torch.cat([t.flatten() for t in state["module"].values()])).all())  # as they were before the update
     step, parts = Checkpoints(path).load()
     assert step < 200
-    assert parts["agent"]["updates"] < 70
+    assert parts["agent"]["updates"] < 35
     assert console("replay-crash", bundle) == 0
     assert console("replay-crash", path) == 0
     out = capsys.readouterr().out
@@ -189,7 +189,7 @@ def test_where_looking_waits_the_batch_is_found_among_the_last(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr("deeprl.running.training.learner.Watch", lambda device: Watch(device, immediate=False))
         poison(patch, 73, separate=True)
-        assert front_door(*CARTPOLE, f"hydra.run.dir={path}") == exits.FAILED
+        assert front_door(*CARTPOLE, "replay.ratio=0.5", f"hydra.run.dir={path}") == exits.FAILED
     assert "of the loss 'value' is not finite: batch.reward: 1 of 16" in capsys.readouterr().err
     _, state, batch, failure, _ = crash.read(next((path / "crash").iterdir()))
     assert 73 < failure["update"] <= 73 + crash.CHECK_PERIOD

@@ -15,7 +15,7 @@ from deeprl.running.training.collector import Collector
 from deeprl.running.training.evaluator import Evaluator
 from tests.builders import CARTPOLE, begin, console
 
-TIMED = (*CARTPOLE, "evaluation.every=null", "checkpoint.every=null", "checkpoint.keep=10")
+TIMED = (*CARTPOLE, "replay.ratio=0.5", "evaluation.every=null", "checkpoint.every=null", "checkpoint.keep=10")
 EVALUATION = 7200.0
 """Seconds of each evaluation"""
 

@@ -47,13 +47,13 @@ def test_the_page_says_what_the_run_would_be(capsys):
     page = capsys.readouterr().out
     lines = {" ".join(line.split()) for line in page.splitlines()}
     assert "what agent=dqn env=classic/cartpole seed=0" in lines
-    assert "steps, updates 300 steps, 120 updates" in lines
+    assert "steps, updates 300 steps, 60 updates" in lines
     assert "time limit 500 steps" in lines
     assert "copies 2, env.vector=sync" in lines
     assert "all 228, 114 of them trained" in lines  # 4 * 16 + 16 + 16 * 2 + 2, twice
     text = " ".join(page.split())  # without the wrapping
     assert "wrappers TimeLimit > OrderEnforcing > CartPoleEnv (from the outermost to the environment)" in text
-    assert "accelerate: fast 120 updates are planned, and compiling pays from 50,000 on" in text
+    assert "accelerate: fast 60 updates are planned, and compiling pays from 50,000 on" in text
     # 240 steps in periods of 30
     assert "agent.chain.target_update_period=30: the target networks change 8 times in the run" in text
 
@@ -66,7 +66,7 @@ def test_json_holds_the_record_its_forecast_and_suspicions(capsys):
     assert found["networks"][0] == {"name": "chain.online", "parameters": 114, "trained": 114}
     memory = found["memory"]
     assert memory["disk"] == memory["checkpoint"] * (found["config"]["checkpoint"]["keep"] + 2) + memory["replay"]  # 150 rows, all filled
-    assert found["updates"] == planned_updates(settled(*CARTPOLE)) == 120
+    assert found["updates"] == planned_updates(settled(*CARTPOLE)) == 60
     assert found["config"]["steps"] == 300  # that of the run, although the measurement has no end
     assert found["tuned"] == "configs/tuned/classic/dqn.yaml"
     assert found["forecast"]["steps"] == 300
@@ -105,7 +105,7 @@ def test_the_loop_is_that_of_the_run():
     record = build([*CARTPOLE, "replay.capacity=1000"], 0.1)
     speed = record.speed
     assert speed.steps > 0
-    assert speed.updates == pytest.approx(0.5 * speed.steps, abs=1)  # replay_ratio
+    assert speed.updates == pytest.approx(0.25 * speed.steps, abs=1)  # replay_ratio
     assert min(speed.environment, speed.acting, speed.replay, speed.drawing, speed.update) > 0
     assert speed.environment + speed.acting + speed.replay + speed.drawing + speed.update <= speed.seconds
     assert record.seen.rows >= min(speed.steps, 900)
@@ -148,7 +148,7 @@ def test_watched_parts_are_the_parts(tmp_path):
         for _ in range(40):
             trainer.collector.tick(trainer.step)
             trainer.standing.step += 2
-        for drawn in trainer.source.updates(80, 90):
+        for drawn in trainer.source.updates(80, 100):
             trainer.learn(drawn)
         assert trainer.agent.updates == 5
         trainer.envs.close()
