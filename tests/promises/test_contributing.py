@@ -83,7 +83,8 @@ def followed(checkout) -> list[str]:
     trainings = [[*shlex.split(line)[2:], *SHORT, f"hydra.run.dir=runs/{place}"] for place, line in enumerate(TRAININGS)]
     examples = [test for command in COMMANDS if command.startswith("pytest tests/") and (test := shlex.split(command)[1]) in dict(FILES)]
     visit = (*examples, "tests/test_docs.py", "tests/benchmarks/test_tables.py", "tests/benchmarks/test_changelog.py")
-    chosen = ("-rp", "-k", "softmax or bandit or tables or fragment or every_agent_has or verdict")
+    asking = "softmax or bandit or up_to_date or by_family or in_groups or of_this_checkout or every_agent_has or verdict_begins"
+    chosen = ("-rp", "-k", asking)
     return run(checkout, "-c", FOLLOWED, json.dumps(trainings), json.dumps([*PYTEST[2:], *visit, *chosen])).split("---\n")[1:]
 
 
