@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from deeprl.errors import ConfigError
@@ -57,8 +59,13 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
 def test_defaults_in_a_circle_are_told(mine):
     mine("agent/one", "defaults: [two, _self_]\n")
     mine("agent/two", "defaults: [dqn, one, _self_]\n")
-    with pytest.raises(ConfigError, match=r"agent/one\.yaml: its defaults lead back to it, one > two > one\."):
-        compose(["agent=one"])
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(500)  # to which Hydra follows the circle
+    try:
+        with pytest.raises(ConfigError, match=r"agent/one\.yaml: its defaults lead back to it, one > two > one\."):
+            compose(["agent=one"])
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_file_that_nobody_chose_stops_nothing(mine):
