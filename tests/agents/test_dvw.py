@@ -330,6 +330,7 @@ def test_the_objectives_come_in_the_order_of_the_paper_and_the_weight_uses_the_f
 # ---- the bandit; and a linear MDP
 
 
+@pytest.mark.exhaustive  # the weights and their gradients are those of the tests above
 def test_where_noise_differs_weights_bring_the_estimates_closer(monkeypatch):
     """Noise 1 and 10 on two actions over one shared feature."""
     monkeypatch.setattr(tabular_dvw, "ARMS", ("uniform", "dvw"))
@@ -349,7 +350,15 @@ def test_the_linear_mdp_is_what_it_says():
     assert tabular_dvw.linear_mdp(0, True).batch.extra["oracle"].std() < 0.1 * oracle.std()
     start = {arm: tabular_dvw.learn(problem, arm, 0, 1) for arm in tabular_dvw.ARMS}
     assert max(start.values()) - min(start.values()) < 0.1
-    assert tabular_dvw.learn(problem, "dvw", 0, 150) < 0.5 * start["dvw"]
+    assert tabular_dvw.learn(problem, "dvw", 0, 80) < 0.5 * start["dvw"]
+
+
+def test_errors_of_arms_are_summed_up_over_seeds():
+    errors = tabular_dvw.compare("bandit", False, seeds=range(2), updates=2)
+    assert {arm: len(each) for arm, each in errors.items()} == dict.fromkeys(tabular_dvw.ARMS, 2)
+    found = tabular_dvw.summary({**errors, "dvw": [error - shift for error, shift in zip(errors["uniform"], (-1.0, 0.5))]})
+    assert [found[arm]["better_than_uniform"] for arm in ("uniform", "dvw")] == [0, 1]
+    assert found["dvw"]["mean"] == pytest.approx(found["uniform"]["mean"] + 0.25)
 
 
 # ---- no gradient, and the floor

@@ -116,15 +116,26 @@ def test_every_discount_has_a_published_score():
     assert all(len(part) == len(log_chain.GAMMAS) for parts in log_chain.PUBLISHED.values() for part in parts)
 
 
-def test_the_map_learns_low_discounts_and_q_learning_does_not(capsys, tmp_path):
+@pytest.mark.exhaustive  # its sweeps, its step sizes and its values are those of the tests above
+def test_the_map_learns_low_discounts_and_q_learning_does_not():
     """Width 2, γ = 0.8, here in 1,400 sweeps. The decay covers half of them: in strict proportion, 182
     sweeps, both methods stop moving before values have come through the chain."""
-    files = {name: tmp_path / f"found.{name}" for name in ("json", "svg")}
-    keys = ("--quick", "--sweeps", "1400", "--runs", "1")
-    rows = log_chain.main([*keys, "--json", str(files["json"]), "--plot", str(files["svg"])])
+    rows = log_chain.main(["--quick", "--sweeps", "1400", "--runs", "1"])
     regular, log = ({row["gamma"]: row for row in rows if row["method"] == method} for method in ("regular", "log"))
     assert regular[0.8]["last"] == 0.0
     assert log[0.8]["last"] >= 0.9
+
+
+def test_the_program_of_the_chain_writes_what_it_finds(monkeypatch, capsys, tmp_path):
+    """Q-learning that does not learn, because the values of all actions tie at 0, which counts; the step sizes of each sweep."""
+    steps = []
+    monkeypatch.setattr(log_chain, "EVALUATE_EVERY", 10)
+    monkeypatch.setattr(log_chain.Regular, "sweep", lambda self, order, slipped, alpha: steps.append(alpha))
+    files = {name: tmp_path / f"found.{name}" for name in ("json", "svg")}
+    rows = log_chain.main(["--quick", "--sweeps", "60", "--runs", "1", "--json", str(files["json"]), "--plot", str(files["svg"])])
+    assert steps == [log_chain.step_sizes("regular", sweep, 30)[0] for sweep in range(60)]
+    assert [row["last"] for row in rows if row["method"] == "regular"] == [1.0, 1.0]
+    assert all(0 <= row["last"] <= 1 for row in rows)
     assert json.loads(files["json"].read_text())["rows"] == rows
     assert files["svg"].read_text().count("<polyline") == 4
     assert "| published | 0.77/1.00 | 0.75/1.00 |" in capsys.readouterr().out
