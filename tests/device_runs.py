@@ -108,9 +108,9 @@ def begin(path: Path, device: str, *words: str) -> dict:
 
 
 def run(path: Path, device: str, *words: str) -> list:
-    """72 steps, then 96 from the last checkpoint. Returns actions of the agent that is read from the folder."""
+    """72 steps, then on to 80 from the last checkpoint. Returns actions of the agent that is read from the folder."""
     config = begin(path, device, *words)
-    session.train({**config, "steps": 96}, path, resume=True)
+    session.train({**config, "steps": 80}, path, resume=True)
     loaded = api.load(path)
     spec = loaded.agent.spec
     return loaded.act(np.ones((3, *spec.obs_shape), str(spec.obs_dtype).removeprefix("torch."))).tolist()

@@ -304,10 +304,10 @@ def test_a_recording_that_differs_is_noticed_and_leaves_no_trace(tmp_path, monke
                 args[0].add_(0.01)
 
     with Pretended() as device:
-        run(tmp_path / "reference", "cuda", *words)
+        begin(tmp_path / "reference", "cuda", *words)
         monkeypatch.setattr(compiled, "traced", traced_off(device))
         monkeypatch.setattr(Recording, "replay", wrong)
-        run(tmp_path / "broken", "cuda", *words, "accelerate.mode=compiled")
+        begin(tmp_path / "broken", "cuda", *words, "accelerate.mode=compiled")
     assert "could not be recorded as a CUDA graph (AssertionError: a recorded update differs by" in capsys.readouterr().err
     assert_same_run(tmp_path / "reference", tmp_path / "broken")
 
@@ -328,11 +328,11 @@ def test_kernels_that_were_launched_in_place_of_recorded_are_noticed(tmp_path, m
     """As on a stream of another GPU: the recording changes what an update changes, and a replay changes nothing."""
     words = ["agent=dqn", *CARTPOLE, *SINGLE]
     with Pretended() as device:
-        run(tmp_path / "reference", "cuda", *words)
+        begin(tmp_path / "reference", "cuda", *words)
         monkeypatch.setattr(compiled, "traced", traced_off(device))
         monkeypatch.setattr(Recording, "forget", lambda self: None)
         monkeypatch.setattr(Recording, "replay", lambda self: None)
-        run(tmp_path / "broken", "cuda", *words, "accelerate.mode=compiled")
+        begin(tmp_path / "broken", "cuda", *words, "accelerate.mode=compiled")
     assert "could not be recorded as a CUDA graph (AssertionError" in capsys.readouterr().err
     assert_same_run(tmp_path / "reference", tmp_path / "broken")
 
