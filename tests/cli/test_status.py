@@ -71,3 +71,5 @@ def test_a_number_that_is_none_leaves_its_cell_empty(tmp_path):
 def test_a_folder_without_runs_is_refused(tmp_path, capsys):
     assert console("status", tmp_path) == exits.FAILED
     assert "is no run folder and holds none" in capsys.readouterr().err
+    assert console("status", tmp_path / "misspelt") == exits.FAILED  # was told to name a folder with a config.yaml
+    assert f"{tmp_path / 'misspelt'} is no run folder: there is no such folder" in capsys.readouterr().err

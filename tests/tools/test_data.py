@@ -76,6 +76,8 @@ def test_minari_itself_reads_it(runs):
     assert all(episode.truncations[-1] != episode.terminations[-1] for episode in theirs)
     with pytest.raises(ConfigError, match="Minari refuses own/read-v0"):
         convert.write("own/read-v0", ours, trainer.agent.spec, game.actions)
+    with pytest.raises(ConfigError, match="own/read is no name .* own/read-v0$"):  # was a TypeError of Minari's
+        convert.write("own/read", ours, trainer.agent.spec, game.actions)
 
 
 def stacked(generator) -> np.ndarray:

@@ -135,6 +135,8 @@ def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
 
     if path.is_file():
         raise no_folder(path)
+    if not path.exists():
+        raise RunFolderError(f"{path} is no run folder: {instead(path)}")
     found, strange = [], []
     for folder, names, _ in os.walk(path, onerror=unread):
         if holds_run(Path(folder)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
     Raises:
         ConfigError: Minari is missing, refuses the name, or there is nothing to write.
     """
+    if not re.search(r"-v\d+$", name):  # Minari fails on it, in a conversion of None
+        raise ConfigError(f"{name} is no name of a data set of Minari, because it ends without a version: {name}-v0")
     try:
         import minari
         from minari.data_collector import EpisodeBuffer

@@ -12,6 +12,8 @@ from deeprl.tools.report.groups import Setting
 from deeprl.tools.report.runs import DIRTY, RunRecord, number, short
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
+UNTOLD = object()
+"""In place of the value of a key that a stored run does not have"""
 COMPUTING = ("device", "accelerate.mode", "accelerate.matmul_precision", "runtime.threads")
 
 
@@ -111,12 +113,18 @@ def computed(runs: list[RunRecord]) -> Iterator[str]:
     dirty = [run.name for run, machine in zip(known, last) if machine.commit.endswith(DIRTY)]
     if dirty:
         yield f"files differed from the commit, which therefore does not say what was run: {listed(dirty)}"
-    versions = [dict(machine.packages) for machine in last]
-    for package in sorted({name for each in versions for name in each}):
-        yield from apart(known, [each.get(package, "none") for each in versions], f"the version of {package} differs")
+    versions = [(run, dict(machine.packages)) for run, machine in zip(known, last) if machine.packages]
+    telling = [run for run, _ in versions]
+    if telling and (silent := [run.name for run, machine in zip(known, last) if not machine.packages]):  # stored runs
+        yield f"versions of packages are not told by {listed(silent)}"
+    for package in sorted({name for _, each in versions for name in each}):
+        yield from apart(telling, [each.get(package, "none") for _, each in versions], f"the version of {package} differs")
     yield from apart(known, [machine.hardware for machine in last], "hardware differs, so that wall clocks cannot be compared")
     for key in COMPUTING:
-        yield from apart(runs, [get(run.config, key) for run in runs], f"{key} differs, so that wall clocks cannot be compared")
+        values = [get(run.config, key, UNTOLD) for run in runs]
+        telling = [run for run, value in zip(runs, values) if value is not UNTOLD]
+        told = [value for value in values if value is not UNTOLD]
+        yield from apart(telling, told, f"{key} differs, so that wall clocks cannot be compared")
 
 
 def apart(runs: Iterable[RunRecord], values: Iterable[object], sentence: str) -> Iterator[str]:

@@ -154,6 +154,9 @@ def test_stored_lines_stand_beside_run_folders(tmp_path):
     told = build([tmp_path / "runs", file], tmp_path / "out", ["agent"], None, "deeprl report")
     assert [row["group"] for row in rows(tmp_path / "out" / "summary.csv")] == ["agent=dqn", "agent=idqn"]
     assert not any("left out" in text for text in told)
+    # each package was named with "none (some.json)", and keys that stored runs lack with "None"
+    assert not any(text.startswith(("the version of", "device", "runtime.threads")) for text in told)
+    assert [text for text in told if "versions of packages are not told by" in text]
     assert "unknown" in (tmp_path / "out" / "index.html").read_text()  # updates
 
 
