@@ -51,8 +51,10 @@ def show(options: argparse.Namespace) -> None:
     from deeprl.tools.data.episodes import episodes, told
 
     spec, _, _, stored = read(options)
+    parts = ", ".join(f"{part.name} {tuple(part.shape)}" for part in spec.parts)
+    of_obs = f"observations of the parts {parts}" if parts else f"observations of shape {spec.obs_shape}"
     of_actions = f"{spec.num_actions} actions" if spec.num_actions else f"actions of {spec.action_dim} number{'s' * (spec.action_dim != 1)}"
-    lines = [f"observations of shape {spec.obs_shape}, {of_actions}", *told([*episodes(stored)]), f"digest {stored.digest}"]
+    lines = [f"{of_obs}, {of_actions}", *told([*episodes(stored)]), f"digest {stored.digest}"]
     print_result("\n".join([options.data, *(f"  {line}" for line in lines)]))
 
 

@@ -23,7 +23,7 @@ from deeprl.errors import (
     traceback_hint,
 )
 from deeprl.system import terminal
-from deeprl.system.files import replace_file
+from deeprl.system.files import full, replace_file
 from deeprl.system.terminal import brief, described, described_trace, from_here, plain_warnings, print_result, say
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def unexpected(error: BaseException) -> str:
         return str(error)
     if isinstance(error, IsADirectoryError) and error.filename:
         return f"{error.filename2 or error.filename} is a folder where a file belongs: remove it to go on."
+    if full(error) and error.filename:
+        return f"{error.strerror}: {error.filename} cannot be written. Make space, then repeat the command."
     return f"{described(error)}.{traceback_hint()}"
 
 

@@ -14,7 +14,7 @@ import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeGuard
 
 from deeprl.errors import RunFolderError
 from deeprl.system.portable import FOLDERS_OPEN, open_plain
@@ -140,7 +140,9 @@ def partial(path: Path) -> Iterator[Path]:
     try:
         yield name
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
+        if full(error) and not error.filename:  # a write does not know its file
+            error.filename = str(path)
         with contextlib.suppress(OSError):  # what happened first is told
             name.unlink(missing_ok=True)
         raise
@@ -159,7 +161,7 @@ def remove_partials(folder: Path) -> None:
             remove(left)
 
 
-def full(error: BaseException) -> bool:
+def full(error: BaseException) -> TypeGuard[OSError]:
     """Whether an exception means that the disk, or the user's quota, is full."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 
 import pytest
@@ -34,6 +35,12 @@ def raising(error: BaseException):
 def test_what_is_foreseen_is_a_sentence(error, code, capsys):
     assert guarded(raising(error)) == code
     assert capsys.readouterr().err == f"deeprl: {error}\n"
+
+
+def test_a_full_disk_is_named_with_what_to_do(capsys):
+    assert guarded(raising(OSError(errno.ENOSPC, "No space left on device", "runs/sweep.json"))) == FAILED
+    said = capsys.readouterr().err
+    assert said == "deeprl: No space left on device: runs/sweep.json cannot be written. Make space, then repeat the command.\n"
 
 
 def test_a_name_that_is_too_long_is_the_words_fault(tmp_path, capsys):

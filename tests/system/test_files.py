@@ -54,6 +54,18 @@ def test_a_failed_replacement_leaves_the_old_content_alone(tmp_path):
     assert (tmp_path / "file").read_text() == "old"
 
 
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    """`deeprl sweep` ended with "OSError: [Errno 28] No space left on device" and the name of no folder."""
+
+    def refused(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'sweep.json'}'"):
+        files.replace_file(tmp_path / "sweep.json", "{}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_first_bytes_of_a_file_are_written_once_after_a_full_disk(tmp_path, monkeypatch):
     """The disk refuses two flushes, then takes two bytes, then the rest."""
     write, room = os.write, iter([0, 0, 2, 9])

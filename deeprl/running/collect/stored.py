@@ -5,6 +5,7 @@ drawn one by one, or as sequences.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,11 @@ def find(data: str, spec: Spec) -> Found:
         return Found(None, 1, len(rows["rows"]), ring, [rows], found.name)
     which = step_of(data) or "last"
     path = Path(folder_of(data)).expanduser()
+    if not path.exists():
+        link = f"ln -s PLACE {shlex.quote(folder_of(data))}"
+        raise ValueError(
+            f"data={data}: there is no folder {path.absolute()}. Where it has moved, a link with the old name finds it: {link}"
+        )
     try:
         (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)
         step, parts = checkpoints.load(int(which) if which.isdecimal() else which, only={"replay"})
