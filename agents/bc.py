@@ -37,6 +37,8 @@ class Cloning(PolicyAgent):
         ValueError: the torso has running averages.
     """
 
+    imitates = True
+
     def __init__(
         self,
         *,

@@ -108,6 +108,7 @@ class GuidedDiffusion(Agent):
 
     actions = "continuous"
     main = "score"
+    imitates = True
 
     def __init__(
         self,

@@ -56,8 +56,14 @@ def commands() -> list[str]:
             kinds = ENVIRONMENTS if kind == "any" else (kind,)
             environments = [env for each in kinds for env in ENVIRONMENTS[each]] + [*ANY]
             environments += [env for env in tasks if tuned.option(env, agent).startswith(f"{env}/")]
-        found += [f"agent={agent} env={env}" for env in dict.fromkeys(environments)]
+        found += [" ".join((f"agent={agent} env={env}", *data_of(agent))) for env in dict.fromkeys(environments)]
     return [*found, *(f"experiment={name}" for name in options("experiment"))]
+
+
+def data_of(agent: str) -> tuple[str, ...]:
+    """Words for an agent whose recipe names a source of stored data, which are not read here."""
+    source = tuned.slots("agent", agent).get("replay", "uniform")
+    return ("replay.data=runs/NAME",) if tuned.values("replay", source).get("data") == "???" else ()
 
 
 def values(words: str) -> Values:

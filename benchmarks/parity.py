@@ -11,6 +11,7 @@ import time
 
 import torch
 
+from benchmarks.composed import data_of
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.config.build import agent_actions, build_agent
 from deeprl.running.config.compose import compose
@@ -25,8 +26,8 @@ TOYS = {"discrete": "toy/chain", "continuous": "classic/pendulum"}
 
 def twenty(name: str, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     """All parameters before and after, one vector each."""
-    kind = agent_actions(compose([f"agent={name}"])[0]["agent"])
-    config, user, _ = compose([f"agent={name}", f"env={TOYS[kind]}"])
+    kind = agent_actions(compose([f"agent={name}", *data_of(name)])[0]["agent"])
+    config, user, _ = compose([f"agent={name}", f"env={TOYS[kind]}", *data_of(name)])
     config = complete(config, user)
     spec = instantiate(config["env"], "env").spec()
     agent = build_agent(config, spec)

@@ -12,7 +12,7 @@ import pytest
 from deeprl.learning.networks.cores import CoreChoice
 from deeprl.running.config.build import kinds, option_class
 from deeprl.running.config.menu import options
-from deeprl.running.config.tuned import content, lineage
+from deeprl.running.config.tuned import content, lineage, slots, values
 
 OF_TRANSITIONS = ("replay.learning_starts", "replay.ratio", "runtime.lag", "replay.capacity", "replay.n_step", "replay.batch_size")
 """Keys that a run on rollouts has not, or refuses"""
@@ -31,8 +31,13 @@ def parts(preset: str) -> dict[str, str]:
     return {slot: option for slot, option in found.items() if not slot.startswith("/")}
 
 
-ALONE = tuple(name for name, kind in ALL.items() if kind != "any" and "chain" not in parts(name))
-"""Presets for one kind of actions without a chain, whose parts few others share; each has a test of its own"""
+def needs_data(preset: str) -> bool:
+    """Whether its recipe names a source of stored data, which has to be given."""
+    return values("replay", slots("agent", preset).get("replay", "uniform")).get("data") == "???"
+
+
+ALONE = tuple(name for name, kind in ALL.items() if kind != "any" and ("chain" not in parts(name) or needs_data(name)))
+"""Presets for one kind of actions without a chain, whose parts few others share, or with data; each has a test of its own"""
 KINDS = {name: kind for name, kind in ALL.items() if kind != "any" and name not in ALONE}
 """Preset -> "discrete" or "continuous"."""
 

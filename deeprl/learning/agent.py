@@ -65,6 +65,8 @@ class Agent(nn.Module, Choice):
     """Q, numbers that acting draws at the start of an episode and returns as `AgentStep.state`; 0: none"""
     on_host: str = "its agent has no device_act"
     """Why actions need the host; "": `device_act` gives those of `act`, which then remembers nothing from step to step"""
+    imitates = False
+    """Whether it learns the policy of its data, so that without data it learns its own"""
     prepares_alike = False
     """Whether `prepare` is a pure function of its rollout, parameters and buffers, so that the learner may compile it"""
     products: torch.dtype = torch.float32

@@ -19,6 +19,7 @@ from deeprl.running.config.folders import CONFIGS
 from deeprl.running.config.instantiate import Deferred
 from deeprl.schedules import Linear
 from tests.agents.test_mbpo import AGENT, FIELDS, SPEC, TrueSimulator, batches, fill, make
+from tests.builders import composed
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,9 @@ def test_what_makes_the_replay_is_no_word():
 def test_data_that_are_not_there_are_named_by_their_own_key(tmp_path):
     with pytest.raises(ConfigError, match=r"^replay\.data=x: "):
         stored(store=Deferred(Stored, {}, "replay.store"))
+
+
+def test_it_asks_for_data():
+    """It was EDAC beside an environment, and said nothing."""
+    with pytest.raises(ConfigError, match=r"^replay.data has no value: give one, replay.data=..., a run folder"):
+        composed("agent=ravl", "env=classic/pendulum")

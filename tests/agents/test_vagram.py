@@ -9,6 +9,8 @@ from deeprl.agents.dynamics import Squared
 from deeprl.agents.vagram import ValueGradient, state_values, value_slopes
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.critics import ensemble_returns, pair
+from deeprl.running.config.build import option_class, require_model
+from deeprl.running.config.instantiate import Deferred
 from deeprl.running.config.option_names import option_of
 from deeprl.running.session.assemble import fitted
 from tests.builders import CONTINUOUS, settled, spec_of
@@ -74,3 +76,25 @@ def test_a_refusal_names_the_option_that_was_chosen():
         None,
         "max",
     ]
+
+
+REPLACED = {
+    ("mbpo", "uniform"): "sac", ("mbpo", "stored"): "sac", ("vagram", "prioritized"): "sac", ("vagram", "model"): "mbpo",
+    ("ravl", "uniform"): "edac", ("ravl", "stored"): "edac",
+}  # fmt: skip
+FITTING = [
+    ("mbpo", "model_mse"), ("mbpo", "stored_model"), ("vagram", "model_value_gradient"), ("ravl", "model"), ("sac", "model"),
+    ("sac", "uniform"), ("r2d2", "recurrent"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("agent", "replay"), [*REPLACED, *FITTING])
+def test_an_agent_that_is_made_of_its_model_is_not_run_without(agent, replay):
+    """It was the agent from which its recipe starts, under another name."""
+    config, source = {"names": {"agent": agent, "replay": replay}}, Deferred(option_class("replay", replay), {}, "replay")
+    base = REPLACED.get((agent, replay))
+    if base is None:
+        require_model(config, source)
+    else:
+        with pytest.raises(ConfigError, match=f"^replay={replay} leaves agent={base} of agent={agent}, .* or choose agent={base}"):
+            require_model(config, source)

@@ -15,13 +15,13 @@ from deeprl.errors import ConfigError, MachineError, UnknownNameError, located, 
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.cores import Memoryless
 from deeprl.learning.values.mapping import Identity
+from deeprl.running.config import tuned
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, accepted, instantiate, resolve
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.option_names import in_options, option_target
 from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import asked_info
-from deeprl.running.config.tuned import is_tuned
 from deeprl.running.runs.config_file import Config
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
@@ -40,7 +40,7 @@ def agents_for(kind: str, env: str = "") -> list[str]:
     """Names of the agents that take "discrete" or "continuous" actions, or both, and run on any such environment; first those with tuned
     settings of their own for `env`."""
     found = [name for name, takes in kinds().items() if takes in (kind, "any")]
-    return sorted(found, key=lambda name: not is_tuned(env, name))
+    return sorted(found, key=lambda name: not tuned.is_tuned(env, name))
 
 
 def kinds() -> dict[str, str]:
@@ -239,6 +239,27 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
             f"replay={config['names']['replay']} is made for other agents than agent={config['names']['agent']}, which would misread its "
             "batches: leave replay out. `deeprl list replay` says what each option is for."
         )
+    require_model(config, replay)
+
+
+def require_model(config: Config, replay: Deferred) -> None:
+    """
+    Raises:
+        ConfigError: the recipe of the agent names a source that imagines transitions, and the run has another one, without which the agent
+            is another recipe.
+    """
+    chosen, recipes = config["names"]["replay"], tuned.lineage(config["names"]["agent"])
+    named = [tuned.slots("agent", recipe).get("replay") for recipe in recipes]
+    sources = [next((option for option in named[place:] if option), None) for place in range(len(named))]  # with those that are inherited
+    own = sources[0]
+    needed = own not in (None, chosen) and getattr(option_class("replay", own), "imagines", False)
+    if not needed or (replay.cls.imagines and chosen not in sources):  # type: ignore[attr-defined]
+        return
+    base = next(recipe for recipe, source in zip(recipes, sources) if source in (None, chosen))
+    raise ConfigError(
+        f"replay={chosen} leaves agent={base} of agent={recipes[0]}, which learns from what a model imagines (replay={own}): leave replay "
+        f"out, or choose agent={base}."
+    )
 
 
 def nearest_first(config: Config, replays: list[str]) -> list[str]:

@@ -167,6 +167,16 @@ def lap(run: Prospect) -> Found:
         )
 
 
+def imitation(run: Prospect) -> Found:
+    if run.imitates:
+        names = run.config["names"]
+        yield (
+            "replay",
+            f"agent={names['agent']} learns the policy of its data, and replay={names['replay']} has what this policy itself plays: "
+            "set replay=stored replay.data=RUN.",
+        )
+
+
 FINDERS: tuple[Callable[[Prospect], Found], ...] = (
-    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap,
+    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap, imitation,
 )  # fmt: skip

@@ -50,6 +50,8 @@ class Prospect:
     """All checkpoints that are kept, with a full replay if they hold one"""
     disk_available: int
     cores: int
+    imitates: bool
+    """The agent learns the policy of its data, and has none but its own steps"""
     seen: float | None = None
     """Mean length of episodes; None: none was seen"""
 
@@ -74,6 +76,7 @@ def prospect(trainer: Trainer) -> Prospect:
         disk=disk_needed(config, source, state + optimizer_bytes(agent)),
         disk_available=disk_available(trainer.folder.path),
         cores=usable_cores(),
+        imitates=imitates(agent, source),
     )
 
 
@@ -81,6 +84,10 @@ def limit(envs: Any) -> int | None:
     """Time limit of the environments that a run steps in its process, or as a function of tensors."""
     part = getattr(envs, "backend", None) or getattr(envs, "world", None)
     return getattr(part, "limit", None)
+
+
+def imitates(agent: Agent, source: Source) -> bool:
+    return agent.imitates and not source.provenance
 
 
 def averages(agent: Agent) -> bool:

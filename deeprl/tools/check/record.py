@@ -159,6 +159,8 @@ class Record:
     """The agent learns the rate of reward, without a discount"""
     sequences: bool
     """The agent learns from sequences of `replay.length`"""
+    imitates: bool
+    """The agent learns the policy of its data, and has none but its own steps"""
     speed: Speed
     evaluating: Evaluating
     checkpoint_seconds: float
@@ -172,7 +174,7 @@ class Record:
         at = self.memory
         return Prospect(
             self.config, self.updates, self.targets, self.average_reward, self.sequences, self.environment.limit, at.replay, at.available,
-            at.disk, at.disk_available, self.system["cores"], self.seen.length,
+            at.disk, at.disk_available, self.system["cores"], self.imitates, self.seen.length,
         )  # fmt: skip
 
 

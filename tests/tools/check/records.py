@@ -45,6 +45,7 @@ SOUND = Record(
     support=None,
     average_reward=False,
     sequences=False,
+    imitates=False,
     # of each step 1 ms in the environment, 1 ms acting, nothing else; of each update 2 ms, and 1 ms for its batch
     speed=Speed(5.0, 4.0, 0.7, 200, 100, environment=0.2, acting=0.2, replay=0.0, drawing=0.1, update=0.2, busy=0.7),
     evaluating=Evaluating(setup=0.5, tick=0.001, num=5),

@@ -38,6 +38,7 @@ WRONG = {
     "actor": (with_keys(agent__actor_period=20, replay__ratio=1.0), "replay.ratio", "replay.ratio=20"),
     "resets": (with_keys(agent__resets__at=[2_000, 4_500]), "agent.resets.at", "4,500, so"),
     "LAP": (with_keys(replay__sampler__least=1.0, agent__head__loss="squared"), "agent.head.loss", "set agent.head.loss=huber"),
+    "imitation": (replace(SOUND, imitates=True), "replay", "replay=uniform has what this policy itself plays"),
     "narrow head": (BOUNDED, "agent.head.high", "give 50"),
     "wide head": (replace(SOUND, support=(0.0, 1_002.0)), "agent.head.high", "at most 100"),
     "large observations": (within("seen", largest=101.0), "agent/normalize", "101"),
