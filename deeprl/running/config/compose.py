@@ -195,8 +195,12 @@ def unresolved(overrides: list[str]) -> DictConfig:
 
 
 def without_value(key: str, chosen: dict[str, str]) -> str:
-    """The message of a key that has no default, with what the file of its option says of it."""
-    files = [(f"{group}/{option}", f"{slot.replace('/', '.')}.") for slot, (group, option) in settings.places(chosen).items()]
+    """The message of a key that has no default, with what the file of its option says of it, or one from which that starts."""
+    files = [
+        (f"{group}/{each}", f"{slot.replace('/', '.')}.")
+        for slot, (group, option) in settings.places(chosen).items()
+        for each in tuned.lineage(option, group)
+    ]
     comment = next((entry.comment for file, prefix in files for entry in captions.keys(file, prefix) if entry.name == key), "")
     return f"{key} has no value: give one, {key}=...{comment and f', {comment}'}"
 
