@@ -14,8 +14,8 @@ from benchmarks import packed
 from deeprl.cli.page import all_slots
 from deeprl.running.config import folders
 from deeprl.running.config.build import option_class
+from deeprl.running.config.by_hydra import prepare
 from deeprl.running.config.captions import caption
-from deeprl.running.config.compose import prepare
 from deeprl.running.config.menu import options
 from deeprl.running.config.own_files import of_users
 from docs.navigation import pages

@@ -1,4 +1,4 @@
-"""The rooms of docs/architecture.md: every import points to a layer further left, and within a room there is no circle."""
+"""The rooms of docs/architecture.md: every import points to a layer further left, within a room is no circle, and no file is too long."""
 
 from __future__ import annotations
 
@@ -45,6 +45,8 @@ ROOMS = (("mathematics",), ("envs",), ("planning_agent",), ("agents",))
 """The layers of the extension"""
 HOMES = {"deeprl": "deeprl", "agents": "deeprl.agents", "envs": "deeprl.envs", EXTENSION: EXTENSION}
 """Folders, and the names under which they are imported"""
+LONGEST = 350
+"""Lines of a file that is installed. Tests and benchmarks are no part of it: one reads a case of them, not the file."""
 
 LAYER = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 INNER = {room: number for number, layer in enumerate(ROOMS) for room in layer}
@@ -191,6 +193,12 @@ def test_git_ignores_no_module():
     """A pattern for run folders, `runs/` without a leading slash, also hides `deeprl/running/runs/`."""
     done = subprocess.run(["git", "check-ignore", "--no-index", *map(str, MODULES.values())], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == ""
+
+
+def test_a_file_can_be_read_in_a_sitting():
+    """A longer one has two ideas: cut it where a reader would look for the second."""
+    lines = {name: path.read_text().count("\n") for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > LONGEST} == {}
 
 
 def test_mathematics_does_not_know_the_machinery():

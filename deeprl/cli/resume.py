@@ -49,7 +49,7 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     """
     folder = RunFolder(path)
     written = folder.read_config()  # before torch is imported, which takes seconds
-    from deeprl.running.config.compose import prepare
+    from deeprl.running.config.by_hydra import prepare
     from deeprl.running.config.folders import packages
     from deeprl.running.config.stored import checked, of_its_commit
     from deeprl.running.session.session import train

@@ -27,9 +27,11 @@ from deeprl.cli.leave import leave
 from deeprl.cli.page import help_page, version_page
 from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.running.config import folders
-from deeprl.running.config.compose import FAULTS, compose, compose_with_folder, one_run, prepare, resolve, run_once, unresolved
+from deeprl.running.config.by_hydra import FAULTS, prepare, run_once
+from deeprl.running.config.compose import compose, compose_with_folder, one_run, unresolved
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
+from deeprl.running.config.resolve import resolve
 from deeprl.running.config.rules import check as check_keys
 from deeprl.running.runs.config_file import Config, folder_of
 from deeprl.running.runs.folder import RunFolder, holder

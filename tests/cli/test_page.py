@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 import deeprl
 from deeprl.cli import exits
 from deeprl.cli.page import EXAMPLES, all_slots, help_page
+from deeprl.running.config.by_hydra import prepare
 from deeprl.running.config.captions import caption, keys, slots
-from deeprl.running.config.compose import compose, prepare
+from deeprl.running.config.compose import compose
 from deeprl.running.config.folders import CONFIGS, file
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import first_of

@@ -13,7 +13,8 @@ import pytest
 
 import deeprl
 from deeprl.cli.main import COMMANDS, parsed
-from deeprl.running.config.compose import compose, prepare
+from deeprl.running.config.by_hydra import prepare
+from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import check_words, first_of, for_hydra, key_of

@@ -9,7 +9,6 @@ import copy
 import os
 import pickle
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 from deeprl.running.config import folders
+from deeprl.running.config.by_hydra import by_hydra
 from deeprl.running.config.defaults import Defaults, Unusual
 from deeprl.running.config.overrides import parsed
 from deeprl.running.config.parsed import Content
@@ -29,13 +29,11 @@ PLACES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.mode")
 """Keys of Hydra's own part that are values like all others. Its other keys may say how it composes."""
 OF_HYDRA = {"hydra", "_dummy_empty_config_.yaml"}
 """What Hydra itself puts into its store of configurations in code"""
-ByHydra = Callable[[str | None, list[str]], DictConfig]
-"""What Hydra composes of a file (none: its own part alone) and overrides"""
 
 _parts: dict[tuple, bytes] = {}  # with Hydra's own part, by its options, what files say of it, and the folders, which it lists
 
 
-def composed(overrides: list[str], by_hydra: ByHydra) -> DictConfig:
+def composed(overrides: list[str]) -> DictConfig:
     """What Hydra composes of configs/train.yaml and the overrides, in a fraction of the time.
 
     Raises:
@@ -49,7 +47,7 @@ def composed(overrides: list[str], by_hydra: ByHydra) -> DictConfig:
         if len(options) + len(values) < len(given) or not all(map(is_value, values)) or ConfigStore.instance().repo.keys() - OF_HYDRA:
             raise Unusual(overrides)
         defaults = Defaults(options)
-        config = _merged(defaults, by_hydra)
+        config = _merged(defaults)
         for each in values:
             OmegaConf.update(config, each.key_or_group, each.value(), merge=True, force_add=each.is_force_add())
     except (ConfigAttributeError, ConfigKeyError):  # which Hydra would find too, after half a second
@@ -79,7 +77,7 @@ def is_value(override: Override) -> bool:
     )
 
 
-def _merged(defaults: Defaults, by_hydra: ByHydra) -> DictConfig:
+def _merged(defaults: Defaults) -> DictConfig:
     plain: Content = {}
     for place, content in defaults.files:
         for word in reversed(place.split(".") if place else []):
@@ -90,7 +88,7 @@ def _merged(defaults: Defaults, by_hydra: ByHydra) -> DictConfig:
         raise Unusual("hydra.searchpath")
     config: DictConfig = pickle.loads(_created(pickle.dumps({"hydra": None, **plain}, pickle.HIGHEST_PROTOCOL)))  # in Hydra's order
     with open_dict(config), flag_override(config, "no_deepcopy_set_nodes", True):
-        config.hydra = _part(defaults, own, by_hydra)
+        config.hydra = _part(defaults, own)
     return config
 
 
@@ -103,7 +101,7 @@ def _created(plain: bytes) -> bytes:
     return pickle.dumps(config, pickle.HIGHEST_PROTOCOL)
 
 
-def _part(defaults: Defaults, own: Content, by_hydra: ByHydra) -> DictConfig:
+def _part(defaults: Defaults, own: Content) -> DictConfig:
     """Hydra's own part of a configuration.
 
     Args:

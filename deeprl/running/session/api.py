@@ -19,7 +19,7 @@ from deeprl.packing import numbers_in, pack
 from deeprl.running.accelerate.modes import compute_as
 from deeprl.running.config import folders
 from deeprl.running.config.build import build_agent, check_actions, check_device, environment
-from deeprl.running.config.compose import compose, prepare
+from deeprl.running.config.compose import compose
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.config.overrides import quoted
@@ -321,7 +321,6 @@ def train(
         words += [f"env={'vector' if takes(env, 'num_envs') else 'function'}", f"env.function={quoted(name_of(env))}"]
     if config_dir is not None:
         folders.add(Path(config_dir))
-    prepare()
     config, user, chosen = compose(words)
     config = complete(config, user)
     path = None if folder is None else Path(folder).expanduser()

@@ -1,6 +1,7 @@
 """Compositions are what Hydra composes, to the order of keys, and see each file as it is now."""
 
 import json
+from unittest import mock
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -11,7 +12,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from deeprl.cli import train as door
 from deeprl.errors import ConfigError
 from deeprl.running.config import composition, folders
-from deeprl.running.config.compose import by_hydra, compose, prepare
+from deeprl.running.config.by_hydra import by_hydra, prepare
+from deeprl.running.config.compose import compose
 from deeprl.running.config.composition import composed
 from deeprl.running.config.menu import options
 from tests.builders import front_door
@@ -39,7 +41,9 @@ def both(words: list[str]) -> bool:
         asked.append(name)
         return by_hydra(name, overrides)
 
-    found, expected = composed(words, noted), by_hydra("train", words)
+    with mock.patch.object(composition, "by_hydra", noted):
+        found = composed(words)
+    expected = by_hydra("train", words)
     assert json.dumps(all_of(found), default=str) == json.dumps(all_of(expected), default=str)
     return "train" not in asked
 
@@ -88,9 +92,7 @@ def test_an_environment_of_a_user_starts_from_any_other(mine, start):
     file.write_text(f"defaults: [{start}, _self_]\nnum: 3\n")
     (file.parent.parent / "second.yaml").write_text("defaults: [mine/first, _self_]\n")
     assert both(["env=second"])
-    known, found = (
-        all_of(composed([f"env={env}", "env.num=3"], by_hydra))["env"] for env in (start.removeprefix("/env/").split("@")[0], "second")
-    )
+    known, found = (all_of(composed([f"env={env}", "env.num=3"]))["env"] for env in (start.removeprefix("/env/").split("@")[0], "second"))
     assert found == known
 
 
@@ -103,7 +105,7 @@ def test_an_agent_of_a_user_starts_from_any_other(mine):
     for known, word, env in (("lab/dtr", "agent=mine", "lab/dtr"), ("idqn", "agent=second", "toy/chain")):
         assert both([word, f"env={env}"])
         torso = ["agent/torso=mlp"] * (known == "idqn")
-        one, other = (all_of(composed([*words, f"env={env}"], by_hydra)) for words in ([word], [f"agent={known}", *torso]))
+        one, other = (all_of(composed([*words, f"env={env}"])) for words in ([word], [f"agent={known}", *torso]))
         assert (one["agent"], one["replay"]) == (other["agent"], other["replay"])
 
 
@@ -129,7 +131,7 @@ def test_defaults_that_are_wrong_are_told_by_hydra(mine, text):
     with pytest.raises(HydraException) as expected:
         by_hydra("train", ["experiment=mine"])
     with pytest.raises(type(expected.value)) as told:
-        composed(["experiment=mine"], by_hydra)
+        composed(["experiment=mine"])
     assert str(told.value) == str(expected.value)
 
 
@@ -146,10 +148,11 @@ def test_every_experiment_is_composed_as_by_hydra(experiment):
 
 
 @pytest.mark.parametrize("word", ["agent.nope=1", "nope=1", "agent.optimizer={lr: 0.1, nope: 1}"])
-def test_a_key_that_is_not_there_is_found_without_hydra(word):
+def test_a_key_that_is_not_there_is_found_without_hydra(word, monkeypatch):
     prepare()
+    monkeypatch.setattr(composition, "by_hydra", lambda name, words: 1 / 0 if name else by_hydra(name, words))
     with pytest.raises((ConfigAttributeError, ConfigKeyError)):
-        composed(["agent=dqn", word], lambda name, words: 1 / 0 if name else by_hydra(name, words))
+        composed(["agent=dqn", word])
     with pytest.raises(HydraException, match="Could not override"):
         by_hydra("train", ["agent=dqn", word])
 
@@ -157,7 +160,7 @@ def test_a_key_that_is_not_there_is_found_without_hydra(word):
 def test_what_fails_otherwise_is_told_by_hydra():
     prepare()
     with pytest.raises(HydraException, match="agent/chain/nope") as told:
-        composed(["agent=dqn", "agent/chain=nope"], by_hydra)
+        composed(["agent=dqn", "agent/chain=nope"])
     with pytest.raises(type(told.value)) as expected:
         by_hydra("train", ["agent=dqn", "agent/chain=nope"])
     assert str(told.value) == str(expected.value)

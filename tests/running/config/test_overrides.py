@@ -9,10 +9,12 @@ from deeprl.errors import ConfigError
 from deeprl.replay.none import NoReplay
 from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
-from deeprl.running.config.compose import by_hydra, choices, compose, prepare
+from deeprl.running.config.by_hydra import by_hydra, prepare
+from deeprl.running.config.compose import compose
 from deeprl.running.config.foreign_keys import key_of_others
 from deeprl.running.config.option_names import in_options
 from deeprl.running.config.overrides import check_words, for_hydra, keys_of, parsed, quoted, unplaced
+from deeprl.running.config.resolve import choices
 from deeprl.running.config.rules import check
 from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.moved import RENAMED

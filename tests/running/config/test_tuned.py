@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
-from deeprl.running.config.compose import compose, shorten
+from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import options
+from deeprl.running.config.resolve import shorten
 from deeprl.running.config.rules import get
 from deeprl.running.config.settings import of_option, spread
 from deeprl.running.config.sources import update_ratio

@@ -1,0 +1,132 @@
+"""A composition as the configuration of a run: settings and budgets in their places, interpolations resolved."""
+
+from __future__ import annotations
+
+from typing import TypeGuard
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from deeprl.errors import ConfigError
+from deeprl.running.config import captions, own_files, settings, tuned
+from deeprl.running.config.overrides import FREE, keys_of
+from deeprl.running.config.resolvers import env_name
+from deeprl.running.config.rules import RULES
+from deeprl.running.runs.config_file import Config, container
+
+
+def choices(cfg: DictConfig) -> dict[str, str]:
+    chosen = {name: str(value) for name, value in cfg.hydra.runtime.choices.items() if not name.startswith("hydra/")}
+    return {**dict.fromkeys(FREE, "None"), **chosen, "env": env_name(cfg)}
+
+
+def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
+    """The resolved configuration of a run, without Hydra's part and with `names`, of which `complete` takes those away that no run has; and
+    the keys that the command line set.
+
+    Args:
+        cfg: as it is composed; it is used up.
+
+    Raises:
+        ConfigError: a key has no value.
+    """
+    chosen, user, unset = apply_settings(cfg)
+    try:
+        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException:
+        if missing := OmegaConf.missing_keys(cfg):
+            raise ConfigError(without_value(min(missing), chosen)) from None
+        raise
+    assert isinstance(resolved, dict)
+    own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
+    refuse_idle(chosen, user)
+    resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
+    options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
+    if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
+        resolved["names"]["others"] = others  # type: ignore[assignment]
+    return resolved, user  # type: ignore[return-value]
+
+
+def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str]]:
+    """Put what files say of options and budgets in its place, and take Hydra's part away.
+
+    Returns:
+        the chosen options, the keys that the command line set, and what `settings.apply` returns.
+    """
+    chosen = choices(cfg)
+    user = keys_of(cfg.hydra.overrides.task)
+    with open_dict(cfg):
+        cfg.pop("hydra")
+        cfg.pop("experiment", None)
+        budget = container(cfg.pop("budget", None) or {})
+    budget = settings.spread(budget, cfg, chosen)
+    unset = settings.apply(cfg, chosen, user)
+    shorten(cfg, budget, user)
+    return chosen, user, unset
+
+
+def without_value(key: str, chosen: dict[str, str]) -> str:
+    """The message of a key that has no default, with what the file of its option says of it, or one from which that starts."""
+    files = [
+        (f"{group}/{each}", f"{slot.replace('/', '.')}.")
+        for slot, (group, option) in settings.places(chosen).items()
+        for each in tuned.lineage(option, group)
+    ]
+    comment = next((entry.comment for file, prefix in files for entry in captions.keys(file, prefix) if entry.name == key), "")
+    return f"{key} has no value: give one, {key}=...{comment and f', {comment}'}"
+
+
+def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
+    """Apply a budget (configs/budget/tiny.yaml), keys and values. They replace all others, so that it comes last; those under `at_most`
+    bound numbers that the command line does not set. Keys that the chosen parts do not have are passed over.
+
+    A value out of range stays, so that it is refused with a budget too: of the keys of `RULES`; and of others if the command line sets, in
+    place of a positive number, something else, such as null.
+
+    Raises:
+        ConfigError: a bound is no number.
+    """
+    for key, value in budget.items():
+        name = key.removeprefix("at_most.")
+        now = OmegaConf.select(cfg, name, default=settings.ABSENT)
+        if now is settings.ABSENT:
+            continue
+        if key == name:
+            applies = RULES[name].takes(now) if name in RULES else name not in user or (now is not None and alike(now, value))
+        elif is_number(value):
+            applies = name not in user and (now is None or (is_number(now) and now > value))
+        else:
+            raise ConfigError(f"{key}={value!r} of a budget is no number, and bounds nothing.")
+        if applies:
+            OmegaConf.update(cfg, name, value)
+
+
+def alike(now: object, value: object) -> bool:
+    """Whether a value may be one of the key that a budget sets: a positive number, and a whole one, where its own value is such."""
+    if not is_number(value):
+        return True
+    return is_number(now) and now > 0 and (isinstance(value, float) or float(now).is_integer())
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:
+    """
+    Raises:
+        ConfigError: the chosen experiment only names an agent and an environment, for whose settings a tuned file stands, and another
+            environment was chosen to which these do not apply.
+    """
+    name = chosen.get("experiment", "None")
+    if name == "None":
+        return
+    lineage = tuned.lineage(name, "experiment")
+    slots = {slot: option for each in reversed(lineage) for slot, option in tuned.slots("experiment", each).items()}
+    if tuned.values("experiment", name) or slots.keys() - {"agent", "env", *user}:
+        return
+    if "env" not in slots or ("env" in user and tuned.family(slots["env"]) != tuned.family(chosen["env"])):
+        agent, env = chosen["agent"], chosen["env"]
+        family = tuned.family(slots.get("env", ""))
+        made = f"Its settings are for {family}: choose an environment of {family}, or write" if family else "Write"
+        raise ConfigError(f"experiment={name} sets nothing on env={env}. {made} agent={agent} env={env} without it.")
