@@ -9,48 +9,30 @@ alone. Rewards are not read, no value is learned. The squared error itself, of a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import ClassVar
 
-from deeprl.choice import Part
-from deeprl.learning.networks.policies import PolicyChoice
-from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.masks import divided_batch
 from deeprl.learning.values.losses import over_valid, weighed
 from deeprl.learning.values.masked import only
-from deeprl.types import Batch, Spec, Term
+from deeprl.types import Batch, Term
 
 
 class Cloning(PolicyAgent):
     """Agent for discrete or continuous actions: a policy, and no value.
 
     Args:
-        spec, seed: spaces of the environment; seed of the initial weights.
-        torso: choice of the policy's features.
-        policy: choice that builds the policy.
-        rewards, normalize: as in `ValueAgent`.
         optimizer: of all weights.
-
-    Raises:
-        ValueError: the torso has running averages.
+        others: as in `PolicyAgent`.
     """
 
     imitates = True
+    hands_on: ClassVar = PolicyAgent
 
-    def __init__(
-        self,
-        *,
-        spec: Spec,
-        seed: int,
-        torso: TorsoChoice,
-        policy: PolicyChoice,
-        rewards: Callable[..., Part],
-        normalize: Callable[..., Part],
-        optimizer: Optimizer,
-    ):
-        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize)
+    def __init__(self, *, optimizer: Optimizer, **others):
+        super().__init__(**others)
         self.objectives = {"policy": Objective.of(self.loss, [self.policy], optimizer)}
 
     def loss(self, batch: Batch) -> Term:

@@ -10,15 +10,12 @@ termination means nothing: the task goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import Part
 from deeprl.learning.networks.actors import OutputNetwork
-from deeprl.learning.networks.policies import PolicyChoice
-from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
@@ -41,27 +38,16 @@ class MAC(PolicyAgent):
     """Agent for discrete or continuous actions: a policy, a differential value of states, and the average reward.
 
     Args:
-        spec, seed, torso, policy, rewards, normalize: as in `deeprl.learning.policy_gradient.PolicyGradient`.
         optimizer, value_optimizer, rate_optimizer: of the policy, the value, and η.
+        others: as in `PolicyAgent`.
     """
 
     needs = frozenset({"consecutive"})
     need_words = {"consecutive": "consecutive steps of one policy, weighed by levels"}  # noqa: RUF012
+    hands_on: ClassVar = PolicyAgent
 
-    def __init__(
-        self,
-        *,
-        spec: Spec,
-        seed: int,
-        torso: TorsoChoice,
-        policy: PolicyChoice,
-        rewards: Callable[..., Part],
-        normalize: Callable[..., Part],
-        optimizer: Optimizer,
-        value_optimizer: Optimizer,
-        rate_optimizer: Optimizer,
-    ):
-        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize)
+    def __init__(self, *, spec: Spec, seed: int, optimizer: Optimizer, value_optimizer: Optimizer, rate_optimizer: Optimizer, **others):
+        super().__init__(spec=spec, seed=seed, **others)
         check_single(self.rewards)
         self.value, self.rate = OutputNetwork(without_mask(spec), self.torso, 1, "orthogonal", unit=False), Gain()
         initialise_with_gains(self.value, seed, "value", self.torso.weight_norm)

@@ -28,7 +28,12 @@ class PolicyAgent(Agent):
     """What acts by a policy, for discrete or continuous actions. Subclasses build on it and add losses.
 
     Args:
-        spec, seed, torso, policy, rewards, normalize, core: as in `PolicyGradient`.
+        core: choice of what remembers between torso and last layers. It has no name here, so that it is a key of those agents alone that
+            take one.
+        spec, seed: spaces of the environment; seed of the initial weights.
+        torso: choice of the policy's features.
+        policy: choice that builds the policy.
+        rewards, normalize: as in `ValueAgent`.
 
     Attributes:
         torso: the choice, resolved.
@@ -42,6 +47,8 @@ class PolicyAgent(Agent):
 
     def __init__(
         self,
+        core: CoreChoice = Memoryless(),
+        /,
         *,
         spec: Spec,
         seed: int,
@@ -49,7 +56,6 @@ class PolicyAgent(Agent):
         policy: PolicyChoice,
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
-        core: CoreChoice = Memoryless(),
     ):
         super().__init__()
         self.set_border(spec, rewards, normalize)

@@ -156,7 +156,7 @@ class PolicyGradient(PolicyAgent):
         core: CoreChoice = Memoryless(),
         rollout: RolloutChoices = RolloutChoices(),
     ):
-        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize, core=core)
+        super().__init__(core, spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize)
         torso, inner = self.torso, without_mask(spec)
         self.core, self.needs = core, type(self).needs | core.needs | rollout.advantage.needs
         self.lam, self.surrogate, self.shared, self.kl, self.advantage = lam, surrogate, shared, rollout.kl(), rollout.advantage

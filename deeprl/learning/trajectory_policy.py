@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from deeprl.choice import Part
 from deeprl.learning.agent import Infer
-from deeprl.learning.networks.policies import PolicyChoice
-from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.ascent import Ascent
@@ -19,37 +17,22 @@ from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.masks import divided_batch
 from deeprl.learning.values.masked import only
-from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Report, Spec, Term
+from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Report, Term
 
 
 class TrajectoryPolicy(PolicyAgent):
     """Agent for discrete or continuous actions: a policy, and a rule by which it moves.
 
     Args:
-        spec, seed: spaces of the environment; seed of the initial weights.
-        torso: choice of the policy's features.
-        policy: choice that builds the policy.
         ascent: the rule.
-        rewards, normalize: as in `ValueAgent`.
-
-    Raises:
-        ValueError: a value is out of range, or the torso has running averages.
+        others: as in `PolicyAgent`.
     """
 
     needs = frozenset({"trajectories", "planned"})
+    hands_on: ClassVar = PolicyAgent
 
-    def __init__(
-        self,
-        *,
-        spec: Spec,
-        seed: int,
-        torso: TorsoChoice,
-        policy: PolicyChoice,
-        ascent: Callable[..., Ascent],
-        rewards: Callable[..., Part],
-        normalize: Callable[..., Part],
-    ):
-        super().__init__(spec=spec, seed=seed, torso=torso, policy=policy, rewards=rewards, normalize=normalize)
+    def __init__(self, *, seed: int, ascent: Callable[..., Ascent], **others):
+        super().__init__(seed=seed, **others)
         self.ascent = ascent(policy=self.policy, seed=seed)
         self.needs, self.drawn_size = type(self).needs | self.ascent.needs, self.ascent.drawn_size
         parameters = [*self.policy.parameters(), *self.ascent.trained()]

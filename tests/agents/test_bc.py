@@ -14,6 +14,7 @@ from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.running.config.instantiate import accepted
 from tests.builders import CONTINUOUS, DISCRETE, random_batch, update
 from tests.references.test_references import EPS, LR, agrees, close, mlp
 
@@ -52,6 +53,10 @@ def test_twenty_updates_are_those_of_the_reference(spec):
     agrees(agent.policy, 0, plain)
     if not spec.num_actions:
         close(agent.policy.log_std, log_std.detach())
+
+
+def test_it_takes_the_keys_of_what_acts_by_a_policy_but_no_core():
+    assert accepted(Cloning).keys() == {"spec", "seed", "torso", "policy", "rewards", "normalize", "optimizer"}
 
 
 def test_rewards_are_not_read():
