@@ -20,7 +20,6 @@ from torch import Tensor
 from deeprl.agents.dynamics import Data, ModelChoice
 from deeprl.agents.imagination import Imagination, Terminates
 from deeprl.agents.mbpo import ModelReplay
-from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Sampler, Uniform
@@ -35,7 +34,8 @@ class StoredModel(ModelReplay):
 
     Args:
         data: a run folder or a data set, read by `store`.
-        store: makes the replay that has the data, and no others: `deeprl.running.collect.stored.Stored`.
+        store: makes the replay that has the data, and no others: `deeprl.running.collect.stored.Stored`. It is told `key`, where its
+            arguments stand.
         model, agent, terminates: as in `ModelReplay`.
         imagination: how much; `period` is in steps between two sets of rollouts.
         ratio: updates for each counted step.
@@ -71,10 +71,7 @@ class StoredModel(ModelReplay):
     ):
         if not callable(store):
             raise ValueError(f"store must make the replay of the data, not {store!r:.100}: leave it out")
-        try:
-            self.store = store(data=data, batch_size=batch_size, device="cpu", spec=spec, num=num, **others)
-        except ConfigError as error:  # the data are named beside `store`, not below it
-            raise ConfigError(str(error).replace("replay.store.", "replay.")) from error
+        self.store = store(key="replay", data=data, batch_size=batch_size, device="cpu", spec=spec, num=num, **others)
         super().__init__(
             model=model, imagination=imagination, agent=agent, terminates=terminates, spec=spec, batch_size=batch_size, n_step=n_step,
             sampler=sampler, device=device, capacity=self.store.capacity, num=self.store.num, pace=Pace(ratio=ratio), **others,

@@ -31,7 +31,7 @@ class Counting(TrueSimulator):
         return {"model/squared_error": 0.25}
 
 
-def in_memory(data, **given):
+def in_memory(key, data, **given):
     """Thirty steps of Pendulum in place of what `data` names."""
     found = Replay(capacity=500, **given)
     fill(found)

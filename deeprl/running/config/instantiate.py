@@ -64,8 +64,12 @@ class Deferred:
     option: str | None = None
     """The chosen one of its slot, where that is known: options may share a class"""
 
-    def __call__(self, *args, **kwargs):
-        return construct(self.cls, args, {**self.kwargs, **kwargs}, self.path, self.option)
+    def __call__(self, *args, key: str | None = None, **kwargs):
+        """
+        Args:
+            key: under which the arguments stand, if the owner takes them itself and hands them on; None: that of the part.
+        """
+        return construct(self.cls, args, {**self.kwargs, **kwargs}, key or self.path, self.option)
 
 
 def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option: str | None = None) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.learning.parts.divergence import Divergence
@@ -28,7 +30,7 @@ def source_class(config: Config, allowed: Allowed = None) -> type[Source]:
     return found
 
 
-def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own: object) -> Source:
+def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own: Any) -> Source:
     """The source, without rows.
 
     Args:
