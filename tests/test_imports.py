@@ -114,6 +114,14 @@ def refused(module: str, target: str) -> bool:
     return there not in LAYER or LAYER[there] >= LAYER[here]
 
 
+def test_the_page_of_the_architecture_draws_these_layers():
+    """It left out `data`."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = page[page.index("    types  │") : page.index("└ envs/ imports")].splitlines()[:-1]
+    columns = zip(*(line.split("│") for line in drawn), strict=True)
+    assert [{cell.strip() for cell in column} - {""} for column in columns] == [{*layer} for layer in LAYERS if layer != ("__main__",)]
+
+
 def test_every_room_has_a_layer():
     of_deeprl = {name for name in MODULES if name.split(".")[0] == "deeprl"}
     assert {room(name) for name in of_deeprl} - {""} == {*LAYER, *BESIDE}
