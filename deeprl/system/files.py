@@ -1,4 +1,4 @@
-"""Files that stay whole after a crash or on a full disk, files that may come from a stranger, and strict JSON."""
+"""Files that stay whole after a crash or on a full disk, and files that may come from a stranger."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import contextlib
 import errno
 import hashlib
 import io
-import json
-import math
 import os
 import secrets
 import stat
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO, TypeGuard
+from typing import TextIO, TypeGuard
 
 from deeprl.errors import RunFolderError
 from deeprl.system.portable import FOLDERS_OPEN, open_plain
 
-JsonObject = dict[str, Any]
-"""An object of JSON"""
 LACKING = (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that lacks a call, as some network and FUSE mounts do"""
 NAMING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -306,46 +302,3 @@ def sha256(path: Path) -> str:
     """
     with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def strict_json(text: str | bytes) -> Any:
-    """Parse JSON, and refuse content that parsers read differently: a key given twice, NaN, Infinity and 1e999.
-
-    Raises:
-        ValueError: the text is not such JSON.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> JsonObject:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            seen: set[str] = set()
-            raise ValueError(f"the key {next(name for name, _ in pairs if name in seen or seen.add(name))!r} is given twice")  # type: ignore[func-returns-value]
-        return found
-
-    def never(name: str) -> None:
-        raise ValueError(f"{name} is not allowed in JSON")
-
-    def finite(text: str) -> float:
-        if math.isinf(value := float(text)):
-            raise ValueError(f"{text:.20} is too large for a float")
-        return value
-
-    try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=never, parse_float=finite)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def plain(value: object) -> Any:
-    """`value` as JSON for people and other tools: numbers out of tensors and arrays, null for NaN and Inf, text for the rest."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):  # tensors, arrays and their scalars; before float, because np.float64 is a subclass
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return str(value)

@@ -22,7 +22,7 @@ from deeprl.replay.replay import Replay
 from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder, read_lines
-from deeprl.system.files import strict_json
+from deeprl.system.strict_json import strict_json
 from deeprl.system.terminal import printable
 from tests.builders import begin, console
 from tests.promises.test_stored import SHELL

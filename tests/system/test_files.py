@@ -13,6 +13,7 @@ import torch
 from deeprl.errors import RunFolderError
 from deeprl.running.runs import checkpoint
 from deeprl.system import files
+from deeprl.system.strict_json import strict_json
 
 
 def test_a_new_file_follows_no_link_and_replaces_nothing(tmp_path):
@@ -103,11 +104,11 @@ def test_a_key_given_twice_is_found_in_linear_time():
     """100,000 keys; a search through the list of names for each of them would take a hundred times as long as parsing does."""
     pairs = [f'"{i}": 0' for i in range(100_000)]
     began = time.process_time()
-    files.strict_json("{" + ", ".join(pairs) + "}")
+    strict_json("{" + ", ".join(pairs) + "}")
     once = time.process_time() - began
     began = time.process_time()
     with pytest.raises(ValueError, match="'99999' is given twice"):
-        files.strict_json("{" + ", ".join([*pairs, '"99999": 1']) + "}")
+        strict_json("{" + ", ".join([*pairs, '"99999": 1']) + "}")
     assert time.process_time() - began < 20 * once + 1.0
 
 

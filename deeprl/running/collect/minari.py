@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from deeprl.system.files import JsonObject, own_folder, read_regular, strict_json
+from deeprl.system.files import own_folder, read_regular
+from deeprl.system.strict_json import JsonObject, strict_json
 from deeprl.system.terminal import one_line
 from deeprl.types import Spec
 

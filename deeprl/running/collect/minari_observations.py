@@ -10,7 +10,7 @@ import torch
 from deeprl.packing import pack
 from deeprl.running.collect.hdf5 import Reader
 from deeprl.running.collect.minari import DataSet, bounds, is_image, numbers, parts_of, shape_of, shown, size_of, whole
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 from deeprl.types import Spec
 
 Observed = Callable[[Reader, int], np.ndarray]

@@ -13,7 +13,8 @@ from deeprl.replay.layout import Layout, layout
 from deeprl.running.collect.hdf5 import Reader, require_room
 from deeprl.running.collect.minari import DataSet, bounds, numbers, whole
 from deeprl.running.collect.minari_observations import Observed, observed_by
-from deeprl.system.files import JsonObject, opened
+from deeprl.system.files import opened
+from deeprl.system.strict_json import JsonObject
 from deeprl.types import Spec
 
 

@@ -24,7 +24,6 @@ from torch import Tensor
 from deeprl.errors import CheckpointError, UnreadableError
 from deeprl.running.runs.state import pack, unpack
 from deeprl.system.files import (
-    JsonObject,
     create,
     machine_fault,
     opened,
@@ -32,11 +31,11 @@ from deeprl.system.files import (
     regular_size,
     remove,
     sha256,
-    strict_json,
     sync_file,
     sync_folder,
 )
 from deeprl.system.machine import available_memory
+from deeprl.system.strict_json import JsonObject, strict_json
 from deeprl.types import State
 
 FORMAT = 1

@@ -32,7 +32,8 @@ from deeprl.running.runs.checkpoint import (
     write_tensors,
 )
 from deeprl.running.runs.segments import follows, joined, size, still_needed
-from deeprl.system.files import JsonObject, full, partial, read_regular, regular_size, remove, replace_file
+from deeprl.system.files import full, partial, read_regular, regular_size, remove, replace_file
+from deeprl.system.strict_json import JsonObject
 from deeprl.types import State
 
 HEADER = 1 << 14

@@ -16,7 +16,8 @@ from omegaconf._utils import get_omega_conf_dumper  # which text needs quotes
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.moved import former, of_today
-from deeprl.system.files import plain, read_regular, replace_file
+from deeprl.system.files import read_regular, replace_file
+from deeprl.system.strict_json import plain
 
 Config = dict[str, Any]
 """A configuration, or a part of it: dictionaries, lists, text, numbers, true, false and null, as config.yaml holds them"""

@@ -17,23 +17,21 @@ from deeprl.running.runs import config_file
 from deeprl.running.runs.config_file import Config
 from deeprl.system.files import (
     Appender,
-    JsonObject,
     ends_line,
     full,
     machine_fault,
     opened,
     own_folder,
-    plain,
     read_regular,
     regular_size,
     remove_partials,
     replace_file,
     sole,
-    strict_json,
     truncate_file,
 )
 from deeprl.system.machine import now
 from deeprl.system.portable import after_fork, open_plain, read_start, try_lock, write_anew
+from deeprl.system.strict_json import JsonObject, plain, strict_json
 from deeprl.system.terminal import brief
 
 GROWING = ("metrics.jsonl", "evaluations.jsonl")

@@ -21,7 +21,8 @@ from deeprl.running.runs.event_file import TensorBoard
 from deeprl.running.runs.guarded import Guarded
 from deeprl.running.runs.logger import Logger, LoggerChoice
 from deeprl.running.runs.wandb import Mode, WandB
-from deeprl.system.files import Appender, full, plain
+from deeprl.system.files import Appender, full
+from deeprl.system.strict_json import plain
 
 
 class Loggers:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 
 LEARNING = ("values", "backups", "networks", "parts", "transforms", "optim", "agent", "value_agent", "actor_critic", "policy_gradient")
 MOVED = {

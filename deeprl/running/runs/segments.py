@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 
 
 def still_needed(entry: JsonObject, live_from: list[int]) -> bool:

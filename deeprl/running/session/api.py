@@ -36,9 +36,9 @@ from deeprl.running.session.given import check_function, replace_function, worde
 from deeprl.running.training.crash import weights_fault
 from deeprl.running.training.distributed import join
 from deeprl.running.training.listeners import Listeners
-from deeprl.system.files import JsonObject
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
+from deeprl.system.strict_json import JsonObject
 from deeprl.system.terminal import from_here, one_line, say
 from deeprl.system.torchrun import place
 from deeprl.types import Spec

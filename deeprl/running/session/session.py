@@ -28,11 +28,11 @@ from deeprl.running.training.restoring import require_unchanged
 from deeprl.running.training.trainer import Trainer
 from deeprl.system import terminal
 from deeprl.system.contention import Contention
-from deeprl.system.files import JsonObject
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import Ranks
 from deeprl.system.signals import Signals
+from deeprl.system.strict_json import JsonObject
 from deeprl.system.terminal import described, say
 from deeprl.system.watchdog import Watchdog
 

@@ -21,9 +21,9 @@ from deeprl.running.session.assemble import WORTH_THREADS, automatic_mode, wides
 from deeprl.running.session.prospect import disk_available, disk_needed, optimizer_bytes, sequences, size
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer
-from deeprl.system.files import JsonObject
 from deeprl.system.machine import gpu_driver, resident_memory, system_entry, usable_cores
 from deeprl.system.portable import peak_memory
+from deeprl.system.strict_json import JsonObject
 from deeprl.system.terminal import one_line
 from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen
 from deeprl.types import ObsPart

@@ -9,8 +9,8 @@ from deeprl.replay.source import rows_and_memory
 from deeprl.running.config.rules import get
 from deeprl.running.config.sources import update_ratio
 from deeprl.running.session.doubts import Suspicion
-from deeprl.system.files import plain
 from deeprl.system.progress import duration
+from deeprl.system.strict_json import plain
 from deeprl.system.terminal import amount, columns
 from deeprl.tools.check.record import Forecast, Record, forecast
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from deeprl.running.runs.config_file import Config
 from deeprl.running.session.prospect import Prospect, Target
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 
 
 class NetworkSize(NamedTuple):

@@ -19,7 +19,8 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.running.session.api import Run
 from deeprl.running.training.evaluation import evaluation_seed
-from deeprl.system.files import JsonObject, make_folder, plain, replace_file
+from deeprl.system.files import make_folder, replace_file
+from deeprl.system.strict_json import JsonObject, plain
 from deeprl.system.terminal import say
 from deeprl.tools.export import check, programs
 from deeprl.tools.export.policy import STATE, ExportedPolicy, divided, inputs_of, without_privileged

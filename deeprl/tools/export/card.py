@@ -9,7 +9,7 @@ import torch
 
 from deeprl.running.config.trust import words_of_trust
 from deeprl.running.session.api import Run
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 
 
 def card(run: Run, system: list[Any], file_name: str) -> str:

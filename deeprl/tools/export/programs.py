@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.collect.weights import Touched
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 from deeprl.tools.export.policy import ExportedPolicy, inputs_of
 
 OUTPUT, AFTER = "action", "next_state"

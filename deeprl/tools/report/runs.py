@@ -16,7 +16,7 @@ from deeprl.running.config.rules import MOST, get
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import find_runs
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 
 LAST = 4
 """Number of evaluations in the score that averages several."""

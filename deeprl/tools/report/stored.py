@@ -15,7 +15,8 @@ import numpy as np
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import JSON_LIMIT
-from deeprl.system.files import JsonObject, read_regular, strict_json
+from deeprl.system.files import read_regular
+from deeprl.system.strict_json import JsonObject, strict_json
 from deeprl.tools.report.groups import NAMES
 from deeprl.tools.report.runs import Curve, Machine, Note, RunRecord, final, number, short
 

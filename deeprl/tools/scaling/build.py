@@ -15,7 +15,7 @@ from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.config.folders import packages
 from deeprl.running.config.overrides import key_of
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.runs import RunRecord, find, read_all
 from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, Note, cells

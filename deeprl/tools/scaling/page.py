@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import deeprl
-from deeprl.system.files import JsonObject
 from deeprl.system.machine import now
 from deeprl.system.progress import duration
+from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.figures import COLOURS, png, styled
 from deeprl.tools.report.page import number, visible
 from deeprl.tools.report.runs import RunRecord

@@ -12,7 +12,7 @@ import numpy as np
 from deeprl.errors import ConfigError
 from deeprl.running.config.folders import packages
 from deeprl.running.config.rules import get
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.groups import ABSENT, settings
 from deeprl.tools.report.runs import RunRecord, number

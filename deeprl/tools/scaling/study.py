@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import scipy  # `scipy.optimize` is imported by its first use
 
-from deeprl.system.files import JsonObject
+from deeprl.system.strict_json import JsonObject
 from deeprl.tools.scaling.cells import Cell
 from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, isotonic, power_law, reached
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.folder import JSON_LIMIT, RunFolder, holder
 from deeprl.running.runs.moved import word_of_today
-from deeprl.system.files import JsonObject, own_folder, read_regular, replace_file, strict_json
+from deeprl.system.files import own_folder, read_regular, replace_file
 from deeprl.system.machine import now
+from deeprl.system.strict_json import JsonObject, strict_json
 from deeprl.tools.sweep.grid import Job, is_override
 
 T = TypeVar("T")

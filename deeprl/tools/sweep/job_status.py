@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.files import JsonObject, strict_json, tail
+from deeprl.system.files import tail
+from deeprl.system.strict_json import JsonObject, strict_json
 
 TAIL = 1 << 16
 """Bytes at the end of metrics.jsonl that hold the newest value of each metric."""
