@@ -67,6 +67,8 @@ def curves(results: Results, axis: str) -> bytes:
     unit, divisor = clock(max(known, default=0.0)) if axis == "seconds" else ("", 1.0)
     label = {"step": "environment steps", "updates": "gradient updates", "seconds": f"wall clock ({unit})"}[axis]
     crowded = len(results.groups) > 4
+    if all(np.isnan(getattr(run.curve, axis)).any() for _, _, run in results.each()):  # stored lines know steps alone
+        return png(panels(results, ["not recorded"], lambda axes, _: axes.set_axis_off(), label, "mean return of an evaluation"))
 
     def draw(axes: Axes, task: str) -> None:
         heights, recorded = [], False
@@ -105,21 +107,21 @@ def intervals(results: Results) -> bytes:
     rows = {(row["task"], row["group"]): row for row in results.summary()}
     rows |= {(everything, row["group"]): row for row in results.aggregates()}
     tasks = list(dict.fromkeys(task for task, _ in rows))
-    names = list(results.groups)[::-1]
+    names = {title: [group for group in results.groups if (title, group) in rows][::-1] for title in tasks}
+    most = max(map(len, names.values()))  # lines of the panels, whose groups may be few of all
 
     def draw(axes: Axes, task: str) -> None:
-        for place, group in enumerate(names):
-            if row := rows.get((task, group)):
-                colour, points = look(results, group)
-                if not np.isnan(row["iqm_low"]):
-                    axes.hlines(place, row["iqm_low"], row["iqm_high"], color=colour, linewidth=5, alpha=0.4)
-                axes.plot(row["iqm"], place, **points)
-        axes.set_ylim(-0.6, len(names) - 0.4)
+        for place, group in enumerate(names[task]):
+            row, (colour, points) = rows[task, group], look(results, group)
+            if not np.isnan(row["iqm_low"]):
+                axes.hlines(place, row["iqm_low"], row["iqm_high"], color=colour, linewidth=5, alpha=0.4)
+            axes.plot(row["iqm"], place, **points)
+        axes.set_ylim(len(names[task]) - most - 0.6, len(names[task]) - 0.4)
         axes.set_yticks([])
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
 
-    height = 0.7 + 0.2 * len(names)
+    height = 0.7 + 0.2 * most
     return png(panels(results, tasks, draw, "interquartile mean of the final scores", "", height))
 
 

@@ -7,7 +7,8 @@ groups of each task apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, count
+from itertools import count
+from math import comb
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ UNIMPORTANT = (
     "replay.device", "collect.address", "collect.timeout", "collect.restarts", "learner.backend", "learner.timeout",
 )  # fmt: skip
 """Keys that decide how long a run trains, what is recorded, and where it is computed, but not what is learned up to a step."""
+SCHEDULES = ("deeprl.schedules.Linear", "deeprl.schedules.Cosine")
+"""Classes whose values lie between `start` and `end`"""
 ABSENT = "absent"
 NAMES = ("agent", "env", "replay")
 """Slots whose option is recorded under `names`, so that `--group agent` means its name."""
@@ -49,9 +52,18 @@ def text(value: object) -> str:
 
 
 def important(leaves: dict[str, str]) -> dict[str, str]:
-    """Only keys that affect what is learned."""
+    """Only keys that affect what is learned. An agent's and a replay's name do where their class is unknown, as in a stored line."""
     inside = tuple(f"{key}." for key in UNIMPORTANT)
-    return {key: value for key, value in leaves.items() if key not in (*UNIMPORTANT, *NAMES) and not key.startswith(inside)}
+    told = {"env", *(slot for slot in NAMES if f"{slot}._target_" in leaves)}  # the environment is the task
+    without = {*UNIMPORTANT, *told, *unread(leaves)}
+    return {key: value for key, value in leaves.items() if key not in without and not key.startswith(inside)}
+
+
+def unread(leaves: dict[str, str]) -> set[str]:
+    """Keys that say when a schedule changes which never does: its end is its start. A share of `steps` stands there as steps, and would
+    tell two runs of different length apart."""
+    flat = {key for key, value in leaves.items() if value in SCHEDULES and leaves.get(f"{key}.start") == leaves.get(f"{key}.end", ABSENT)}
+    return {f"{key}.{when}" for key in flat for when in ("duration", "begin")}
 
 
 def grouped(runs: Sequence[RunRecord], keys: Sequence[str] | None = None) -> dict[str, list[RunRecord]]:
@@ -73,11 +85,11 @@ def grouped(runs: Sequence[RunRecord], keys: Sequence[str] | None = None) -> dic
     found: dict[tuple[str, ...], list[RunRecord]] = {}
     for run in runs:
         found.setdefault(tuple(known[run.name].get(key, ABSENT) for key in keys), []).append(run)
-    labels: list[str] = []
+    labels: dict[str, None] = {}
     for values in found:
         name = label(keys, values)
         again = (f"{name} ({number})" for number in count(2))  # because values may look alike once they are shortened
-        labels.append(name if name not in labels else next(each for each in again if each not in labels))
+        labels[name if name not in labels else next(each for each in again if each not in labels)] = None
     return dict(sorted(zip(labels, found.values()), key=itemgetter(0)))
 
 
@@ -103,15 +115,30 @@ def telling_apart(runs: Sequence[RunRecord], known: dict[str, dict[str, str]]) -
     everywhere = [key for key in ("agent", "steps", "replay") if all(key in cluster for cluster in clusters.values())]
     candidates = sorted({*everywhere, *(key for cluster in clusters.values() for key in important(cluster))}, key=preference)
     keys = [key for key in everywhere if key == "agent"]
-    pairs = [(mine, other) for (one, mine), (two, other) in combinations(clusters.items(), 2) if one[0] == two[0]]
-    pairs = [(one, other) for one, other in pairs if all(one[key] == other[key] for key in keys)]
-    while pairs:
-        best = max(candidates, key=lambda key: sum(one.get(key) != other.get(key) for one, other in pairs))  # the first of equals
+    tasks: dict[str, list[dict[str, str]]] = {}
+    for (task, *_), cluster in clusters.items():
+        tasks.setdefault(task, []).append(cluster)
+    alike = list(tasks.values())
+    for key in keys:
+        alike = still_alike(alike, key)
+    while alike:  # the pairs that a key leaves are counted by the sizes of their lists, because there are far more pairs than clusters
+        best = min(candidates, key=lambda key: sum(comb(len(same), 2) for same in still_alike(alike, key)))  # the first of equals
         keys.append(best)
-        pairs = [(one, other) for one, other in pairs if one.get(best) == other.get(best)]
+        alike = still_alike(alike, best)
     if len(keys) > 1 and keys[0] == "agent" and len({cluster["agent"] for cluster in clusters.values()}) == 1:
         del keys[0]
     return keys
+
+
+def still_alike(lists: list[list[dict[str, str]]], key: str) -> list[list[dict[str, str]]]:
+    """Each list in parts with equal values of a key, without the parts of one."""
+    found = []
+    for each in lists:
+        parts: dict[str | None, list[dict[str, str]]] = {}
+        for cluster in each:
+            parts.setdefault(cluster.get(key), []).append(cluster)
+        found += [part for part in parts.values() if len(part) > 1]
+    return found
 
 
 def preference(key: str) -> tuple[bool, int, int, str]:
@@ -131,20 +158,22 @@ class Setting(NamedTuple):
 
 def differences(groups: dict[str, list[RunRecord]]) -> list[Setting]:
     """Keys that affect what is learned and differ between the runs of at least one task."""
-    tasks = sorted({run.task for runs in groups.values() for run in runs})
     leaves = {run.name: important(settings(run)) for runs in groups.values() for run in runs}
+    cells: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for group, task, run in sorted((group, run.task, run.name) for group, runs in groups.items() for run in runs):
+        cells.setdefault((group, task), []).append(leaves[run])
     found = []
     for key in sorted({key for each in leaves.values() for key in each}):
-        values = {
-            (group, task): sorted({leaves[run.name].get(key, ABSENT) for run in runs if run.task == task})
-            for group, runs in groups.items()
-            for task in tasks
-        }
-        if all(len({value for group in groups for value in values[group, task]}) <= 1 for task in tasks):
+        values = {cell: sorted({run.get(key, ABSENT) for run in runs}) for cell, runs in cells.items()}
+        everywhere: dict[str, set[str]] = {}
+        for (_, task), each in values.items():
+            everywhere.setdefault(task, set()).update(each)
+        if all(len(each) <= 1 for each in everywhere.values()):
             continue
         table: dict[str, dict[str, list[str]]] = {group: {} for group in groups}
         for (group, task), each in values.items():
             for value in each:
                 table[group].setdefault(value, []).append(task)
-        found.append(Setting(key, table, tuple(group for group in groups if any(len(values[group, task]) > 1 for task in tasks))))
+        several = {group for (group, _), each in values.items() if len(each) > 1}
+        found.append(Setting(key, table, tuple(group for group in groups if group in several)))
     return found

@@ -35,7 +35,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
     environment.filters |= {"number": number, "duration": duration, "percent": lambda share: f"{100 * share:.0f} %"}
     environment.globals |= {"interval": interval}
     runs = [run for each in results.groups.values() for run in each]
-    pairs = {(row["x"], row["y"]): row for row in results.improvements()}
+    pairs = {(row["x"], row["y"]): row for row in results.improvements}
     summary = list(results.summary())
     return environment.from_string(TEMPLATE.read_text()).render(
         title=" · ".join(results.groups) if len(results.groups) <= 3 else f"{len(results.groups)} groups on {len(results.cells)} tasks",

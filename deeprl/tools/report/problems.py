@@ -8,7 +8,7 @@ from itertools import chain
 
 from deeprl.running.config.rules import get
 from deeprl.system.terminal import some
-from deeprl.tools.report.groups import Setting
+from deeprl.tools.report.groups import Setting, important, settings
 from deeprl.tools.report.runs import DIRTY, RunRecord, number, short
 
 MEASURING = ("evaluation.every", "evaluation.episodes", "evaluation.final_episodes")
@@ -17,15 +17,20 @@ UNTOLD = object()
 COMPUTING = ("device", "accelerate.mode", "accelerate.matmul_precision", "runtime.threads")
 
 
-def problems(groups: dict[str, list[RunRecord]], settings: Iterable[Setting]) -> list[str]:
+def problems(groups: dict[str, list[RunRecord]], different: Iterable[Setting]) -> list[str]:
     """
     Args:
-        settings: `differences` of the groups.
+        different: `differences` of the groups.
     """
     runs = list(chain.from_iterable(groups.values()))
-    return [*unfinished(runs), *inexact(runs), *nameless(runs), *mixed(settings), *seeds(groups), *unequal(runs), *computed(runs)]
+    return [
+        *unfinished(runs), *inexact(runs), *nameless(runs), *mixed(different), *lengths(groups), *seeds(groups), *unequal(runs),
+        *computed(runs),
+    ]  # fmt: skip
 
 
+WHEN = (".duration", ".begin")
+"""Ends of the keys that say when a schedule changes"""
 ENDED = {"finished": "finished early", "running": "is still running, or was killed,", "failed": "failed", "stopped": "was stopped"}
 
 
@@ -56,13 +61,43 @@ def nameless(runs: Iterable[RunRecord]) -> Iterator[str]:
         )
 
 
-def mixed(settings: Iterable[Setting]) -> Iterator[str]:
+def mixed(different: Iterable[Setting]) -> Iterator[str]:
     found: dict[str, list[str]] = {}
-    for setting in settings:
+    for setting in different:
         for group in setting.mixed:
             found.setdefault(group, []).append(setting.key)
     for group, keys in found.items():
         yield f"{group} joins runs of different configurations: on one task they differ in {some(keys, 5)}"
+
+
+def lengths(groups: dict[str, list[RunRecord]]) -> Iterator[str]:
+    """Runs of different `steps`: the schedules that make them different groups, and groups of stored lines, which do not tell schedules."""
+    alike: dict[tuple, list[tuple[str, RunRecord, dict[str, str]]]] = {}
+    for group, runs in groups.items():
+        for run in runs:
+            leaves = important(settings(run))
+            when = {key: value for key, value in leaves.items() if key.endswith(WHEN)}
+            alike.setdefault((run.task, *sorted(leaves.items() - when.items())), []).append((group, run, when))
+        stored = [run for run in runs if get(run.config, "agent._target_") is None]
+        steps = {task: trained(run for run in stored if run.task == task) for task in sorted({run.task for run in stored})}
+        if tasks := [task for task, each in steps.items() if len(each) > 1]:
+            yield (
+                f"{group} joins runs of {' and '.join(steps[tasks[0]])} steps on {some(tasks, 3)}: stored lines do not say whether a "
+                "schedule lasts for a share of steps, which would make them different; --group agent,steps keeps them apart"
+            )
+    for (task, *_), found in alike.items():
+        keys = {key for _, _, when in found for key in when if len({each.get(key) for _, _, each in found}) > 1}
+        each = trained(run for _, run, _ in found)
+        if keys and len(each) > 1 and len({group for group, _, _ in found}) > 1:
+            yield (
+                f"on {task} runs of {' and '.join(each)} steps are different groups, because schedules of theirs last differently long: "
+                f"{some(sorted(keys), 3)}; --group agent joins them"
+            )
+
+
+def trained(runs: Iterable[RunRecord]) -> list[str]:
+    """The different `steps` of runs, as a reader writes them."""
+    return [f"{steps:,}" for steps in sorted({run.config["steps"] for run in runs if number(run.config.get("steps"))})]
 
 
 def seeds(groups: dict[str, list[RunRecord]]) -> Iterator[str]:

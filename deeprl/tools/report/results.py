@@ -161,15 +161,18 @@ class Results:
             for threshold, *fraction in zip(thresholds, *statistics.profile(self.comparable(group), thresholds)):
                 yield {"group": group, "score": threshold, **spread("fraction", Interval(*fraction))}
 
-    def improvements(self) -> Iterator[Row]:
+    @cached_property
+    def improvements(self) -> list[Row]:
         """Of each pair of groups, in both orders, on the tasks that both have."""
+        rows = []
         for x, y in combinations(self.groups, 2):
             tasks = [task for task, groups in self.cells.items() if x in groups and y in groups]
             if tasks:
                 found = statistics.improvement([self.final(task, x) for task in tasks], [self.final(task, y) for task in tasks])
-                yield {"x": x, "y": y, "tasks": len(tasks), **spread("probability", found)}
+                rows.append({"x": x, "y": y, "tasks": len(tasks), **spread("probability", found)})
                 reverse = Interval(1 - found.point, 1 - found.high, 1 - found.low)
-                yield {"x": y, "y": x, "tasks": len(tasks), **spread("probability", reverse)}
+                rows.append({"x": y, "y": x, "tasks": len(tasks), **spread("probability", reverse)})
+        return rows
 
     def each(self) -> Iterator[tuple[str, str, RunRecord]]:
         for task, groups in self.cells.items():

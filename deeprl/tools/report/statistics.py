@@ -8,6 +8,7 @@ episodes and evaluations of one run are not independent of each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -156,16 +157,23 @@ def improvement(x: Sequence[np.ndarray], y: Sequence[np.ndarray], draws: int = D
     Args:
         x, y: scores of the same tasks in the same order.
     """
-    rng = np.random.default_rng(seed)
     points, samples = [], []
+    drawn = iter(drawn_counts(tuple(len(scores) for task in zip(x, y) for scores in task), draws, seed))
     for mine, theirs in zip(x, y):
         n, m = len(mine), len(theirs)
         wins = (np.sign(mine[:, None] - theirs) + 1) / 2  # (n, m)
         points.append(wins.mean())
-        drawn, other = (rng.multinomial(size, np.full(size, 1 / size), size=draws) for size in (n, m))  # how often each run was drawn
-        samples.append(np.sum((drawn @ wins) * other, axis=1) / (n * m))
+        samples.append(np.sum((next(drawn) @ wins) * next(drawn), axis=1) / (n * m))
     point = float(np.mean(points))
     if all(len(scores) == 1 for scores in (*x, *y)):
         return Interval(point, np.nan, np.nan)
     low, high = percentiles(np.mean(samples, axis=0))
     return Interval(point, float(low), float(high))
+
+
+@lru_cache(maxsize=8)
+def drawn_counts(sizes: tuple[int, ...], draws: int, seed: int) -> list[np.ndarray]:
+    """How often each of `size` runs is drawn, (draws, size) for each size. The last ones are kept, because the groups of a report have few
+    sizes, and its pairs of groups are thousands."""
+    rng = np.random.default_rng(seed)
+    return [rng.multinomial(size, np.full(size, 1 / size), size=draws).astype(np.int32) for size in sizes]

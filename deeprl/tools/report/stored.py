@@ -21,7 +21,7 @@ from deeprl.tools.report.groups import NAMES
 from deeprl.tools.report.runs import Curve, Machine, Note, RunRecord, final, number, short
 
 LINES, WORDS, LEVELS = 500, 500, 50
-"""Most lines of a file, and most overrides of a line: groups are found by comparing each line with each other. Most levels of a key."""
+"""Most lines of a file, because a report compares each group with each other; most overrides of a line, and most levels of a key."""
 TEXTS = ("env", "agent", "mode", "machine", "commit", "overrides")
 """Texts of a line that have a place of their own in a report. The others, such as the `name` of a recipe, tell lines apart."""
 

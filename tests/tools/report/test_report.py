@@ -31,7 +31,7 @@ from deeprl.tools.report.normalise import ATARI, ScoreScale, scales
 from deeprl.tools.report.page import duration, number, pixels
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import Results
-from deeprl.tools.report.runs import PACKAGES, find, read_all
+from deeprl.tools.report.runs import PACKAGES, Curve, Final, RunRecord, find, read_all
 from deeprl.tools.report.stored import read_files
 from tests.builders import console
 from tests.tools.report.folders import SYSTEM, write_run
@@ -229,6 +229,50 @@ def test_keys_that_change_nothing_part_no_seeds(tmp_path):
     write_run(tmp_path / "more" / "a", config={"collect": {**on_ray, "address": None, "timeout": 60}})
     write_run(tmp_path / "more" / "b", seed=1, config={"collect": {**on_ray, "address": "auto", "timeout": 90}})
     assert names(tmp_path / "more") == {"agent=dqn": ["a", "b"]}
+
+
+def records(schedule: dict | None, *each: tuple[str, str, int]) -> list[RunRecord]:
+    """Runs of an agent on a task with so many steps, in memory. Without a schedule they are stored lines."""
+    found = []
+    for place, (agent, task, steps) in enumerate(each):
+        config: dict = {"names": {"agent": agent}, "steps": steps}
+        if schedule is not None:
+            rate = {"_target_": "deeprl.schedules.Linear", "duration": steps, "begin": 0, **schedule}
+            config["agent"] = {"_target_": "deeprl.learning.value_agent.ValueAgent", "optimizer": {"schedule": rate}}
+        curve = Curve(np.array([steps]), np.array([np.nan]), np.array([np.nan]), np.array([1.0]))
+        final = Final(1.0, steps, "")
+        found.append(
+            RunRecord(str(place), Path(), config, task, agent, "0", "finished", "", "", steps, None, 1.0, curve, final, (), (), False)
+        )
+    return found
+
+
+def test_runs_of_different_length_are_a_group_unless_a_schedule_depends_on_it():
+    """A share of steps stands in a configuration as steps, although a rate that stays where it starts has nothing of it."""
+    lengths = ("sac", "one", 100), ("sac", "one", 200)
+    assert [len(runs) for runs in grouped(records({"start": 1.0, "end": 1.0}, *lengths)).values()] == [2]
+    falls = grouped(records({"start": 1.0, "end": 0}, *lengths))
+    assert {group: [run.name for run in runs] for group, runs in falls.items()} == {"steps=100": ["0"], "steps=200": ["1"]}
+    (said,) = (text for text in problems(falls, []) if "different groups" in text)
+    assert "on one runs of 100 and 200 steps are different groups" in said
+    assert "long: agent.optimizer.schedule.duration; --group" in said
+    stored = grouped(records(None, *lengths))
+    assert [len(runs) for runs in stored.values()] == [2]
+    assert any("joins runs of 100 and 200 steps on one" in text and "--group agent,steps" in text for text in problems(stored, []))
+
+
+def test_agents_of_stored_lines_are_different_groups_though_nothing_but_their_names_is_known():
+    assert grouped(records(None, ("dqn", "one", 100), ("idqn", "one", 100))).keys() == {"agent=dqn", "agent=idqn"}
+
+
+def test_a_thousand_runs_are_grouped_without_comparing_each_with_each():
+    """Names tell ten parts apart, and each of two keys ten more."""
+    runs = records(None, *((f"a{place % 10}", "one", 100) for place in range(1000)))
+    for place, run in enumerate(runs):
+        run.config["x"] = {f"k{digit}": place // 10**digit % 10 for digit in range(1, 3)}
+    groups = grouped(runs)
+    assert len(groups) == 1000
+    assert "agent=a7, x.k1=4, x.k2=2" in groups
 
 
 def test_tasks_with_unequal_seeds_and_runs_resumed_without_a_replay_are_told(tmp_path):
@@ -456,7 +500,7 @@ def test_only_groups_on_every_task_are_aggregated(tmp_path):
     (row,) = results.aggregates()
     assert (row["group"], row["tasks"], row["runs"]) == ("agent=dqn", 2, 4)
     assert row["mean"] == pytest.approx((0 + 0.25 + 0 + 1) / 4)  # min-max: one has 0 to 4, two 0 to 10
-    better, worse = (row for row in results.improvements())
+    better, worse = (row for row in results.improvements)
     assert (better["x"], better["y"], better["tasks"], better["probability"]) == ("agent=dqn", "agent=idqn", 1, 0)
     assert (worse["x"], worse["y"], worse["probability"]) == ("agent=idqn", "agent=dqn", 1)
 
@@ -465,7 +509,7 @@ def test_the_interval_of_an_improvement_is_turned_around_with_it(tmp_path):
     for seed, (one, other) in enumerate(zip([1.0, 4.0, 6.0, 2.0], [3.0, 5.0, 2.0, 7.0])):
         write_run(tmp_path / f"a{seed}", [one], seed=seed)
         write_run(tmp_path / f"b{seed}", [other], agent="idqn", seed=seed)
-    one, other = Results(grouped(read(tmp_path)[0])).improvements()
+    one, other = Results(grouped(read(tmp_path)[0])).improvements
     for row in (one, other):
         assert row["probability_low"] < row["probability"] < row["probability_high"]
     assert other["probability_low"] == pytest.approx(1 - one["probability_high"])
