@@ -56,6 +56,11 @@ class Momentum(Ascent):
             self.register_buffer(name, torch.zeros_like(as_flat(self.parameters_there)))
 
     @property
+    def remedy(self) -> str:
+        fixed = "agent.ascent.normalize=true agent.ascent.power=1"
+        return "" if self.normalize else super().remedy.replace("agent=npg_igt", fixed)
+
+    @property
     def behaviour(self) -> Policy:
         return self.sampler
 

@@ -74,6 +74,7 @@ class POIS(Ascent):
     """
 
     argument_groups: ClassVar = {"climb": Climb}
+    remedy = ""  # the bound decides how long a step is
 
     def __init__(
         self,

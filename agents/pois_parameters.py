@@ -34,6 +34,7 @@ class ParameterPOIS(Ascent):
 
     needs = frozenset({"drawn"})
     argument_groups: ClassVar = {"climb": Climb}
+    remedy = ""  # the bound decides how long a step is
 
     def __init__(
         self,

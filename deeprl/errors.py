@@ -10,9 +10,11 @@ FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 
 
 class NotFinite(ValueError):
-    """A loss, a gradient or a weight is NaN or Inf. `objective` is the name of its objective, once it is known."""
+    """A loss, a gradient, a weight or an action is NaN or Inf. `objective` is the name of its objective, once it is known, `remedy` what to
+    change (`Agent.remedy`)."""
 
     objective: str | None = None
+    remedy: str = ""
 
 
 class ConfigError(ValueError):

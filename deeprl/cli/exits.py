@@ -18,6 +18,7 @@ from deeprl.errors import (
     ConfigError,
     Failed,
     MachineError,
+    NotFinite,
     RankError,
     RunFolderError,
     traceback_hint,
@@ -97,7 +98,7 @@ def failure(error: BaseException, path: Path) -> str:
         where = f"The traceback is in {shown / 'traceback.txt'}."
     except OSError:
         where = ""
-    parts = (described(error), "", "")
+    parts = (described(error), "", error.remedy if isinstance(error, NotFinite) else "")
     if isinstance(error, Failed):
         parts = (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
     what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in parts)

@@ -57,6 +57,8 @@ class Agent(nn.Module, Choice):
     normalize: Part
     """Observations of the environment (..., *obs), without action masks -> the networks' input"""
     needs: frozenset[str] = frozenset()
+    remedy: str = ""
+    """What to change where its numbers are not finite any more, as a sentence without its full stop"""
     first_phase: tuple[str, int] = ("", 0)
     """Updates before which not every loss is learned, and the key that says how many"""
     state_size = 0

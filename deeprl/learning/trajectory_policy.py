@@ -35,6 +35,7 @@ class TrajectoryPolicy(PolicyAgent):
         super().__init__(seed=seed, **others)
         self.ascent = ascent(policy=self.policy, seed=seed)
         self.needs, self.drawn_size = type(self).needs | self.ascent.needs, self.ascent.drawn_size
+        self.remedy = self.ascent.remedy
         parameters = [*self.policy.parameters(), *self.ascent.trained()]
         optimizer = OwnSteps(parameters)
         self.ascent.__dict__["optimizer"] = optimizer

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeprl.errors import Failed
+from deeprl.errors import Failed, NotFinite
 from deeprl.noise import episode_seed
 from deeprl.system.terminal import say
 
@@ -170,7 +170,7 @@ class Environments:
                 if not 0 <= value < spec.num_actions:
                     raise ValueError(f"action {value} is not one of the {spec.num_actions} of {self.name}")
         elif not np.isfinite(action).all():
-            raise ValueError(f"the agent's actions hold NaN or Inf: {action}")
+            raise NotFinite(f"the agent's actions hold NaN or Inf: {action}")
         return action
 
     def _seed_of(self, index: int, episode: int, fresh: bool = False) -> int | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range
+from deeprl.errors import NotFinite
 from deeprl.system.terminal import say
 
 from .backend import LARGEST, Game
@@ -135,7 +136,7 @@ class TensorEnvironments(Environments):
         if spec.num_actions and not (action.min() >= 0 and action.max() < spec.num_actions):
             raise ValueError(f"the actions {action.min()} to {action.max()} are not among the {spec.num_actions} of {self.name}")
         if not spec.num_actions and not np.isfinite(action).all():
-            raise ValueError("the agent's actions hold NaN or Inf")
+            raise NotFinite("the agent's actions hold NaN or Inf")
         return action
 
     def truncate_episodes(self, after: VectorStep, which: list[int]) -> VectorStep:

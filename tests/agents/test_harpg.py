@@ -1,12 +1,19 @@
 """N-PG-IGT and HARPG: the product with the Hessian, exactness on quadratics, and what each reduces to."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from deeprl.agents.harpg import Corrected, Extrapolated
+from deeprl.agents.pois import POIS
+from deeprl.cli.exits import failure
+from deeprl.errors import NotFinite
 from deeprl.learning.parts.ascent import Ascent
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.session import record_failure
 from tests.agents.test_pois import FORK, LINE, RANDOM, agent, episodes
 
 
@@ -29,6 +36,24 @@ def test_derivatives_of_the_mean_reward_of_two_arms(x, first, second):
     made, found, direction = arms(x)
     assert (made.ascent.gradient(found) @ direction).item() == pytest.approx(first, abs=1e-6)
     assert (made.ascent.curvature(found, direction) @ direction).item() == pytest.approx(second, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ascent", "own", "words"),
+    [
+        (Corrected, {"normalize": False}, "agent.ascent.normalize=true agent.ascent.power=1), or far shorter ones (agent.ascent.lr=1e-06)"),
+        (Ascent, {}, "agent=npg_igt"),
+        (Extrapolated, {}, ""),  # its steps have a fixed length already
+        (POIS, {}, ""),
+    ],
+)
+def test_a_policy_that_overflows_is_told_a_remedy(ascent, own, words, tmp_path):
+    """On env=toy/lqr1d, whose returns are in the thousands, HARPG and REINFORCE stop at their first updates; the actions may show it."""
+    error = NotFinite("the agent's actions hold NaN or Inf")
+    trainer: Any = SimpleNamespace(agent=agent(LINE, ascent, **own), folder=RunFolder(tmp_path))
+    record_failure(trainer, error, False, None)
+    assert (words in error.remedy) if words else not error.remedy
+    assert error.remedy in failure(error, tmp_path)
 
 
 def test_a_constant_reward_has_no_derivatives():

@@ -48,6 +48,14 @@ class Ascent(Part):
         self.__dict__["policy"] = policy  # the agent's, so no module of this part
 
     @property
+    def remedy(self) -> str:
+        """See `Agent.remedy`."""
+        return (
+            f"A step is agent.ascent.lr={self.lr:g} times a gradient that grows with the returns: take steps of a fixed length "
+            f"(agent=npg_igt), or far shorter ones (agent.ascent.lr={self.lr / 10_000:g})"
+        )
+
+    @property
     def behaviour(self) -> Policy:
         """The policy that collects the next episodes."""
         return self.policy

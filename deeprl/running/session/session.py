@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deeprl.errors import ConfigError, RunFolderError
+from deeprl.errors import ConfigError, NotFinite, RunFolderError
 from deeprl.running.collect.choice import Here, chosen
 from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.connections import words_of_resume
@@ -114,12 +114,14 @@ def train(
 
 
 def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: JsonObject | None) -> None:
-    """Write an error to status.json.
+    """Write an error to status.json, and what the agent knows against it into the error.
 
     Args:
         ready: the trainer had the state from which it goes on. If not, the run got no further than before.
         before: content of status.json when the command started; None if a run begins.
     """
+    if isinstance(error, NotFinite):
+        error.remedy = trainer.agent.remedy
     if not holds_run(trainer.folder.path):
         return  # not even config.yaml could be written, so that the same command may begin the run
     with contextlib.suppress(OSError):  # the error may be that of the disk
