@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 
+from benchmarks import atari_others
 from benchmarks.headline import against_goal, beside_published
 from benchmarks.learning import RESULTS, after, interval, planned, scores, stored, train_all
 from benchmarks.learning import compared as compared_at
@@ -40,6 +41,8 @@ NAMES = {
     "auxiliary": (("auxiliary", range(3)),),
     "asterix": (("asterix", range(3)),),
     "atari": (("pong_chain", range(2)), ("pong", range(2)), ("atari_breakout", range(1))),
+    "atari_choice": (("atari_choice", (700, 701)),),
+    "atari_others": (("atari_others", range(3)), ("atari_chosen", range(3))),
     "strong_choice": (("strong_choice", (100,)),),
     "xqc_choice": (("xqc_choice", (300, 301)),),
     "headline": (("headline", range(3)), ("headline_xqc", range(5))),
@@ -76,7 +79,7 @@ ESTIMATED = ("minatar", "log_values", "discounts")
 """Sets whose learned values are shown beside the returns"""
 AGAINST_GOAL = {"strong_choice": (100_000,), "xqc_choice": (60_000,), "headline": (200_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
-UP_TO = {"atari": 600_000, "sac_hopper": 100_000}
+UP_TO = {"atari": 600_000, "atari_choice": 600_000, "sac_hopper": 100_000}
 """Steps up to which runs are compared by their curves: of different length, or where learning early is the question"""
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),
@@ -427,6 +430,8 @@ def main() -> None:
         print(f"\n{against_goal(with_longer_runs(options.name, results), AGAINST_GOAL[options.name][-1])}")
     if options.name in PAIRS:
         print(f"\n{differences(options.name, results)}")
+    if options.name == "atari_others":
+        print(f"\n{atari_others.beside_published(stored(results / 'atari_others.json'))}")
     if options.name == "headline":
         print(f"\n{beside_published(stored(results / 'headline.json'))}")
 

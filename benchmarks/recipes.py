@@ -142,7 +142,16 @@ SAC_CHANGED = {  # what published SACs have otherwise, one at a time; the rule: 
 PONG = {
     "pong_dqn": "experiment=pong",
     # three quarters of DQN's period, as in configs/tuned/atari
-    "pong_idqn": "experiment=pong agent=idqn ~agent.chain.target_update_period agent.chain.shift_period=1500",
+    "pong_idqn": "experiment=pong agent=idqn agent.chain.shift_period=1500",
+}
+STICKY = "env/protocol=dopamine agent.explore.evaluation=0.001"  # the protocol of the published column of benchmarks/atari_others.py
+STICKY_DQN = {"sticky_dqn": f"experiment=pong {STICKY}"}
+STICKY_RIVALS = {  # one of which is chosen on Pong alone; the rule: docs/claims.md
+    "sticky_idqn": f"{PONG['pong_idqn']} {STICKY}",
+    "sticky_munchausen_iqn": "experiment=pong agent=munchausen_iqn agent.head.samples=8 agent.head.target_samples=8 "
+    f"agent.head.policy_samples=8 {STICKY}",
+    "sticky_btr": "experiment=btr_atari_small env.protocol.noop_max=0 env.protocol.eval_noop_max=0 "
+    f"agent.explore.schedule.duration=500000 {STICKY}",
 }
 SOONER = "agent.explore.schedule.duration=0.04"  # of 500,000 steps: as many as 0.1 of 200,000
 LOST_LEAD = {  # why i-QN is ahead of DQN on MinAtar after 200,000 steps and not after 500,000; the rule: docs/claims.md
@@ -216,7 +225,7 @@ OTHERS = {  # on worlds of other packages; PPO with the sizes of RecurrentPPO in
 RECIPES = {
     **AGENTS, **CONTINUOUS, **ROLLOUTS, **SCALES, **SUCCESSORS, **ROLLOUT_CHAINS, **ABLATIONS, **CANDIDATES, **CONTROL, **DISCOUNTS,
     **LOG_VARIANTS, **COMPOSITIONS, **THREE, **STRONG, **SMALL_XQC, **SAC_CHANGED, **PONG, **ACTORS, **BOUNDS, **SEQUENCES, **MEMORY,
-    **LOST_LEAD, **REMEMBERING, **OTHERS, **EARLY,
+    **LOST_LEAD, **REMEMBERING, **OTHERS, **EARLY, **STICKY_DQN, **STICKY_RIVALS,
 }  # fmt: skip
 PUBLISHED_VERSION = {
     "mujoco/half_cheetah": "env.id=HalfCheetah-v4",
@@ -227,6 +236,7 @@ PUBLISHED_VERSION = {
 }
 """Words that make a task the version of which results are published"""
 FIVE = tuple(PUBLISHED_VERSION)
+STICKY_GAMES = ("atari/pong", "atari/breakout", "atari/space_invaders")
 LOG_MAPPED = ("log_dqn", "loglin_dqn")
 """Not for CartPole, because a reward in every step is not what a logarithm is for (docs/algorithms/log_dqn.md)."""
 TASKS = "evaluation.every=250000 evaluation.episodes=500 evaluation.num=500 evaluation.final_episodes=1000"
@@ -293,6 +303,10 @@ SETS = {
     "pong_chain": (("atari/pong",), "steps=600000", ("pong_idqn",)),
     # with the settings of experiment=pong, which are made for this budget: those of configs/tuned/atari are for 50 million steps
     "atari_breakout": (("atari/breakout",), "steps=1000000", ("pong_dqn",)),
+    # the first 600,000 of 1,000,000 steps: no schedule depends on the budget
+    "atari_choice": (("atari/pong",), "steps=600000 evaluation.every=50000 checkpoint.every=50000", STICKY_RIVALS),
+    "atari_others": (STICKY_GAMES, "steps=1000000 evaluation.every=50000 checkpoint.every=50000", STICKY_DQN),
+    "atari_chosen": (STICKY_GAMES, "steps=1000000 evaluation.every=50000 checkpoint.every=50000", ()),  # of STICKY_RIVALS
     "rollouts": (("classic/cartpole", "classic/acrobot"), "steps=500000 evaluation.every=25000", ("ppo", "a2c")),
     # settings of configs/tuned/tensor/classic/ppo.yaml, tried with seed 100; the rule, stated before the runs: a seed holds if its last
     # evaluation, of 100 episodes, is at least 495 on CartPole, and -85 on Acrobot

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from benchmarks import evidence, headline, learning
+from benchmarks import atari_others, evidence, headline, learning
+from benchmarks.recipes import SETS, STICKY_DQN, STICKY_RIVALS
+from tests.builders import settled
 
 
 @pytest.fixture
@@ -231,6 +233,33 @@ def test_our_agents_stand_above_the_published_ones(tmp_path):
     assert rows[2].endswith(" |  |  |  | 0, 2, 0, 0, 0 | 1.00 |")
     assert rows[-2] == "| the best published | 10,835 | 3,543 | 5,311 | 5,732 | 9,640 |  |  |"
     assert rows[-1] == "| … with one update a step | 10,835 | 2,577 | 5,311 | 5,272 | 9,640 |  |  |"
+
+
+def test_atari_stands_beside_the_published_scores():
+    """Of finals 20, 16 and 18 Student's interval is ± 4.97; of one run nothing is said."""
+    finals = {"atari/pong": (20.0, 16.0, 18.0), "atari/breakout": (10.0, 20.0, 30.0), "atari/space_invaders": (900.0,)}
+    lines = [{"name": "sticky_dqn", "env": game, "final": {"mean": mean}} for game, each in finals.items() for mean in each]
+    assert atari_others.beside_published(lines).splitlines()[2:] == [
+        "| sticky_dqn | 18.0 ± 5.0, passed | 20.0 ± 24.8 | 900.0 ± 0.0 |",
+        "| MR.Q, ten seeds, ± deviation | 15.0 ± 3.2 | 25.6 ± 9.3 | 478.5 ± 75.4 |",
+    ]
+    assert atari_others.verdict([18.0, 18.1, 18.2], 15.0) == ", confirmed"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", SETS)
+def test_the_command_of_every_run_composes(name):
+    """i-DQN on Pong took a key away that `experiment=pong` has no longer, so that its set could not be trained."""
+    envs, _, agents = SETS[name]
+    for agent in agents:
+        config = settled(*learning.command(name, agent, envs[0], 0, "fast"))
+        if agent in {**STICKY_DQN, **STICKY_RIVALS}:
+            protocol = {key: value for key, value in config["env"]["protocol"].items() if key != "_target_"}
+            assert protocol == {
+                "sticky": 0.25, "noop_max": 0, "eval_noop_max": 0, "life_loss_terminal": False, "max_episode_steps": 27_000,
+                "frame_skip": 4, "fire_reset": False, "full_action_set": False,
+            }  # fmt: skip
+            assert (config["agent"]["explore"]["evaluation"], config["evaluation"]["episodes"]) == (0.001, 10)
 
 
 def test_runs_on_the_published_version_are_not_mixed_with_those_of_another(tmp_path):

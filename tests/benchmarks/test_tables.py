@@ -48,7 +48,7 @@ PRINTED = {
 CLAIMED = (
     *(
         f"evidence {name} --table"
-        for name in ("successors", "ipqn", "actor_critic", "minatar", "composition_main", "discounts", "auxiliary")
+        for name in ("successors", "ipqn", "actor_critic", "minatar", "composition_main", "discounts", "auxiliary", "atari_others")
     ),
     *(f"memory {name} --table" for name in ("recall_segments", "memory_bandit", "memory_switching")),
     *(f"prior {name} --table" for name in ("cartpole", "acrobot", "acrobot_late", "long_pole")),

@@ -1,0 +1,42 @@
+"""Three games of Atari beside a published agent, by its protocol.
+
+    python -m benchmarks.evidence atari_choice --folder FOLDER    a rival of DQN is chosen on Pong
+    python -m benchmarks.evidence atari_others --folder FOLDER    DQN and the rival on Pong, Breakout and Space Invaders
+    python -m benchmarks.evidence atari_others --table
+
+Protocol: sticky actions with probability 0.25 in each emulator frame, whole games of at most 108,000 frames, no no-ops, the minimal set
+of actions, ε 0.001 in evaluation, raw scores. A step is one of the agent, four frames: 1,000,000 steps are 4,000,000 frames. docs/claims.md
+has the rules, which are older than the runs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.learning import interval
+from benchmarks.recipes import RECIPES, STICKY_GAMES
+
+MRQ = dict(zip(STICKY_GAMES, ((15.0, 3.2), (25.6, 9.3), (478.5, 75.4))))
+"""MR.Q (Fujimoto and others, 2025) after 1,000,000 steps: mean and population deviation over ten seeds of one evaluation of ten games each,
+calculated from `facebookresearch/MRQ`, results/atari_results.txt. It trains on raw rewards, ours on rewards cut off at ±1."""
+
+
+def beside_published(lines: list[dict]) -> str:
+    """A row for each agent: on each game the mean of the finals with Student's interval, and what it is beside MR.Q's mean: passed if the
+    mean is above it, confirmed if the interval is."""
+    rows = [f"| 1,000,000 steps, 4,000,000 frames | {' | '.join(STICKY_GAMES)} |", "|---" * (len(STICKY_GAMES) + 1) + "|"]
+    for agent in [agent for agent in RECIPES if any(line["name"] == agent for line in lines)]:
+        cells = []
+        for game in STICKY_GAMES:
+            finals = [line["final"]["mean"] for line in lines if (line["name"], line["env"]) == (agent, game)]
+            cells.append(f"{np.mean(finals):.1f} ± {interval(finals):.1f}{verdict(finals, MRQ[game][0])}" if finals else "")
+        rows.append(f"| {agent} | {' | '.join(cells)} |")
+    return "\n".join(
+        [*rows, f"| MR.Q, ten seeds, ± deviation | {' | '.join(f'{mean} ± {deviation}' for mean, deviation in MRQ.values())} |"]
+    )
+
+
+def verdict(finals: list[float], published: float) -> str:
+    if len(finals) < 2 or np.mean(finals) <= published:
+        return ""
+    return ", confirmed" if np.mean(finals) - interval(finals) > published else ", passed"
