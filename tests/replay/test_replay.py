@@ -17,7 +17,7 @@ from deeprl.replay.samplers import Prioritized, Uniform, UniformDraws
 from deeprl.running.accelerate.graph import traced
 from deeprl.running.config.compose import compose
 from deeprl.running.config.instantiate import instantiate
-from deeprl.types import ObsPart, Rows, Spec
+from deeprl.types import Batch, ObsPart, Rows, Spec
 from tests.builders import draw
 from tests.pairwise import crossed
 
@@ -43,6 +43,12 @@ def everything(replay: Replay):
     """A batch of each live transition once."""
     count = len(replay)
     return draw(replay, (torch.arange(count, dtype=torch.float64) + 0.5) / count)
+
+
+def in_numpy(batch: Batch) -> Batch:
+    """For NumPy, which compares whole arrays: an assertion for each entry would take most of the time of a test."""
+    arrays = {name: value.numpy() for name, value in batch._asdict().items() if isinstance(value, torch.Tensor)}
+    return batch._replace(**arrays, extra={name: value.numpy() for name, value in batch.extra.items()})
 
 
 def one(obs, action, reward, next_obs, terminated=False, ended=False) -> Rows:
@@ -132,20 +138,17 @@ def check(replay: Replay, stream: Stream, transform=lambda reward: reward):
     newest = len(stream.ticks) * stream.num
     if isinstance(replay.draws, UniformDraws):
         assert sorted(numbers) == list(range(newest - len(replay), newest))
-    for i, number in enumerate(numbers):
-        expected = stream.expected(number, replay.n_step, replay.discount, transform)
-        obs, action, reward, discount, next_obs, steps, ended, successor = expected
-        np.testing.assert_array_equal(batch.obs[i], obs)
-        np.testing.assert_array_equal(batch.next_obs[i], next_obs)
-        np.testing.assert_array_equal(batch.action[i], action)
-        assert batch.reward[i].item() == pytest.approx(reward, rel=1e-5, abs=1e-6)
-        assert batch.discount[i].item() == pytest.approx(discount, rel=1e-6)
-        assert batch.steps[i] == steps
-        assert batch.ended[i] == ended
-        if "successor" in batch.extra:
-            np.testing.assert_array_equal(batch.extra["successor"][i], successor)
-        if "behavior_probability" in batch.extra:
-            assert batch.extra["behavior_probability"][i] == stream.ticks[number // stream.num].probability[number % stream.num]
+    found, expected = in_numpy(batch), [stream.expected(number, replay.n_step, replay.discount, transform) for number in numbers]
+    obs, action, reward, discount, next_obs, steps, ended, successor = map(np.stack, zip(*expected))
+    for name, values in {"obs": obs, "next_obs": next_obs, "action": action, "steps": steps, "ended": ended}.items():
+        np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
+    np.testing.assert_allclose(found.reward, reward, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.discount, discount, rtol=1e-6)
+    if "successor" in found.extra:
+        np.testing.assert_array_equal(found.extra["successor"], successor)
+    if "behavior_probability" in found.extra:
+        acted = [stream.ticks[number // stream.num].probability[number % stream.num] for number in numbers]
+        np.testing.assert_array_equal(found.extra["behavior_probability"], acted)
     assert batch.obs.dtype == replay.spec.obs_dtype
     assert batch.obs.shape == batch.next_obs.shape == (len(numbers), *replay.spec.obs_shape)
     assert batch.valid.all()

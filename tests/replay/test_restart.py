@@ -12,7 +12,7 @@ from deeprl.replay.sequences import Sequences
 from deeprl.types import Rows
 from tests.builders import draw
 from tests.pairwise import crossed
-from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, PARTS, STACKED, VECTOR, Stream, everything, make, one
+from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, PARTS, STACKED, VECTOR, Stream, everything, in_numpy, make, one
 from tests.replay.test_sequences import walk
 from tests.toy_envs import Counting
 
@@ -29,15 +29,18 @@ def following(stream: Stream, tick: int, e: int) -> np.ndarray:
 def check(replay: Replay, stream: Stream) -> None:
     batch, newest = everything(replay), len(stream.ticks) - replay.n_step
     assert sorted(batch.index.tolist()) == list(range(replay.ring.first * stream.num, newest * stream.num))
-    for i, number in enumerate(batch.index.tolist()):
-        obs, _, reward, _, _, steps, ended, _ = stream.expected(number, replay.n_step, replay.discount)
-        tick, e = divmod(number, stream.num)
-        np.testing.assert_array_equal(batch.obs[i], obs)
-        np.testing.assert_array_equal(batch.next_obs[i], following(stream, tick + steps - 1, e))
-        assert batch.reward[i].item() == pytest.approx(reward, rel=1e-5, abs=1e-6)
-        assert batch.discount[i].item() == pytest.approx(replay.discount**steps, rel=1e-6)
-        assert (batch.steps[i], batch.ended[i]) == (steps, ended)
-        assert batch.extra["restart"][i] == stream.ticks[tick + steps - 1].terminated[e]
+    if len(batch.index):
+        found, expected = in_numpy(batch), [stream.expected(number, replay.n_step, replay.discount) for number in batch.index.tolist()]
+        obs, _, reward, _, _, steps, ended, _ = map(np.stack, zip(*expected))
+        tick, e = np.divmod(found.index, stream.num)
+        last = [*zip((tick + steps - 1).tolist(), e.tolist())]
+        np.testing.assert_array_equal(found.obs, obs)
+        np.testing.assert_array_equal(found.next_obs, np.stack([following(stream, *place) for place in last]))
+        np.testing.assert_allclose(found.reward, reward, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.discount, replay.discount**steps, rtol=1e-6)
+        np.testing.assert_array_equal(found.steps, steps)
+        np.testing.assert_array_equal(found.ended, ended)
+        np.testing.assert_array_equal(found.extra["restart"], [stream.ticks[t].terminated[place] for t, place in last])
     assert batch.obs.dtype == batch.next_obs.dtype == replay.spec.obs_dtype
 
 

@@ -12,10 +12,11 @@ from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Auto, Sequences, folded, mixed
 from tests.builders import draw, front_door
 from tests.pairwise import crossed
-from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, FLOATS, PARTS, STACKED, VECTOR, Stream, everything, one
+from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, FLOATS, PARTS, STACKED, VECTOR, Stream, everything, in_numpy, one
 
 EVERY = (VECTOR, CONTINUOUS, STACKED, COLOURED, PARTS, CHANNELS, FLOATS)
 SPECS = pytest.mark.parametrize("spec", EVERY, ids=["vector", "continuous", "stacked", "coloured", "parts", "channels", "floats"])
+STORED = ("obs", "next_obs", "action", "reward", "terminated", "ended", "probability")
 NEEDS = frozenset({"successor", "behavior_probability", "sequences"})
 
 
@@ -44,24 +45,25 @@ def check(replay: Sequences, stream: Stream) -> None:
     assert sorted(starts) == list(range(replay.ring.first * stream.num, (newest - length + 1) * stream.num))
     assert batch.obs.shape == batch.next_obs.shape == (length, len(starts), *replay.spec.obs_shape)
     assert batch.obs.dtype == replay.spec.obs_dtype
+    found, rows, ends = in_numpy(batch), [], []
     for b, number in enumerate(starts):
-        e, rows = walk(stream, number, length)
-        for t, (at, row, last) in enumerate(rows):
-            assert batch.index[t, b] == at
-            assert batch.valid[t, b] == (row is not None)
-            np.testing.assert_array_equal(batch.obs[t, b], row.obs[e] if row is not None else last)
-            if row is None:
-                assert batch.discount[t, b] == 0
-                assert not batch.ended[t, b]
-                continue
-            np.testing.assert_array_equal(batch.next_obs[t, b], row.next_obs[e])
-            np.testing.assert_array_equal(batch.extra["successor"][t, b], row.next_obs[e])
-            np.testing.assert_array_equal(batch.action[t, b], row.action[e])
-            assert batch.reward[t, b] == row.reward[e]
-            assert batch.discount[t, b].item() == pytest.approx(0.9 * (1 - row.terminated[e]))
-            assert batch.ended[t, b] == row.ended[e]
-            assert batch.extra["behavior_probability"][t, b] == row.probability[e]
-            assert batch.steps[t, b] == 1
+        e, walked = walk(stream, number, length)
+        for t, (at, row, last) in enumerate(walked):
+            assert (found.index[t, b], found.valid[t, b]) == (at, row is not None)
+            (ends if row is None else rows).append((t, b, last if row is None else [getattr(row, name)[e] for name in STORED]))
+    *at, true = zip(*rows)
+    expected = dict(zip(STORED, map(np.stack, zip(*true))))
+    for name in ("obs", "next_obs", "action", "reward", "ended"):
+        np.testing.assert_array_equal(getattr(found, name)[*at], expected[name], err_msg=name)
+    np.testing.assert_array_equal(found.extra["successor"][*at], expected["next_obs"])
+    np.testing.assert_array_equal(found.extra["behavior_probability"][*at], expected["probability"])
+    np.testing.assert_allclose(found.discount[*at], 0.9 * (1 - expected["terminated"]), rtol=1e-6)
+    assert (found.steps[*at] == 1).all()
+    if ends:
+        *at, last = zip(*ends)
+        np.testing.assert_array_equal(found.obs[*at], np.stack(last))
+        assert not found.discount[*at].any()
+        assert not found.ended[*at].any()
 
 
 @pytest.mark.parametrize(("spec", "length", "num"), crossed(EVERY, (1, 2, 7), (1, 2, 3)))
