@@ -29,7 +29,6 @@ from deeprl.running.config.build import build_agent
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
 from deeprl.types import Batch
 from tests.builders import DISCRETE, Table, entry, make_batch, random_batch, same, settled, snapshot, spec_of, update, value_agent
-from tests.pairwise import once
 
 B, T, D = 11, 5, 2
 

@@ -66,7 +66,7 @@ WORLDS = {"random": random_mdp(seed=1), "chain": chain(5)}
     ids=["squared", "dueling", "huber"],
 )
 def test_dqn_reaches_the_values_of_value_iteration(head, operator, world):
-    mdp, updates = WORLDS[world], 900
+    mdp, updates = WORLDS[world], 600
     optimizer = Adam(lr=0.05, schedule=Linear(start=1.0, end=0.0, duration=updates))
     chained = partial(Single, target_update_period=10)
     agent = value_agent(spec_of(mdp), torso=TABLE, head=head, backup=operator, chain=chained, optimizer=optimizer)
@@ -165,7 +165,7 @@ def run(mdp: TabularMDP, discount: float, steps: int, limit: int, n_step: int = 
 def test_dqn_learns_the_chain_from_its_own_data(sampler):
     """Deterministic: every sample has the same target, so the values are exact. q*(s, right) = γ^(3 − s);
     q*(s, left) = γ · best left of s."""
-    agent = run(chain(5), GAMMA, steps=1600, limit=50, sampler=sampler)
+    agent = run(chain(5), GAMMA, steps=1000, limit=50, sampler=sampler)
     expected = [[0.9 * 0.729, 0.729], [0.9 * 0.729, 0.81], [0.9 * 0.81, 0.9], [0.9 * 0.9, 1.0]]
     assert np.abs(table(agent.chain.online, chain(5))[0] - expected).max() < 1e-3
 
@@ -181,7 +181,7 @@ def loop(terminal: bool) -> TabularMDP:
 @pytest.mark.parametrize(("terminal", "value"), [(False, 1 / (1 - 0.5)), (True, 1.0)])
 def test_a_time_limit_bootstraps_and_a_termination_does_not(terminal, value, n_step):
     """Episodes of one step, or of four cut off by the limit: only the cause of their end tells the values apart."""
-    agent = run(loop(terminal), 0.5, steps=500, limit=1 if terminal else 4, n_step=n_step)
+    agent = run(loop(terminal), 0.5, steps=300, limit=1 if terminal else 4, n_step=n_step)
     assert table(agent.chain.online, loop(terminal)).item() == pytest.approx(value, abs=1e-3)
 
 
