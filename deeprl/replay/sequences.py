@@ -99,7 +99,10 @@ class Sequences(Replay):
         if n_step != 1 and needs & {"sequences", "restart"}:
             raise ValueError(f"n_step must be 1 with sequences, not {n_step}: the backup's trace takes the place of sums over n steps")
         if burn_in and "state" not in needs:
-            raise ValueError(f"burn_in must be 0 without agent/core, not {burn_in}: only a core has a state that it could move")
+            raise ValueError(
+                f"burn_in must be 0 without agent/core, not {burn_in}: only a core has a state that it could move. The control of a core "
+                "is agent/core=keep, which remembers nothing"
+            )
         if capacity // num < burn_in + length:
             rows = f"{'burn_in + ' * bool(burn_in)}length rows for each environment ({burn_in + length} * {num})"
             raise ValueError(f"capacity must be at least {rows}, not {capacity}")

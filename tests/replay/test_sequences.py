@@ -9,7 +9,7 @@ import torch
 from deeprl.cli import exits
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized, Uniform
-from deeprl.replay.sequences import Auto, Sequences, folded, mixed
+from deeprl.replay.sequences import Auto, Recurrence, Sequences, folded, mixed
 from tests.builders import draw, front_door
 from tests.pairwise import crossed
 from tests.replay.test_replay import CHANNELS, COLOURED, CONTINUOUS, FLOATS, PARTS, STACKED, VECTOR, Stream, everything, in_numpy, one
@@ -255,6 +255,12 @@ def test_random_numbers_of_an_update_are_one_for_each_row():
 def test_n_step_sums_are_refused():
     with pytest.raises(ValueError, match=r"^n_step must be 1 with sequences, not 3: the backup's trace takes the place"):
         make(VECTOR, n_step=3, needs=frozenset({"sequences"}))
+
+
+def test_a_burn_in_without_a_core_names_the_control():
+    """`agent=r2d2 agent/core=none` was refused with the value of a key that nobody had typed, and no word of `keep`."""
+    with pytest.raises(ValueError, match=r"^burn_in must be 0 without agent/core, not 2: .* agent/core=keep"):
+        make(VECTOR, recurrence=Recurrence(burn_in=2))
 
 
 def test_wrong_values_are_refused():

@@ -107,7 +107,7 @@ def page_of(runs: Sequence[RunRecord], out: Path, asked: Asked, notes: list[str]
     try:
         found = study(table, asked.returns, speed=speed)
     except NeverReachedError as error:
-        raise ConfigError(f"{error}: name lower ones with --returns.") from error
+        raise ConfigError(f"{error}: name lower returns with --returns, or train a grid with more steps.") from error
     notes += found.notes
     best, parameters = found.next_run(asked.hours), asked.parameters[0] if asked.parameters else None
     words = spelled(best, runs[0], (asked.rate, *tied), notes.append) if best else None

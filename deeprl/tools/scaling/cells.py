@@ -69,6 +69,11 @@ def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell],
     table = [each for each in table if len(each.steps)]
     if len(ends := {int(each.steps[-1]) for each in table}) > 1:
         note(f"cells end at different steps, {min(ends):,} to {max(ends):,}: what a short one has not reached counts as not reached")
+    if fallen := [share for each in table if (share := falling(each.returns.mean(0))) > FALLS]:
+        note(
+            f"{len(fallen)} of {len(table)} mean curves fall, by up to {max(fallen):.0%} of their range; the step that reaches a return is "
+            "that of their monotone form"
+        )
     if len(machines := {run.machines[-1].hardware for run in left if run.machines}) > 1:
         note(f"the runs were computed on {len(machines)} kinds of machine: their hours do not compare")
     if few := sum(len(each.returns) < SEEDS for each in table):
@@ -122,8 +127,6 @@ def cell_of(place: tuple[float, float, float], runs: Sequence[RunRecord], note: 
     found = Cell(*place, common, returns, pace)
     if not len(common):
         note(f"{found.name}: its seeds have no evaluation at a common step, and are left out")
-    elif (share := falling(returns.mean(0))) > FALLS:
-        note(f"{found.name}: its mean curve falls by {share:.0%} of its range; the step that reaches a return is that of its monotone form")
     if len({run.curve.step[-1] for run in runs}) > 1:
         note(f"{found.name}: its seeds end at different steps; what all have counts")
     return found

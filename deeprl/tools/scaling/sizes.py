@@ -109,7 +109,7 @@ def common_returns(sizes: Sequence[Size], rate: str) -> list[float]:
         except NeverReachedError as error:
             said = str(error)
     if not found:
-        raise ConfigError(f"{said}: name lower ones with --returns.")
+        raise ConfigError(f"{said}: name lower returns with --returns, or train a grid with more steps.")
     return max(found, key=max)
 
 

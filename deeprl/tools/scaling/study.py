@@ -267,12 +267,13 @@ def spread(table: Sequence[Cell]) -> list[float]:
     Raises:
         NeverReachedError: nothing is learned at some ratio.
     """
-    top = min(
-        max(float(isotonic(each.returns.mean(0))[-1]) for each in table if each.sigma == sigma) for sigma in {each.sigma for each in table}
-    )
-    low = float(np.median([each.returns.mean(0)[0] for each in table]))
+    tops: dict[float, float] = {}
+    for each in table:
+        tops[each.sigma] = max(tops.get(each.sigma, -np.inf), float(isotonic(each.returns.mean(0))[-1]))
+    top, low = min(tops.values()), float(np.median([each.returns.mean(0)[0] for each in table]))
     if not top > low:
-        raise NeverReachedError(f"at some ratio no cell ends above {low:g}, the level of the first evaluations")
+        dull = ", ".join(f"{sigma:g}" for sigma, found in sorted(tops.items()) if not found > low)
+        raise NeverReachedError(f"at a ratio of {dull} no cell ends above {low:g}, the level of the first evaluations")
     return [float(low + share * (top - low)) for share in np.linspace(0.4, 0.95, THRESHOLDS)]
 
 

@@ -64,12 +64,24 @@ def test_a_grid_becomes_a_page_numbers_and_the_next_run(runs, tmp_path, drawn):
     ("changes", "said"),
     [
         ({"rate": "agent.lr"}, "agent.lr: 1_32_0.001 has None there, which is no number above 0. Name the key"),
-        ({"returns": [1e6]}, "no cell reaches a return of 1e.06: name lower ones with --returns"),
+        ({"returns": [1e6]}, "no cell reaches a return of 1e.06: name lower returns with --returns"),
     ],
 )
 def test_wrong_words_are_told(runs, tmp_path, changes, said):
     with pytest.raises(ConfigError, match=said):
         build([runs], tmp_path / "out", asked(**changes))
+
+
+def test_ratios_at_which_nothing_is_learned_are_named_and_falling_curves_are_one_note(tmp_path):
+    """It was "at some ratio", and each of 12 cells had a note of its own about its curve."""
+    for sigma, curve in ((0.5, [50, 20, 10]), (1, [50, 10, 90]), (2, [50, 90, 60])):
+        write_run(tmp_path / f"{sigma}", curve, config={"replay": {"ratio": sigma, "batch_size": 64}})
+    with pytest.raises(ConfigError, match="at a ratio of 0.5 no cell ends above 50, .*--returns, or .* more steps"):
+        build([tmp_path], tmp_path / "out", asked(returns=None))
+    notes, _ = build([tmp_path], tmp_path / "other", asked(returns=[20, 40]))
+    assert [note for note in notes if "mean curve" in note] == [
+        "3 of 3 mean curves fall, by up to 42% of their range; the step that reaches a return is that of their monotone form"  # 16.7 of 40
+    ]
 
 
 def test_keys_that_go_with_the_rate_are_in_the_words_of_the_next_run(tmp_path):
