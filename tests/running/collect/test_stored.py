@@ -200,9 +200,11 @@ def test_stacks_of_more_frames_than_those_of_the_data_are_refused(monkeypatch):
                 Stored(data="x", batch_size=8, spec=other, num=1, discount=0.99)
 
 
-def test_rows_of_other_parts_are_refused(monkeypatch):
+def test_rows_of_other_parts_are_refused(monkeypatch, tmp_path):
     a, b = ObsPart("a", (2,), torch.float32), ObsPart("b", (3,), torch.float32)
     stored = kept((a._replace(shape=(3,)), b._replace(shape=(2,))))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
     monkeypatch.setattr(RunFolder, "read_config", lambda self: {"replay": {"capacity": 9}, "env": {"num": 1}})
     monkeypatch.setattr(Checkpoints, "load", lambda self, which, only: (1, {"replay": {"ticks": 1, "parts": stored}}))
     with pytest.raises(ValueError, match=r"data=run: .* 'a' float32 \(3,\), .* the same env.parts and env.privileged"):
