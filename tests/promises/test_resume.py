@@ -460,6 +460,8 @@ def test_resume_auto_starts_goes_on_and_has_done(tmp_path, monkeypatch, capfd):
     assert front_door(*toy, "seed=2", f"hydra.run.dir={folder}") == exits.WRONG
     assert "(seed differ)" in capfd.readouterr().err
     assert front_door(*toy, "runtime.threads=2", f"hydra.run.dir={folder}") == exits.FINISHED  # how fast, not what
+    told = "the run goes on with runtime.threads=1, with which it started, and not with 2"  # it was left out without a word
+    assert [line for line in capfd.readouterr().err.splitlines() if line.startswith("the run goes on")] == [told]
     for word in ("runtime.lag=1", "accelerate.matmul_precision=bfloat16"):
         assert front_door(*toy, word, f"hydra.run.dir={folder}") == exits.WRONG
         assert f"({word.partition('=')[0]} differ)" in capfd.readouterr().err

@@ -132,6 +132,9 @@ def continued(path: Path, config: Config) -> Config:
     for key in CHANGEABLE:
         if get(config, key, stored) is not stored:
             put(stored, key, get(config, key))
+    for key, value in flatten({part: stored[part] for part in ("accelerate", "runtime")}):
+        if (given := get(config, key)) not in (value, None, "auto"):
+            say(f"the run goes on with {key}={value}, with which it started, and not with {given}")
     return stored
 
 
