@@ -66,8 +66,10 @@ def convert(options: argparse.Namespace) -> None:
     spec, actions, env, stored = read(options)
     found = [*episodes(stored)]
     if is_data_set(options.data):
-        write_folder(Path(options.target), described(options.data), stored)
-        print_result(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}")
+        described_set = described(options.data)
+        write_folder(Path(options.target), described_set, stored)
+        flat = ", with their parts as one vector" if described_set.observation_space.get("type") in ("Dict", "Tuple") else ""
+        print_result(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}{flat}")
         return
     count = write(options.target, found, spec, actions, description=f"{env}, by deeprl")
     left = f"; {len(found) - count} without their start" if count < len(found) else ""

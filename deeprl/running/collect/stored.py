@@ -126,7 +126,9 @@ def find(data: str, spec: Spec) -> Found:
     try:
         check_kept(state.get("parts", ()), spec.parts)
     except ValueError as error:
-        raise ValueError(f"data={data}: {error}: take a run with the same env.parts and env.privileged") from error
+        of_set = "take the data set itself, whose parts this folder has as one vector, or env.parts=flat"
+        remedy = of_set if data_folder.holds_data(path) else "take a run with the same env.parts and env.privileged"
+        raise ValueError(f"data={data}: {error}: {remedy}") from error
     return Found(None if data_folder.holds_data(path) else step, num, capacity, state, checkpoints.segments(step), minari.shown(env))
 
 

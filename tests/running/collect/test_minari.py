@@ -321,8 +321,11 @@ def test_parts_that_are_kept_apart_take_no_others(tmp_path):
     changed = {"observations": None, "observations/image": np.zeros((4, 3, 3), np.uint8), "observations/speed": np.zeros((4, 1))}
     with pytest.raises(ValueError, match="its part speed is .* and that of this run has shape"):
         find(str(written(tmp_path / "some", some, **changed)), packed_spec(parts, 0, 1))
-    flat = stored(tmp_path / "some", Spec((10,), torch.float32, 0, 1)).transitions(np.arange(3))
-    assert flat.obs.shape == (3, 10)
+    vector = Spec((10,), torch.float32, 0, 1)
+    assert stored(tmp_path / "some", vector).transitions(np.arange(3)).obs.shape == (3, 10)
+    # the folder of its rows was answered with "take a run with the same env.parts", though its set has them
+    with pytest.raises(ValueError, match=r"the parts none, .*take the data set itself, .* or env.parts=flat"):
+        find(str(folder_of(tmp_path / "some", vector)), packed_spec(parts, 0, 1))
 
 
 # ---- as a folder of its rows
