@@ -119,7 +119,13 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} is in use by {holder}: wait for it, stop it, or give this run another folder (hydra.run.dir=…)"
             )
-        write_anew(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        try:
+            write_anew(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:  # a full disk
+            os.close(handle)
+            raise RunFolderError(
+                f"{self.path / 'lock'} cannot be written: {error.strerror}. Make space, then repeat the command"
+            ) from error
         self._lock = handle
         LOCKS.add(handle)
         remove_partials(self.path)

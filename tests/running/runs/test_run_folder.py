@@ -304,6 +304,20 @@ def test_the_folder_of_a_run_that_starts_is_not_removed(tmp_path):
     assert not run.exists()
 
 
+def test_a_lock_on_a_full_disk_is_named_and_released(tmp_path, monkeypatch):
+    """`deeprl sweep`, `tune` and `resume` said "OSError: [Errno 28] No space left on device", and the name of no file."""
+
+    def refused(handle, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_anew", refused)
+        with pytest.raises(RunFolderError, match=f"{tmp_path / 'lock'} cannot be written: No space left on device"):
+            RunFolder(tmp_path).acquire()
+    with RunFolder(tmp_path).lock():
+        assert RunFolder(tmp_path).read_status() is None
+
+
 def test_a_look_at_the_lock_keeps_no_run_from_starting(tmp_path, monkeypatch):
     """`holder` has the lock just when a run wants it, and gives it back at once."""
     (tmp_path / "lock").touch()
