@@ -21,7 +21,7 @@ def too_little(needed: int, device: torch.device) -> int | None:
     return max(available, 0) if needed > available else None
 
 
-def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0, device: torch.device = HOST) -> None:
+def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0, device: torch.device = HOST, state: int = 0) -> None:
     """
     Args:
         key: of `replay`, the number of rows.
@@ -29,6 +29,7 @@ def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0, devic
         needed: bytes of all rows.
         fixed: bytes of them that are the same with each number of rows.
         device: where they lie.
+        state: bytes of each row that hold the state of an agent's core.
 
     Raises:
         ValueError: it has less memory.
@@ -36,9 +37,10 @@ def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0, devic
     if (available := too_little(needed, device)) is not None:
         each = (needed - fixed) / count
         possible = max(int((available - fixed - (64 << 20)) / each), 0)
+        core = f". {state:,} bytes of each row are the state of agent/core: replay.start=zero stores none" if 2 * state > each else ""
         raise ValueError(
             f"{key}={count} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available{of_gpu(device)}: "
-            f"replay.{key}={possible} would fit"
+            f"replay.{key}={possible} would fit{core}"
         )
 
 

@@ -144,7 +144,7 @@ class Replay(Source):
         Args:
             fixed: bytes that are the same at each capacity.
         """
-        refuse_if_too_large("capacity", self.capacity, self.bytes + self.working, fixed)
+        refuse_if_too_large("capacity", self.capacity, self.bytes + self.working, fixed, state=4 * self.stored_state)
 
     # Writing
 

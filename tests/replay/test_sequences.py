@@ -276,8 +276,11 @@ def test_the_memory_is_that_of_the_arrays_and_is_checked(monkeypatch):
     replay = make(STACKED, capacity=1000, num=4, length=16)
     assert replay.bytes == replay.ring.rows.nbytes + replay.ring.frames.nbytes + replay.ring.slots.nbytes
     monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda *_: 1 << 20)
-    with pytest.raises(ValueError, match=r"capacity=1000000 needs .* would fit"):
+    with pytest.raises(ValueError, match=r"capacity=1000000 needs .* would fit$"):
         make(VECTOR, capacity=1_000_000)
+    # elstm_exact on an image wants 3 MB for each row, and 32 GB were asked for without a word of the state
+    with pytest.raises(ValueError, match=r"capacity=1000 needs .* would fit\. 3,200,000 bytes of each row are .* replay\.start=zero"):
+        make(VECTOR, capacity=1000, recurrence=Recurrence(state_size=800_000), needs=frozenset({"state"}))
 
 
 def test_auto_follows_from_what_is_needed():
