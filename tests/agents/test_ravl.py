@@ -13,6 +13,7 @@ from deeprl.agents.imagination import Imagination
 from deeprl.agents.ravl import StoredModel
 from deeprl.envs.terminations import never
 from deeprl.errors import ConfigError
+from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.replay import Replay
 from deeprl.running.collect.stored import Stored
 from deeprl.running.config.folders import CONFIGS
@@ -96,9 +97,14 @@ def test_what_makes_the_replay_is_no_word():
         stored(store="x")
 
 
-def test_data_that_are_not_there_are_named_by_their_own_key(tmp_path):
+def test_data_that_are_not_there_are_named_by_their_own_key(monkeypatch):
+    """What is no key of theirs is told of their replay, and not of another option, replay=stored."""
+    store = Deferred(Stored, {}, "replay.store")
     with pytest.raises(ConfigError, match=r"^replay\.data=x: "):
-        stored(store=Deferred(Stored, {}, "replay.store"))
+        stored(store=store)
+    monkeypatch.setattr("deeprl.running.collect.stored.find", lambda data, spec: refuse_if_too_large("capacity", 5, 1 << 60))
+    with pytest.raises(ConfigError, match=r"^replay\.store \(Stored\): capacity=5 "):
+        stored(store=store)
 
 
 def test_it_asks_for_data():

@@ -67,25 +67,25 @@ class Deferred:
     def __call__(self, *args, key: str | None = None, **kwargs):
         """
         Args:
-            key: under which the arguments stand, if the owner takes them itself and hands them on; None: that of the part.
+            key: under which the arguments stand, if the owner takes them itself and hands them on; None: below the part.
         """
-        return construct(self.cls, args, {**self.kwargs, **kwargs}, key or self.path, self.option)
+        return construct(self.cls, args, {**self.kwargs, **kwargs}, self.path, self.option, key)
 
 
-def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option: str | None = None) -> Any:
+def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option: str | None = None, key: str | None = None) -> Any:
     try:
         given = grouped(cls, kwargs)
         signature(cls).bind(*args, **given)
     except TypeError as error:  # a class that belongs to another slot
         raise ConfigError(f"{labelled(path, cls, option)}: {error}. Give it, or take another option of this slot.") from error
     except ValueError as error:  # of a group
-        raise refusal(cls, path, error, option) from error
+        raise refusal(cls, path, error, option, key) from error
     try:
         return cls(*args, **given)
     except ConfigError:
         raise
     except ValueError as error:
-        raise refusal(cls, path, error, option) from error
+        raise refusal(cls, path, error, option, key) from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
         ours = cls.__module__.split(".")[0] == "deeprl"
         raise ConfigError(f"{labelled(path, cls, option)}: {f'{error}.' if ours else located(error)}") from error
@@ -93,11 +93,15 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option:
         raise ConfigError(f"{labelled(path, cls, option)}: {located(error)}") from error
 
 
-def refusal(cls: type, path: str, error: ValueError, option: str | None = None) -> ConfigError:
-    """What a check says of a value, with the key."""
+def refusal(cls: type, path: str, error: ValueError, option: str | None = None, key: str | None = None) -> ConfigError:
+    """What a check says of a value, with the key.
+
+    Args:
+        key: under which the values stand; None: `path`.
+    """
     text = str(error).rstrip(".")
     field = text.split()[0].partition("=")[0] if text else ""  # replay.data=DATA: ..., replay.share must be ...
-    return ConfigError(f"{path}.{text}." if field in accepted(cls) else f"{labelled(path, cls, option)}: {text}.")
+    return ConfigError(f"{key or path}.{text}." if field in accepted(cls) else f"{labelled(path, cls, option)}: {text}.")
 
 
 def accepted(cls: type) -> dict[str, Any]:
