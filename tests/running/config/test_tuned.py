@@ -154,7 +154,8 @@ def test_a_recipe_that_starts_from_itself_ends(tmp_path, monkeypatch):
 
 def test_every_file_belongs_to_agents_and_environments(monkeypatch):
     """And is found by one of them: a file that no run takes has a wrong name."""
-    monkeypatch.setattr(tuned, "lineage", cache(tuned.lineage))  # which reads files, and would for each environment
+    for name in ("lineage", "file"):  # which read folders and files, and would for each pair
+        monkeypatch.setattr(tuned, name, cache(getattr(tuned, name)))
     files = {*folders.names("tuned")}
     agents = options("agent")
     taken = {tuned.option(env, agent) for env in options("env") for agent in agents}
