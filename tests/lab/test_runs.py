@@ -59,7 +59,7 @@ def test_a_run_can_be_read_evaluated_and_reported(tmp_path, monkeypatch, capsys)
 def test_a_replay_is_refused(tmp_path):
     config = settled("agent=lab/dtr", "env=lab/dtr", "replay=uniform")
     _, spec = environment(config, None)
-    with pytest.raises(ConfigError, match=r"needs no replay.* choose replay=none\."):
+    with pytest.raises(ConfigError, match=r"needs no replay.* Choose replay=none\."):
         check_replay(config, build_agent(config, spec, None), instantiate({**config["replay"], "_partial_": True}, "replay"))
     with pytest.raises(ConfigError, match=r"there is no key replay\.capacity"):
         settled("agent=lab/dtr", "env=lab/dtr", "replay.capacity=100")
