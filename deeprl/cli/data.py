@@ -67,7 +67,7 @@ def convert(options: argparse.Namespace) -> None:
     found = [*episodes(stored)]
     if is_data_set(options.data):
         described_set = described(options.data)
-        write_folder(Path(options.target), described_set, stored)
+        write_folder(Path(options.target).expanduser(), described_set, stored)
         flat = ", with their parts as one vector" if described_set.observation_space.get("type") in ("Dict", "Tuple") else ""
         print_result(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}{flat}")
         return

@@ -21,11 +21,11 @@ def too_little(needed: int, device: torch.device) -> int | None:
     return max(available, 0) if needed > available else None
 
 
-def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0, device: torch.device = HOST, state: int = 0) -> None:
+def refuse_if_too_large(key: str | None, count: int, needed: int, fixed: int = 0, device: torch.device = HOST, state: int = 0) -> None:
     """
     Args:
-        key: of `replay`, the number of rows.
-        count: its value.
+        key: of `replay`, the number of rows; None: they are those of stored data.
+        count: their number.
         needed: bytes of all rows.
         fixed: bytes of them that are the same with each number of rows.
         device: where they lie.
@@ -38,9 +38,10 @@ def refuse_if_too_large(key: str, count: int, needed: int, fixed: int = 0, devic
         each = (needed - fixed) / count
         possible = max(int((available - fixed - (64 << 20)) / each), 0)
         core = f". {state:,} bytes of each row are the state of agent/core: replay.start=zero stores none" if 2 * state > each else ""
+        what = "the replay of the data" if key is None else f"{key}={count}"
+        remedy = f"take data of at most {possible:,} rows, not {count:,}" if key is None else f"replay.{key}={possible} would fit"
         raise ValueError(
-            f"{key}={count} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available{of_gpu(device)}: "
-            f"replay.{key}={possible} would fit{core}"
+            f"{what} needs {needed:,} bytes ({each:,.0f} a row), and {available:,} are available{of_gpu(device)}: {remedy}{core}"
         )
 
 

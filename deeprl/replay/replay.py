@@ -144,7 +144,8 @@ class Replay(Source):
         Args:
             fixed: bytes that are the same at each capacity.
         """
-        refuse_if_too_large("capacity", self.capacity, self.bytes + self.working, fixed, state=4 * self.stored_state)
+        key = "capacity" if self.collects else None
+        refuse_if_too_large(key, self.capacity, self.bytes + self.working, fixed, state=4 * self.stored_state)
 
     # Writing
 

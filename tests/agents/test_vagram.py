@@ -80,7 +80,7 @@ def test_a_refusal_names_the_option_that_was_chosen():
 
 REPLACED = {
     ("mbpo", "uniform"): "sac", ("mbpo", "stored"): "sac", ("vagram", "prioritized"): "sac", ("vagram", "model"): "mbpo",
-    ("ravl", "uniform"): "edac", ("ravl", "stored"): "edac",
+    ("vagram", "stored_model"): "mbpo", ("vagram", "model_mse"): "mbpo", ("ravl", "uniform"): "edac", ("ravl", "stored"): "edac",
 }  # fmt: skip
 FITTING = [
     ("mbpo", "model_mse"), ("mbpo", "stored_model"), ("vagram", "model_value_gradient"), ("ravl", "model"), ("sac", "model"),

@@ -26,7 +26,7 @@ def holds_data(folder: Path) -> bool:
 
 
 def described(folder: Path) -> DataSet:
-    """What data.json says. Its `rows` are those of the replay, `Found.capacity`.
+    """What data.json says. Its `rows` are those of the replay, `Found.capacity`, a whole number from 1.
 
     Raises:
         RunFolderError: it is damaged, or of another form, or cannot be read.
@@ -36,6 +36,9 @@ def described(folder: Path) -> DataSet:
         found = parsed(folder, path)
         if found.metadata.get("format") != FORMAT:
             raise ValueError(f"{path} has format {shown(found.metadata.get('format'))}, not {FORMAT}: it needs another version of deeprl")
+        rows = found.metadata.get("rows")
+        if type(rows) is not int or not 0 < rows < 1 << 63:
+            raise ValueError(f"{path} is damaged: rows={shown(rows)} is no number of rows")
     except (OSError, ValueError) as error:
         if fault := machine_fault(error):
             raise RunFolderError(f"{path} cannot be read: {fault}. It may be whole, so try again") from None

@@ -21,7 +21,7 @@ from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, accep
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.option_names import in_options, option_target
 from deeprl.running.config.own_files import of_users
-from deeprl.running.config.rules import asked_info
+from deeprl.running.config.rules import asked_info, get
 from deeprl.running.runs.config_file import Config
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
@@ -245,21 +245,33 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
 def require_model(config: Config, replay: Deferred) -> None:
     """
     Raises:
-        ConfigError: the recipe of the agent names a source that imagines transitions, and the run has another one, without which the agent
-            is another recipe.
+        ConfigError: the recipe of the agent names a source that imagines transitions, and the run has another one, with which the agent
+            is another recipe: one without a model, or with the loss of another model.
     """
     chosen, recipes = config["names"]["replay"], tuned.lineage(config["names"]["agent"])
     named = [tuned.slots("agent", recipe).get("replay") for recipe in recipes]
     sources = [next((option for option in named[place:] if option), None) for place in range(len(named))]  # with those that are inherited
     own = sources[0]
-    needed = own not in (None, chosen) and getattr(option_class("replay", own), "imagines", False)
-    if not needed or (replay.cls.imagines and chosen not in sources):  # type: ignore[attr-defined]
+    if own in (None, chosen) or not imagines(own):
         return
-    base = next(recipe for recipe, source in zip(recipes, sources) if source in (None, chosen))
+    without: tuple[str | None, ...] = (None, chosen)
+    if replay.cls.imagines and chosen not in sources:  # type: ignore[attr-defined]
+        loss = "model.loss._target_"  # what the model of another recipe may differ in
+        made = tuned.values("replay", own).get(loss)
+        others = tuple(each for each in sources if each and imagines(each) and tuned.values("replay", each).get(loss) != made)
+        if not others or get(config, f"replay.{loss}") == made:
+            return
+        without = others
+    base = next(recipe for recipe, source in zip(recipes, sources) if source in without)
     raise ConfigError(
         f"replay={chosen} leaves agent={base} of agent={recipes[0]}, which learns from what a model imagines (replay={own}): leave replay "
         f"out, or choose agent={base}."
     )
+
+
+def imagines(source: str) -> bool:
+    """Whether an option of the slot replay imagines transitions."""
+    return getattr(option_class("replay", source), "imagines", False)
 
 
 def nearest_first(config: Config, replays: list[str]) -> list[str]:

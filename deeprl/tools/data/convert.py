@@ -21,7 +21,7 @@ from deeprl.running.collect.data_folder import FORMAT, described
 from deeprl.running.collect.minari import DataSet
 from deeprl.running.collect.stored import Stored
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import DATA
+from deeprl.running.runs.config_file import DATA, folder_of, step_of
 from deeprl.system.files import create, sync_folder
 from deeprl.tools.data.episodes import StoredEpisode
 from deeprl.types import ObsPart, Rows, Spec
@@ -126,8 +126,12 @@ def write_folder(folder: Path, found: DataSet, stored: Stored) -> None:
         stored: its rows, which are checked already.
 
     Raises:
-        ConfigError: `folder` exists, or cannot be written.
+        ConfigError: `folder` exists, or cannot be written, or has a name that `replay.data` reads otherwise.
     """
+    name = str(folder)
+    if name.startswith("minari:") or step_of(name):
+        read = "data set of Minari" if name.startswith("minari:") else f"checkpoint of {folder_of(name)}"
+        raise ConfigError(f"replay.data={name} would read the {read}: name another folder.")
     if os.path.lexists(folder):
         raise ConfigError(f"{folder} exists: name another folder, or remove it.")
     about = {

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -380,8 +381,10 @@ HARMED = {
     "no spaces": ("data.json", lambda path: path.write_text("{}"), "data.json is damaged: 'observation_space'"),
     "levels": ("data.json", lambda path: changed(path, action_space="[" * 5000), "data.json is damaged"),
     "another format": ("data.json", lambda path: changed(path, format=2), "has format 2, not 1"),
-    "more rows than memory": ("data.json", lambda path: changed(path, rows=10**15), "are available"),
-    "rows that are no number": ("data.json", lambda path: changed(path, rows="4"), "holds no transitions"),
+    "more rows than memory": ("data.json", lambda path: changed(path, rows=10**15), r"are available: take data of at most [\d,]+ rows"),
+    "rows that are no number": ("data.json", lambda path: changed(path, rows="4"), "data.json is damaged: rows=4 is no number"),
+    "negative rows": ("data.json", lambda path: changed(path, rows=-1), "rows=-1 is no number of rows"),
+    "rows that no float holds": ("data.json", lambda path: changed(path, rows=10**400), "rows=1000000000000000.* is no number of rows"),
     "few rows": ("data.json", lambda path: changed(path, rows=1), "cursors that none can have"),
 }
 
@@ -400,6 +403,10 @@ def test_a_folder_is_whole_or_not_there(tmp_path, monkeypatch):
     folder_of(source, name="whole")
     with pytest.raises(ConfigError, match="whole exists: name another folder"):
         folder_of(source, name="whole")
+    monkeypatch.chdir(tmp_path)
+    for name, read in (("best@12", "checkpoint of .*best"), ("minari:own", "data set of Minari")):  # were written, and not found again
+        with pytest.raises(ConfigError, match=f"would read the {read}: name another folder"):
+            write_folder(Path(name), minari.described(str(source)), stored(source))
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
