@@ -76,7 +76,8 @@ def grouped(runs: Sequence[RunRecord], keys: Sequence[str] | None = None) -> dic
         ConfigError: no run has such a key.
     """
     known = {run.name: settings(run) for run in runs}
-    if keys is None:
+    if keys is None:  # a duration that nothing reads is none, or it would join a flat schedule with one that falls
+        known = {name: {key: leaves[key] for key in leaves.keys() - unread(leaves)} for name, leaves in known.items()}
         keys = telling_apart(runs, known)
     for key in keys:
         if not any(key in leaves for leaves in known.values()):

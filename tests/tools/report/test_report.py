@@ -256,6 +256,9 @@ def test_runs_of_different_length_are_a_group_unless_a_schedule_depends_on_it():
     (said,) = (text for text in problems(falls, []) if "different groups" in text)
     assert "on one runs of 100 and 200 steps are different groups" in said
     assert "long: agent.optimizer.schedule.duration; --group" in said
+    four = records({"start": 1.0, "end": 1.0}, *lengths) + [replace(runs[0], name=f"falls {runs[0].name}") for runs in falls.values()]
+    # the flat ones were joined with those that fall, by the duration that stands in both
+    assert [[run.name for run in runs] for runs in grouped(four).values()] == [["falls 0"], ["falls 1"], ["0", "1"]]
     stored = grouped(records(None, *lengths))
     assert [len(runs) for runs in stored.values()] == [2]
     assert any("joins runs of 100 and 200 steps on one" in text and "--group agent,steps" in text for text in problems(stored, []))
