@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from deeprl.agents.dynamics import Squared
 from deeprl.agents.vagram import ValueGradient, state_values, value_slopes
 from deeprl.errors import ConfigError
+from deeprl.learning.networks.cores import GRU
 from deeprl.learning.networks.critics import ensemble_returns, pair
-from deeprl.running.config.build import option_class, require_model
+from deeprl.running.config.build import check_replay, option_class, require_model
 from deeprl.running.config.instantiate import Deferred
 from deeprl.running.config.option_names import option_of
 from deeprl.running.session.assemble import fitted
@@ -98,3 +102,11 @@ def test_an_agent_that_is_made_of_its_model_is_not_run_without(agent, replay):
     else:
         with pytest.raises(ConfigError, match=f"^replay={replay} leaves agent={base} of agent={agent}, .* or choose agent={base}"):
             require_model(config, source)
+
+
+def test_a_core_leads_an_agent_that_is_made_of_its_model_to_its_base():
+    """It was sent to replay=recurrent, which was refused in the next command, with the one before as its remedy."""
+    remembers: Any = SimpleNamespace(needs=frozenset({"sequences", "state"}), core=GRU(8))
+    config, source = {"names": {"agent": "mbpo", "replay": "model"}, "replay": {}}, Deferred(option_class("replay", "model"), {}, "replay")
+    with pytest.raises(ConfigError, match=r"replay=model offers none\. Choose agent=sac with replay=recurrent, "):
+        check_replay(config, remembers, source)

@@ -232,7 +232,10 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
         if needy.consumer.startswith("agent="):
             needy = needy._replace(consumer=f"agent={config['names']['agent']}")
         # a recipe may have chosen the replay, so that "leave it out" alone is no remedy
-        remedy = f"Choose replay={', '.join(nearest_first(config, others))}." if others else "Leave replay out."
+        kept = [name for name in others if not left_with(config, name, fitting[name])]
+        base = left_with(config, others[0], fitting[others[0]]) if others and not kept else ""  # replay alone would be refused next
+        choice = f"agent={base} with " if base else ""
+        remedy = f"Choose {choice}replay={', '.join(nearest_first(config, kept or others))}." if others else "Leave replay out."
         raise ConfigError(f"{in_options(str(needy))} {remedy}")
     if not is_served(agent, replay.cls):
         raise ConfigError(
@@ -248,25 +251,34 @@ def require_model(config: Config, replay: Deferred) -> None:
         ConfigError: the recipe of the agent names a source that imagines transitions, and the run has another one, with which the agent
             is another recipe: one without a model, or with the loss of another model.
     """
-    chosen, recipes = config["names"]["replay"], tuned.lineage(config["names"]["agent"])
-    named = [tuned.slots("agent", recipe).get("replay") for recipe in recipes]
-    sources = [next((option for option in named[place:] if option), None) for place in range(len(named))]  # with those that are inherited
-    own = sources[0]
+    chosen, agent = config["names"]["replay"], config["names"]["agent"]
+    if base := left_with(config, chosen, replay.cls):
+        raise ConfigError(
+            f"replay={chosen} leaves agent={base} of agent={agent}, which learns from what a model imagines (replay={sources(agent)[0][1]}"
+            f"): leave replay out, or choose agent={base}."
+        )
+
+
+def left_with(config: Config, chosen: str, cls: Any) -> str:
+    """The recipe that the agent is with an option of the slot replay, of a class, where its own one imagines; "": that of its name."""
+    (_, own), *_ = recipes = sources(config["names"]["agent"])
     if own in (None, chosen) or not imagines(own):
-        return
+        return ""
     without: tuple[str | None, ...] = (None, chosen)
-    if replay.cls.imagines and chosen not in sources:  # type: ignore[attr-defined]
+    if cls.imagines and chosen not in dict(recipes).values():
         loss = "model.loss._target_"  # what the model of another recipe may differ in
         made = tuned.values("replay", own).get(loss)
-        others = tuple(each for each in sources if each and imagines(each) and tuned.values("replay", each).get(loss) != made)
-        if not others or get(config, f"replay.{loss}") == made:
-            return
-        without = others
-    base = next(recipe for recipe, source in zip(recipes, sources) if source in without)
-    raise ConfigError(
-        f"replay={chosen} leaves agent={base} of agent={recipes[0]}, which learns from what a model imagines (replay={own}): leave replay "
-        f"out, or choose agent={base}."
-    )
+        without = tuple(each for _, each in recipes if each and imagines(each) and tuned.values("replay", each).get(loss) != made)
+        if not without or get(config, f"replay.{loss}") == made:
+            return ""
+    return next(recipe for recipe, source in recipes if source in without)
+
+
+def sources(agent: str) -> list[tuple[str, str | None]]:
+    """A recipe and those from which it starts, each with the option of replay that it names or inherits."""
+    recipes = tuned.lineage(agent)
+    named = [tuned.slots("agent", recipe).get("replay") for recipe in recipes]
+    return [(recipe, next((option for option in named[place:] if option), None)) for place, recipe in enumerate(recipes)]
 
 
 def imagines(source: str) -> bool:
