@@ -104,6 +104,15 @@ def test_an_agent_that_is_made_of_its_model_is_not_run_without(agent, replay):
             require_model(config, source)
 
 
+def test_a_run_that_was_stored_without_its_model_goes_on():
+    """Such runs are older than the refusal, whose remedy is no word of deeprl resume."""
+    config = settled("agent=vagram", "env=classic/pendulum")
+    config["names"]["replay"] = "model"
+    with pytest.raises(ConfigError, match="leaves agent=mbpo"):
+        fitted(config)
+    fitted(config, ("deeprl",))
+
+
 def test_a_core_leads_an_agent_that_is_made_of_its_model_to_its_base():
     """It was sent to replay=recurrent, which was refused in the next command, with the one before as its remedy."""
     remembers: Any = SimpleNamespace(needs=frozenset({"sequences", "state"}), core=GRU(8))

@@ -242,7 +242,6 @@ def check_replay(config: Config, agent: Agent, replay: Deferred) -> None:
             f"replay={config['names']['replay']} is made for other agents than agent={config['names']['agent']}, which would misread its "
             "batches: leave replay out. `deeprl list replay` says what each option is for."
         )
-    require_model(config, replay)
 
 
 def require_model(config: Config, replay: Deferred) -> None:

@@ -21,7 +21,7 @@ from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.collect.choice import OnRay, chosen
 from deeprl.running.collect.cluster import Cluster
 from deeprl.running.collect.collector import Actors, RemoteCollector
-from deeprl.running.config.build import build_agent, check_actions, check_device, check_replay, environment
+from deeprl.running.config.build import build_agent, check_actions, check_device, check_replay, environment, require_model
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
 from deeprl.running.config.sources import build_source, planned_updates, source_class
@@ -252,6 +252,8 @@ def fitted(config: Config, allowed: Allowed = None, saved: int | None = None) ->
     source_class(config, allowed)
     make_replay = replace(instantiate({**config["replay"], "_partial_": True}, "replay", allowed), option=config["names"]["replay"])
     check_replay(config, agent, make_replay)
+    if allowed is None:  # a stored run goes on as it began
+        require_model(config, make_replay)
     return env, spec, agent, make_replay
 
 
