@@ -36,7 +36,8 @@ SHORT = (
     "accelerate.mode=reference", "accelerate.matmul_precision=highest",
 )  # fmt: skip
 """72 steps: the ring wraps, and 20 updates are more than the 16 between two checks of the guard"""
-DISCRETE = ("replay.batch_size=8", "agent.explore.schedule.duration=48")
+DISCRETE = ("replay.batch_size=8", "agent.explore.schedule.duration=48", "agent.optimizer.schedule.duration=96")
+"""A rate that falls to zero is not there where the resumed run ends, so that its updates change weights"""
 SINGLE = ("agent.chain.target_update_period=10",)
 ITERATED = ("agent.chain.length=3", "agent.chain.shift_period=20", "agent.chain.sync_period=6", "agent.chain.torso=shared")
 CARTPOLE = ("env=classic/cartpole", "agent.torso.hidden=[8]", *DISCRETE)
