@@ -20,6 +20,7 @@ from tests.builders import same, settled
 from tests.corridor import CORRIDOR
 from tests.device_runs import (
     CARTPOLE,
+    DISCRETE,
     GATHERED,
     ITERATED,
     MINATAR,
@@ -150,7 +151,15 @@ PATHS: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
         STAYS | {"tick on the device training/device_collector.py to device": 4},
     ),
     "boltzmann": (
-        ("agent=dqn", *CARTPOLE[:2], "replay.batch_size=8", "agent.explore.temperature.duration=48", "agent/explore=boltzmann", *SINGLE),
+        (
+            "agent=dqn",
+            *CARTPOLE[:2],
+            "replay.batch_size=8",
+            DISCRETE[-1],
+            "agent.explore.temperature.duration=48",
+            "agent/explore=boltzmann",
+            *SINGLE,
+        ),
         ROWS | {"tick parts/boltzmann.py to host": 1, "tick parts/exploration.py to host": 0},  # the values, in place of the actions
     ),
     "qrdqn": (("agent=qrdqn", *MINATAR, *SINGLE, "agent.head.dueling=true"), ROWS),
