@@ -46,7 +46,7 @@ def test_lag_moves_the_updates_behind_the_next_choice(tmp_path, monkeypatch):
 
 
 def test_the_same_lag_gives_the_same_weights_and_another_lag_others(tmp_path):
-    greedy = ("agent.explore.schedule.duration=1", "agent.optimizer.lr=0.1", "steps=200")
+    greedy = ("agent.explore.schedule.duration=1", "agent.optimizer.lr=0.1", "agent.optimizer.schedule.duration=200", "steps=200")
     for name, lag in (("first", 1), ("again", 1), ("none", 0)):
         session.train(settled(*WORDS, *greedy, f"runtime.lag={lag}"), tmp_path / name)
     assert_same_run(tmp_path / "first", tmp_path / "again")
