@@ -259,13 +259,19 @@ def require_model(config: Config, replay: Deferred) -> None:
 
 
 def left_with(config: Config, chosen: str, cls: Any) -> str:
-    """The recipe that the agent is with an option of the slot replay, of a class, where its own one imagines; "": that of its name."""
+    """The recipe that the agent becomes when the run has another option of replay than the recipe names: agent=ravl without a model is
+    EDAC, agent=vagram with the loss of model is MBPO. "" where it stays what its name says.
+
+    Args:
+        chosen, cls: the option of the run, and its class.
+    """
     (_, own), *_ = recipes = sources(config["names"]["agent"])
     if own in (None, chosen) or not imagines(own):
         return ""
     without: tuple[str | None, ...] = (None, chosen)
     if cls.imagines and chosen not in dict(recipes).values():
-        loss = "model.loss._target_"  # what the model of another recipe may differ in
+        # both imagine, so that the recipes differ in the loss of the model: nothing is left if it is that of the recipe
+        loss = "model.loss._target_"
         made = tuned.values("replay", own).get(loss)
         without = tuple(each for _, each in recipes if each and imagines(each) and tuned.values("replay", each).get(loss) != made)
         if not without or get(config, f"replay.{loss}") == made:

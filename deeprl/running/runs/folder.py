@@ -121,11 +121,9 @@ class RunFolder:
             )
         try:
             write_anew(handle, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
-        except OSError as error:  # a full disk
+        except OSError as error:  # such as a full disk
             os.close(handle)
-            raise RunFolderError(
-                f"{self.path / 'lock'} cannot be written: {error.strerror}. Make space, then repeat the command"
-            ) from error
+            raise RunFolderError(f"{self.path / 'lock'} cannot be written: {error.strerror}. Mend that, then repeat the command") from error
         self._lock = handle
         LOCKS.add(handle)
         remove_partials(self.path)
