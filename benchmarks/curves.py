@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import find_runs
+
+TRAINING = "rollout/ep_rew_mean"
 
 
 def read(path: Path) -> dict:
@@ -20,6 +22,7 @@ def read(path: Path) -> dict:
     folder = RunFolder(path)
     config, summary, start = folder.read_config(), folder.read_summary() or {}, folder.read_system()[-1]
     curve = [(line["step"], float(np.mean(line["returns"]))) for line in folder.read_evaluations()]
+    training = [line[TRAINING] for _, line in read_lines(path / "metrics.jsonl") if line.get(TRAINING) is not None]
     return {
         "agent": config["names"]["agent"],
         "env": config["names"]["env"],
@@ -28,6 +31,7 @@ def read(path: Path) -> dict:
         "mode": config["accelerate"]["mode"],
         "curve": [[step, round(mean, 2)] for step, mean in curve],
         "last_four": round(float(np.mean([mean for _, mean in curve[-4:]])), 2),
+        "training": next(reversed(training), None),  # of the last 100 training episodes
         "final": summary.get("final"),
         "steps_per_second": summary.get("steps_per_second"),
         "wall_seconds": summary.get("wall_seconds"),

@@ -60,6 +60,7 @@ NAMES = {
     ),
     "remember_others": (("repeat", range(2)), ("memory_s7", range(2))),  # beside the lines that benchmarks.peer_learning adds to the file
     "ppo_mujoco": (("ppo_mujoco", range(3)),),  # the same
+    "ppo_breakout": (("ppo_breakout", range(1)),),
     # seed 0 of the rivals is in learning.json, in runs of a million steps (Walker2d: half a million)
     "actor_critic": (("mujoco_chains", range(3)), ("mujoco_strong", range(3)), ("mujoco_rivals", (1, 2))),
     "minatar_choice": (("minatar_choice", (100, 101)),),
@@ -77,6 +78,8 @@ BASELINE = {
 """Agent with which each other agent of a set is compared over several tasks; "": those that are not named"""
 ESTIMATED = ("minatar", "log_values", "discounts")
 """Sets whose learned values are shown beside the returns"""
+IN_TRAINING = ("ppo_breakout",)
+"""Sets whose training returns are shown: what they stand beside was not evaluated apart"""
 AGAINST_GOAL = {"strong_choice": (100_000,), "xqc_choice": (60_000,), "headline": (200_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
 UP_TO = {"atari": 600_000, "atari_choice": 600_000, "sac_hopper": 100_000}
@@ -391,6 +394,13 @@ def ends(name: str, results: Path) -> dict[tuple[str, str], dict[int, float]]:
     return found
 
 
+def training_returns(name: str, results: Path) -> str:
+    """Mean of the last 100 training episodes of each run."""
+    lines = stored(results / f"{name}.json")
+    rows = [f"| {line['name']} | {line['env']} | {line['seed']} | {line['steps']:,} | {line['training']:.1f} |" for line in lines]
+    return "\n".join(["| agent | task | seed | steps | last 100 training episodes |", "|---|---|---|---|---|", *rows])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=NAMES)
@@ -424,6 +434,8 @@ def main() -> None:
         print(f"\n{chosen(options.name, results)}")
     if options.name in ESTIMATED:
         print(f"\n{estimates(options.name, results)}")
+    if options.name in IN_TRAINING:
+        print(f"\n{training_returns(options.name, results)}")
     for at in AGAINST_GOAL.get(options.name, ()):
         print(f"\n{compared_at(with_longer_runs(options.name, results), at)}")
     if options.name in AGAINST_GOAL:

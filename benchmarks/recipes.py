@@ -41,6 +41,7 @@ ROLLOUTS = {
     "ppo": "agent=ppo",
     "a2c": "agent=a2c",
     "pqn": "agent=pqn",
+    "ppo_atari": "experiment=ppo_atari",
     "ppo_running": "agent=ppo agent/normalize=running agent/rewards=scaled",
 }
 SCALES = {  # of auxiliary losses, beside 0.1 and 1 of AGENTS, with which they are far larger than the loss of the values
@@ -319,6 +320,13 @@ SETS = {
         ("mujoco/half_cheetah", "mujoco/hopper", "mujoco/walker2d"),
         "steps=1000000 evaluation.every=50000 evaluation.final_episodes=50 checkpoint.every=50000",
         ("ppo",),
+    ),
+    # beside CleanRL's curve of 10,000,000 steps, whose schedule this has; rule: docs/algorithms/ppo.md
+    "ppo_breakout": (
+        ("atari/breakout",),
+        "steps=2000000 agent.optimizer.schedule.duration=10000000 evaluation.every=500000 evaluation.final_episodes=30 "
+        "checkpoint.every=50000",
+        ("ppo_atari",),
     ),
     "rollouts_minatar": (("minatar/breakout", "minatar/asterix"), "steps=2000000 evaluation.every=100000", ("pqn",)),
     "rollouts_minatar_short": (("minatar/breakout", "minatar/asterix"), "steps=500000 evaluation.every=25000", ("pqn",)),
