@@ -108,13 +108,18 @@ def train(name: str, folder: Path, seeds: range) -> None:
 def interval(values: np.ndarray) -> str:
     """Mean and 95 %, Student's."""
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.4g} ± {half:.3g}"
+    return f"{digits(values.mean())} ± {digits(half, 3)}"
+
+
+def digits(value: float, most: int = 4) -> str:
+    """Steps as whole numbers, small quantities with some digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{most}g}"
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> str:
     found = scipy.stats.ttest_ind(one, other, equal_var=False)
     low, high = found.confidence_interval(0.95)
-    return f"{one.mean() - other.mean():.4g} [{low:.4g}, {high:.4g}]"
+    return f"{digits(one.mean() - other.mean())} [{digits(low)}, {digits(high)}]"
 
 
 def table(name: str) -> Iterator[str]:

@@ -54,7 +54,14 @@ CLAIMED = (
     *(f"prior {name} --table" for name in ("cartpole", "acrobot", "acrobot_late", "long_pole")),
     *(f"models {name} --table" for name in ("distractors", "plain")),
     *(f"trajectories {name} --table" for name in ("truncation", "momentum")),
-    *("evidence control --table", "feature_rank --table", "exploring utilities --table", "minatar_pqn", "edge_of_reach --table"),
+    *(
+        "evidence control --table",
+        "feature_rank --table",
+        "exploring utilities --table",
+        "exploring door_key --table",
+        "minatar_pqn",
+        "edge_of_reach --table",
+    ),
 )
 """Commands that print the intervals of claims.md, but those of its section on small problems"""
 NUMBER = re.compile(r"(?<![A-Za-z0-9.])\d[\d,]*(?:\.\d+)?(?:e\+\d+)?(?![\w.]*\w)")
