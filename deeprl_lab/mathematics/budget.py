@@ -64,7 +64,7 @@ def total_law(mdp: FiniteMDP, index: np.ndarray, actions: np.ndarray, budget: in
     law[:, 0] = mdp.start
     for h in range(len(actions)):
         following = np.zeros_like(law)
-        for state, total in zip(*np.nonzero(law)):
+        for state, total in np.argwhere(law).tolist():
             at = h, state, actions[h, state, max(budget - total, 0)]
             np.add.at(following, (np.arange(mdp.states), total + index[at]), law[state, total] * mdp.transition[at])
         law = following

@@ -49,7 +49,7 @@ def fitted(loss: Loss, phi: np.ndarray, y: np.ndarray, lam: float, steps: int = 
     if not len(y):
         return w
     value, slope, curvature = loss(phi @ w, y)
-    now = value.mean()
+    now = float(value.mean())
     for _ in range(steps):
         gradient = slope @ phi / len(y) + lam * w
         if np.abs(gradient).max() < tolerance:
@@ -58,7 +58,7 @@ def fitted(loss: Loss, phi: np.ndarray, y: np.ndarray, lam: float, steps: int = 
         while damping < 1e6:
             new = w - np.linalg.solve(hessian + damping * eye, gradient)
             value, slope, curvature = loss(phi @ new, y)
-            after = value.mean() + lam / 2 * new @ new
+            after = float(value.mean() + lam / 2 * new @ new)
             if after <= now:
                 break
             damping *= 10

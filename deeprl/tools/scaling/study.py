@@ -300,14 +300,14 @@ def best(table: Sequence[Cell], data: np.ndarray, sigma: np.ndarray, of: str, ov
     if at_edge:
         note(f"the best {of} is mostly at an edge of the grid at a ratio of {', '.join(at_edge)}: it may lie outside")
     known = ~np.isnan(chosen).all(0)
-    values = np.exp(np.nanmean(chosen[:, known], axis=0))
+    best = np.exp(np.nanmean(chosen[:, known], axis=0))
     if known.sum() < 2:
-        return BestValue(of, sigma[known], values, None, np.nan, np.nan)
+        return BestValue(of, sigma[known], best, None, np.nan, np.nan)
     slopes = [power_law(sigma[here], np.exp(row[here])).slope for row in chosen for here in [~np.isnan(row)] if here.sum() > 1]
     low, high = np.percentile(slopes, [2.5, 97.5]) if max(len(each.returns) for each in table) > 1 else (np.nan, np.nan)
     if low <= 0 <= high and len({getattr(each, of) for each in table}) > 1:
         note(f"the slope of the best {of} lies between {low:.2f} and {high:.2f}: it may be 0")
-    return BestValue(of, sigma[known], values, power_law(sigma[known], values), float(low), float(high))
+    return BestValue(of, sigma[known], best, power_law(sigma[known], best), float(low), float(high))
 
 
 def winner(data: np.ndarray, values: np.ndarray) -> np.ndarray:
