@@ -38,6 +38,8 @@ from deeprl.agents.diffusion import LAST, Predict, alpha, contrastive, guided, n
 
 FILE = Path(__file__).parent / "results" / "energy_guided.json"
 LOSSES = ("contrastive", "regression", "exponential")
+NONE = "none"
+"""In place of a loss: samples without an energy, with the first seed alone"""
 BETAS = (3.0, 10.0)
 TIMES, POINTS, WIDTH = 8, 128, 128
 """Sets of an update, each with a time of its own; points of a set; of the network"""
@@ -233,9 +235,13 @@ def learned(loss: str, beta: float, updates: int, data: Data) -> Energy:
 
 def measured(name: str, loss: str, beta: float, seed: int, updates: int) -> dict:
     torch.manual_seed(seed)
-    data, eight = data_of(name), name == "eight"
-    began, network = time.process_time(), learned(loss, beta, updates, data)
-    predict = guided(partial(mixture_score, data=data), slope_of(lambda x, t: network(x, torch.full((len(x), 1), t))))
+    data, eight, began = data_of(name), name == "eight", time.process_time()
+    score = partial(mixture_score, data=data)
+    if loss == NONE:
+        predict = guided(score, score, scale=0.0)
+    else:
+        network = learned(loss, beta, updates, data)
+        predict = guided(score, slope_of(lambda x, t: network(x, torch.full((len(x), 1), t))))
     start = torch.randn(SAMPLES, 2)
     points = torch.cat([sample(predict, part, EVALUATIONS if eight else MANY) for part in start.split(1_000)]).numpy()
     found, exact = (masses(points), exact_masses(beta)) if eight else (cells(points), exact_cells(data, beta))
@@ -251,7 +257,8 @@ def table(lines: list[dict], names: list[str]) -> str:
     runs: dict[tuple, list[float]] = {}
     for line in lines:
         runs.setdefault((line.get("data", "eight"), line["beta"], line["loss"]), []).append(line["distance"])
-    losses, others = [loss for loss in LOSSES if any((name, beta, loss) in runs for name in names for beta in BETAS)], names != ["eight"]
+    losses = [loss for loss in (*LOSSES, NONE) if any((name, beta, loss) in runs for name in names for beta in BETAS)]
+    others = names != ["eight"]
     rows = ["| " + "set | " * others + "β | " + " | ".join(losses) + " | exact samples" * others + " |"]
     rows.append("|---" * (len(losses) + 1 + 2 * others) + "|")
     for name, beta in itertools.product(names, BETAS):
@@ -259,7 +266,7 @@ def table(lines: list[dict], names: list[str]) -> str:
         for loss in losses:
             values = runs.get((name, beta, loss), [])
             each = ", ".join(f"{value:.3f}" for value in values)
-            cells.append(f"{np.mean(values):.3f} ± {interval(values):.3f} ({each})" if values else "")
+            cells.append(f"{np.mean(values):.3f} ± {interval(values):.3f} ({each})" if len(values) > 1 else each)
         if others:
             cells = [f"{beta:g}", *cells, f"{of_exact_samples(data_of(name), beta):.3f}"]
         rows.append(f"| {name if others else format(beta, 'g')} | {' | '.join(cells)} |")
@@ -275,7 +282,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="of what is stored")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for seed, name, beta, loss in () if options.table else itertools.product(options.seeds, options.data, BETAS, LOSSES):
+    asked = [*itertools.product(options.seeds, options.data, BETAS, LOSSES)]
+    asked += itertools.product(options.seeds[:1], options.data, BETAS, [NONE])
+    for seed, name, beta, loss in () if options.table else asked:
         own = {"loss": loss, "beta": beta, "seed": seed, "updates": options.updates}
         if options.again:
             print(json.dumps(measured(name, loss, beta, seed, options.updates)), flush=True)

@@ -37,6 +37,9 @@ PRINTED = {
     "results.md#Learning offline on data of Pendulum": ("offline --table",),
     "parts.md#An image and a vector together": ("parts --table",),
     "algorithms/energy_guided.md#Eight Gaussians": ("energy_guided --table",),
+    "algorithms/energy_guided.md#Rings, moons, swissroll and checkerboard": (
+        "energy_guided --table --data rings moons swissroll checkerboard",
+    ),
     "algorithms/r2d2.md#What we saw": (
         "evidence remember --table",
         "evidence remember_pendulum --table",
@@ -59,6 +62,7 @@ CLAIMED = (
         "feature_rank --table",
         "exploring utilities --table",
         "exploring door_key --table",
+        "evidence ppo_mujoco --table",
         "minatar_pqn",
         "edge_of_reach --table",
     ),
