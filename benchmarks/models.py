@@ -3,7 +3,7 @@
     python -m benchmarks.models SET --folder FOLDER [--seeds 0]    trains what is not stored, one run after the other, and prints the table
     python -m benchmarks.models SET --table                        prints what is stored
     python -m benchmarks.models cost                               processor time of a model's update beside its multiply-adds
-    SET: distractors, plain, inverted_pendulum, inverted_pendulum_longer
+    SET: distractors, plain, inverted_pendulum, inverted_pendulum_longer, hopper, half_cheetah
 
 The rule, written before the runs; settings were chosen with seed 100. A run's figure is the mean return of its final evaluation.
 `distractors`, `plain` (seeds 20 to 24, none left out): Pendulum with 10 numbers that mean nothing, and without; models of one hidden layer
@@ -13,6 +13,14 @@ holds 0 without. `inverted_pendulum` (seeds 10 to 12): 2,000 steps, MBPO with 5 
 each of its seeds ends above each of the other arm's (three seeds of each cannot give a p below 0.10). `inverted_pendulum_longer` (seeds 13
 to 15) is the same rule for 3,000 steps, with half of each batch from the environment: written when that of 2,000 steps was missed, before
 its own runs, because MBPO's seed 100 reached 1,000 there after 2,500.
+
+`hopper`, `half_cheetah` (seeds 30 to 32), written before any run there; nothing is chosen by a run. MBPO has 60,000 steps, five updates a
+step in place of the authors' 20 and 40, five models of three layers of 128 in place of seven of four layers of 200, a training every 1,000
+steps of at most ten epochs in place of every 250 without a bound, and on Hopper rollouts of 1 to 5 steps by the authors' schedule: some 40
+minutes of one core, by estimate, where a run with theirs takes more than three hours. SAC has one update a step and 600,000 steps. MBPO is
+ahead, or behind, at equal steps if each of its seeds ends above, or below, each seed of SAC after 60,000 steps; at equal hours after as
+many steps as take the mean processor time of MBPO's runs of the task, by SAC's mean time for a step. An evaluation is of 10 episodes;
+between two of SAC's, the later one counts.
 
 First rules had other seeds, and were given up: `inverted_pendulum` after seed 0 (MBPO 45.6; SAC 139.0, with five updates 43.4), because
 outputs of the model had the units of the environment, in which it hardly learned the reward of Pendulum; `distractors` after VaGraM's seed
@@ -51,13 +59,27 @@ CART = "env=mujoco/inverted_pendulum evaluation.final_episodes=10 replay.learnin
 MODEL = f"{TRAINED} replay.model.members=5 replay.model.elites=3 replay.model.hidden=[64,64,64]"
 MBPO = f"agent=mbpo replay.ratio=5 {MODEL} replay.model.weight_decay=5e-5"
 SAC = {"sac": "agent=sac replay.ratio=1", "sac, 5 updates": "agent=sac replay.ratio=5"}
+LARGE = (
+    "steps=60000 replay.ratio=5 replay.learning_starts=5000 replay.period=1000 replay.model.members=5 replay.model.elites=3 "
+    "replay.model.hidden=[128,128,128] replay.model.weight_decay=5e-5 replay.model.epochs=10"
+)
+GROWING = "replay.horizon={start:1,end:15,begin:20000,duration:130000}"
+LONGER = "agent=sac steps=600000 replay.learning_starts=5000"
 SETS = {
     "distractors": (f"{SMALL} env=classic/pendulum_distracted", ARMS, range(20, 25)),
     "plain": (f"{SMALL} env=classic/pendulum", ARMS, range(20, 25)),
     "inverted_pendulum": (f"{CART} steps=2000", {"mbpo": MBPO, **SAC}, range(10, 13)),
     "inverted_pendulum_longer": (f"{CART} steps=3000", {"mbpo": f"{MBPO} replay.real=0.5", **SAC}, range(13, 16)),
+    "hopper": ("env=mujoco/hopper", {"mbpo": f"agent=mbpo {LARGE} {GROWING}", "sac": LONGER}, range(30, 33)),
+    "half_cheetah": ("env=mujoco/half_cheetah", {"mbpo": f"agent=mbpo {LARGE}", "sac": LONGER}, range(30, 33)),
 }
 """Words of all runs, those of each arm, and the seeds"""
+OWN = dict.fromkeys(
+    ("hopper", "half_cheetah"),
+    "evaluation.every=10000 evaluation.episodes=10 evaluation.final_episodes=10 checkpoint.every=20000 log.every=1000 runtime.threads=1 "
+    "accelerate=compiled",
+)
+"""In place of `COMMON`"""
 PAIRS = {"distractors": [("value_gradient", "mse")], "plain": [("value_gradient", "mse")]}
 
 
@@ -73,9 +95,23 @@ def train_all(name: str, seeds: list[int], folder: Path) -> None:
         for arm, own in arms.items():
             if any((line["set"], line["arm"], line["seed"]) == (name, arm, seed) for line in stored(FILE)):
                 continue
-            given, place = f"{words} {own} {COMMON} seed={seed}", folder / f"{name}-{arm.replace(', ', '-').replace(' ', '-')}-{seed}"
+            given, place = (
+                f"{words} {own} {OWN.get(name, COMMON)} seed={seed}",
+                folder / f"{name}-{arm.replace(', ', '-').replace(' ', '-')}-{seed}",
+            )
             if train(place, given.split()):
-                keep({"set": name, "arm": arm, **read(place), "model": last_of_the_model(place), "overrides": given}, FILE)
+                spent = sum(map(float, Path(f"{place}.seconds").read_text().split()))
+                keep(
+                    {
+                        "set": name,
+                        "arm": arm,
+                        **read(place),
+                        "processor_seconds": spent,
+                        "model": last_of_the_model(place),
+                        "overrides": given,
+                    },
+                    FILE,
+                )
 
 
 def finals(name: str, arm: str) -> dict[int, float]:
@@ -99,7 +135,24 @@ def table(name: str) -> str:
             ends = [[each[seed] for seed in both] for each in (left, right)]
             p = three_digits(p_value(*([np.array(values)] for values in ends)))
             rows.append(f"\n{one} above {other} with {above} of {len(both)} seeds; difference {welch(*ends)} (Welch), p {p} (exact)")
-    return "\n".join(rows)
+    return "\n".join([*rows, *at_equal_cost(name)] if name in OWN else rows)
+
+
+def at_equal_cost(name: str) -> list[str]:
+    """MBPO's finals beside SAC's curves after as many steps, and after as much processor time."""
+    arms = [[line for line in stored(FILE) if (line["set"], line["arm"]) == (name, arm)] for arm in ("mbpo", "sac")]
+    if any(len(lines) < 2 for lines in arms):
+        return []
+    mbpo, sac = arms
+    mine, hours = [line["final"]["mean"] for line in mbpo], np.mean([line["processor_seconds"] for line in mbpo]) / 3600
+    pace = np.mean([line["processor_seconds"] / line["steps"] for line in sac])
+    rows = [""]
+    for kind, steps in (("steps", mbpo[0]["steps"]), ("hours", min(3600 * hours / pace, sac[0]["steps"]))):
+        theirs = [next(mean for step, mean in line["curve"] if step >= steps) for line in sac]
+        said = "ahead" if min(mine) > max(theirs) else "behind" if max(mine) < min(theirs) else "no verdict"
+        each = ", ".join(f"{value:.0f}" for value in theirs)
+        rows.append(f"equal {kind} ({hours:.2f} hours of processor time): SAC after {steps:,.0f} steps {each}: {said}")
+    return rows
 
 
 def cost(members: int, hidden: tuple[int, ...], obs: int, action: int, updates: int = 100) -> str:
