@@ -95,23 +95,12 @@ def train_all(name: str, seeds: list[int], folder: Path) -> None:
         for arm, own in arms.items():
             if any((line["set"], line["arm"], line["seed"]) == (name, arm, seed) for line in stored(FILE)):
                 continue
-            given, place = (
-                f"{words} {own} {OWN.get(name, COMMON)} seed={seed}",
-                folder / f"{name}-{arm.replace(', ', '-').replace(' ', '-')}-{seed}",
-            )
+            given = f"{words} {own} {OWN.get(name, COMMON)} seed={seed}"
+            place = folder / f"{name}-{arm.replace(', ', '-').replace(' ', '-')}-{seed}"
             if train(place, given.split()):
                 spent = sum(map(float, Path(f"{place}.seconds").read_text().split()))
-                keep(
-                    {
-                        "set": name,
-                        "arm": arm,
-                        **read(place),
-                        "processor_seconds": spent,
-                        "model": last_of_the_model(place),
-                        "overrides": given,
-                    },
-                    FILE,
-                )
+                line = {"set": name, "arm": arm, **read(place), "processor_seconds": spent, "model": last_of_the_model(place)}
+                keep({**line, "overrides": given}, FILE)
 
 
 def finals(name: str, arm: str) -> dict[int, float]:
