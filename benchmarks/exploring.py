@@ -135,7 +135,8 @@ def table(name: str) -> Iterator[str]:
             yield f"| {arm} | {len(runs)} | optimum minus entropy {interval(columns[arm])} |"
             continue
         columns[arm] = np.array([run["reached"] or run["steps"] for run in runs], float)
-        cells = [f"reached with {sum(run['reached'] is not None for run in runs)}, at {interval(columns[arm])}"]
+        each = ", ".join("never" if run["reached"] is None else f"{run['reached']:,}" for run in runs)
+        cells = [f"reached with {sum(run['reached'] is not None for run in runs)}, at {interval(columns[arm])} ({each})"]
         cells.append("returns " + ", ".join(f"{run['return']:.2f}" for run in runs))
         if "rollouts" in runs[0]:
             switches = ", ".join(f"{run['policy_switches']:.0f}" for run in runs)
