@@ -1,24 +1,40 @@
-"""Policies on whole episodes and on continuing trajectories, in small worlds whose optimum is known.
+"""Policies on whole episodes and on continuing trajectories, in small worlds, of most of which the optimum is known.
 
     python -m benchmarks.trajectories SET --folder FOLDER [--seeds 0]    trains what is not stored, and prints the table
     python -m benchmarks.trajectories SET --table                        prints what is stored
-    SET: momentum, truncation, average
+    SET: momentum, cartpole, truncation, pendulum, average, mixing
 
-The rule, written before the runs: seeds 0 to 4, of `average` 1 to 5, none left out; settings were chosen with seed 100, of `average` with
-seed 0. Arms differ in the words that are shown, and have equal steps, so equal episodes (`momentum`), or an equal budget a batch
-(`truncation`). Two figures of a run of the first two sets, from its evaluations (20 episodes, without noise): "steps to 90 %", the first
-one at or above 90 % of the way from the return of no action to that of the best gain for the discount, both exact (`envs/lqr.py`), where
-a run that does not reach it counts as the number of its steps; and "area", the mean of all. A claim is confirmed if Welch's interval of
-95 % of the difference excludes 0 on its side, and p is at most 0.05 after Holm's correction for the comparisons of its set. The claims:
-N-PG-IGT, HARPG and N-HARPG each need fewer steps to 90 % than REINFORCE; planned lengths have a larger area than whole episodes, with the
-same weights and with those of POIS. Of `average`: the policy of MAC earns, with each seed, within 0.01 of the best average reward, 8/13,
-over 20 episodes of 1,000 steps. Results: benchmarks/results/trajectories.json.
+The rule, written before the runs. Seeds 0 to 4, of `average` 1 to 5, none left out. Arms differ in the words that are shown, and have equal
+steps, so equal episodes (`momentum`), or an equal budget a batch (`truncation`, `pendulum`).
+
+Settings were chosen with other seeds: 100; of `average` 0. In `cartpole` each arm had six step sizes with seeds 100 and 101, REINFORCE
+eight, because the best of six was at their edge; the fewest steps to 450 decided, then the area. In `mixing` each arm had four, with seeds
+100 to 102 and `env.stay=0.5`; the largest return in training decided.
+
+Figures of a run, whose evaluations have 20 episodes without noise. "Steps to 90 %": of the first evaluation at or above 90 % of the way from
+the return of no action to that of the best gain for the discount, both exact (`envs/lqr.py`); in `cartpole` at or above 450 of 500. A run
+that does not reach it counts as the number of its steps. "Area": the mean of all evaluations. "Training", in `mixing`: the mean return of
+all 100 training episodes of 1,000 steps, because a greedy policy there earns all or nothing.
+
+A claim is confirmed if Welch's interval of 95 % of the difference excludes 0 on its side, and p is at most 0.05 after Holm's correction for
+the comparisons of its set. The claims:
+
+- `momentum`, `cartpole`: N-PG-IGT, HARPG and N-HARPG each need fewer steps to 90 % than REINFORCE.
+- `truncation`, `pendulum`: planned lengths have a larger area than whole episodes, with the same weights and with those of POIS.
+- `average`: the policy of MAC earns, with each seed, within 0.01 of the best average reward, 8/13, over 20 episodes of 1,000 steps.
+- `mixing`: MAC earns more in training than plain means of 16 steps, whose expectation its own have, and than plain means of 4, which take as
+  many steps; on a grid, and on one that mixes five times as slowly. The plain means of the authors' code step by SGD, ours by AdaGrad as MAC
+  does, so that the means alone differ.
+
+Results: benchmarks/results/trajectories.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +46,35 @@ from benchmarks.rank_test import holm
 from deeprl.envs.lqr import gain, mean_return
 
 FILE = RESULTS / "trajectories.json"
-SEEDS = {"momentum": range(5), "truncation": range(5), "average": range(1, 6)}
-COMMON = (
-    "agent.torso.hidden=[] evaluation.episodes=20 evaluation.num=20 evaluation.final_episodes=20 runtime.threads=1 accelerate=fast "
-    "checkpoint.every=null"
+COMMON = "evaluation.episodes=20 evaluation.num=20 evaluation.final_episodes=20 runtime.threads=1 accelerate=fast checkpoint.every=null"
+LINE = (
+    "env=toy/lqr1d discount=0.9 replay.horizon=50 agent.policy.log_std=-2 env.num=10 steps=30000 evaluation.every=500 agent.torso.hidden=[]"
 )
-LINE = "env=toy/lqr1d discount=0.9 replay.horizon=50 agent.policy.log_std=-2 env.num=10 steps=30000 evaluation.every=500"
+ZERO, BEST = (mean_return(k, 0.1, 50) for k in (0.0, gain(0.9)))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Args:
+    words: of all runs.
+    arms: words of each.
+    pairs: comparisons: arm, arm, figure.
+    best: return of the best policy, None where it is not known.
+    goal: return at which "steps to 90 %" ends, None where they are not counted.
+    """
+
+    words: str
+    arms: dict[str, str]
+    pairs: tuple[tuple[str, str, str], ...] = ()
+    best: float | None = None
+    goal: float | None = None
+    seeds: range = range(5)
+
+
+TO_90 = tuple((arm, "reinforce", "to_90") for arm in ("npg_igt", "harpg", "n_harpg"))
+AREA = ("planned", "whole, decision", "area"), ("planned", "whole", "area")
 SETS = {
-    "momentum": (
+    "momentum": Experiment(
         LINE,
         {
             "reinforce": "agent=reinforce replay.episodes=50 agent.ascent.lr=1e-4 agent.ascent.baseline=others",
@@ -46,36 +83,52 @@ SETS = {
             "n_harpg": "agent=harpg replay.episodes=10 agent.ascent.lr=0.03 agent.ascent.normalize=true agent.ascent.power=1 "
             "agent.ascent.baseline=others",
         },
-        [("npg_igt", "reinforce", "to_90"), ("harpg", "reinforce", "to_90"), ("n_harpg", "reinforce", "to_90")],
+        TO_90,
+        best=BEST,
+        goal=ZERO + 0.9 * (BEST - ZERO),
     ),
-    "truncation": (
+    "cartpole": Experiment(
+        "env=classic/cartpole env.num=10 steps=300000 evaluation.every=5000 agent.torso.hidden=[] agent.ascent.baseline=others",
+        {
+            "reinforce": "agent=reinforce replay.episodes=50 agent.ascent.lr=0.05",
+            "npg_igt": "agent=npg_igt replay.episodes=10 agent.ascent.lr=0.7",
+            "harpg": "agent=harpg replay.episodes=10 agent.ascent.lr=0.01",
+            "n_harpg": "agent=harpg replay.episodes=10 agent.ascent.lr=0.7 agent.ascent.normalize=true agent.ascent.power=1",
+        },
+        TO_90,
+        best=500.0,
+        goal=450.0,
+    ),
+    "truncation": Experiment(
         f"agent=pois {LINE}",
         {
             "whole": "replay.episodes=20",
             "whole, decision": "replay.episodes=20 agent.ascent.weights=decision",
             "planned": "replay=truncated replay.budget=1000 agent.ascent.weights=decision",
         },
-        [("planned", "whole, decision", "area"), ("planned", "whole", "area")],
+        AREA,
+        best=BEST,
+        goal=ZERO + 0.9 * (BEST - ZERO),
     ),
-    "average": (
+    "average": Experiment(
         "agent=mac env=toy/two_states steps=40000 evaluation.every=null agent.optimizer.lr=3 agent.value_optimizer.lr=1 "
-        "agent.rate_optimizer.lr=0.5",
+        "agent.rate_optimizer.lr=0.5 agent.torso.hidden=[]",
         {"mac": "replay=multilevel replay.levels=4"},
-        [],
+        best=8000 / 13,
+        seeds=range(1, 6),
     ),
 }
-"""Words of all runs, those of each arm, and the comparisons: arm, arm, figure"""
-ZERO, BEST = (mean_return(k, 0.1, 50) for k in (0.0, gain(0.9)))
-GOAL = ZERO + 0.9 * (BEST - ZERO)
 
 
-def figures(run: dict) -> dict[str, float]:
-    reached = next((step for step, mean in run["curve"] if mean >= GOAL), run["steps"])
-    return {"to_90": float(reached), "area": float(np.mean([mean for _, mean in run["curve"]]))}
+def figures(run: dict, goal: float | None) -> dict[str, float]:
+    """Numbers of a run; one that it does not have is NaN."""
+    reached = next((step for step, mean in run["curve"] if goal is not None and mean >= goal), run["steps"])
+    area = float(np.mean([mean for _, mean in run["curve"]])) if run["curve"] else math.nan
+    return {"to_90": float(reached) if goal is not None else math.nan, "area": area, "training": float(run.get("training") or math.nan)}
 
 
 def train_all(name: str, seeds: Iterable[int], folder: Path) -> None:
-    words, arms, _ = SETS[name]
+    words, arms = SETS[name].words, SETS[name].arms
     for seed in seeds:
         for arm, own in arms.items():
             if any((line["set"], line["arm"], line["seed"]) == (name, arm, seed) for line in stored(FILE)):
@@ -89,22 +142,30 @@ def runs_of(name: str, arm: str) -> list[dict]:
     return sorted((line for line in stored(FILE) if (line["set"], line["arm"]) == (name, arm)), key=lambda line: line["seed"])
 
 
+FIGURES = {"to_90": ("steps to 90 %", 0), "area": ("area", 2), "training": ("training", 2)}
+"""Names and digits of figures"""
+
+
 def table(name: str) -> str:
+    asked = SETS[name]
+    found = {arm: [figures(run, asked.goal) for run in runs_of(name, arm)] for arm in asked.arms}
+    shown = [key for key in FIGURES if any(not math.isnan(one[key]) for each in found.values() for one in each)]
     rows = [
-        f"90 %: {GOAL:.2f}, best {BEST:.2f}" if name != "average" else "best 615.38",
+        ", ".join(f"{word} {value:.2f}" for word, value in (("90 %:", asked.goal), ("best", asked.best)) if value is not None),
         "",
-        "| arm | seeds | steps to 90 % | area | finals |",
-        "|---|---|---|---|---|",
+        f"| arm | seeds | {' | '.join(FIGURES[key][0] for key in shown)} | finals |",
+        "|---|---|" + "---|" * len(shown) + "---|",
     ]
-    found = {arm: [figures(run) for run in runs_of(name, arm)] for arm in SETS[name][1]}
     for arm, each in found.items():
         if each:
-            reached, area = ([one[key] for one in each] for key in ("to_90", "area"))
             finals = ", ".join(f"{run['final']['mean']:.2f}" for run in runs_of(name, arm))
-            cells = [f"{np.mean(values):,.{digits}f} ± {interval(values):,.{digits}f}" for values, digits in ((reached, 0), (area, 2))]
-            rows.append(f"| {arm} | {len(each)} | {cells[0]} | {cells[1]} | {finals} |")
+            cells = []
+            for key in shown:
+                values, digits = [one[key] for one in each], FIGURES[key][1]
+                cells.append(f"{np.mean(values):,.{digits}f} ± {interval(values):,.{digits}f}")
+            rows.append(f"| {arm} | {len(each)} | {' | '.join(cells)} | {finals} |")
     tests = {}
-    for one, other, key in SETS[name][2]:
+    for one, other, key in asked.pairs:
         if len(found[one]) > 1 and len(found[other]) > 1:
             tests[one, other, key] = scipy.stats.ttest_ind(*([run[key] for run in found[arm]] for arm in (one, other)), equal_var=False)
     for (one, other, key), p in zip(tests, holm([test.pvalue for test in tests.values()]), strict=True):
@@ -123,7 +184,7 @@ def main() -> None:
     if options.folder is None and not options.table:
         parser.error("--folder says where the run folders go; or print what there is with --table")
     if not options.table:
-        train_all(options.name, options.seeds or SEEDS[options.name], options.folder.resolve())
+        train_all(options.name, options.seeds or SETS[options.name].seeds, options.folder.resolve())
     print(table(options.name))
 
 
