@@ -41,13 +41,22 @@ ROLLOUTS = {
     "own": ("env.num=4", "steps=8000", "replay.length=32"),
     "tensor": ("env.num=64", "steps=120000", "replay.length=32"),
     "parts": ("env.num=4", "steps=6000", "replay.length=32", "replay.epochs=2", "replay.minibatches=4"),
+    "toy": ("env.num=4", "steps=8000", "replay.length=32", "replay.epochs=2", "replay.minibatches=4"),
 }
 """The same for agents that learn from rollouts, which refuse the sizes of a memory."""
 EPISODES = {"classic": ("env.num=2", "steps=6000", "replay.episodes=5", "replay.horizon=60")}
+PLANNED = {"classic": ("env.num=2", "steps=6000", "replay.budget=300", "replay.horizon=60")}
 LEVELS = {"classic": ("env.num=2", "steps=6000")}
 TAILS = {"lab": ("steps=4000", "replay.episodes=40", "replay.horizon=6")}
 OWN_DATA = {"lab": ("steps=3000",), "mujoco": ("steps=6000",)}
-SOURCES = {"rollout": ROLLOUTS, "trajectories": EPISODES, "multilevel": LEVELS, "random_tails": TAILS, "none": OWN_DATA}
+SOURCES = {
+    "rollout": ROLLOUTS,
+    "trajectories": EPISODES,
+    "truncated": PLANNED,
+    "multilevel": LEVELS,
+    "random_tails": TAILS,
+    "none": OWN_DATA,
+}
 """Sizes of each replay that is no memory"""
 SMALL = ("agent.torso.hidden=[64]", "agent.actor_torso.hidden=[64]")
 BLOCKS = tuple(f"agent.{torso}.{key}" for torso in ("torso", "actor_torso") for key in ("width=16", "blocks=1"))
@@ -336,6 +345,9 @@ CELLS = [
     Cell("pois", "classic/cartpole", "trajectories", "async"),
     Cell("harpg", "classic/pendulum", "trajectories", "sync", ("agent.ascent.lr=1e-6",)),  # steps are as large as returns
     Cell("reinforce", "classic/cartpole", "trajectories", "sync", ("env.num=3", "agent/normalize=running")),
+    Cell("pois", "classic/cartpole", "truncated", "sync", ("agent.ascent.weights=decision",)),
+    Cell("ppo", "toy/deep_sea", "rollout", "sync", ("agent/intrinsic=lpo",)),
+    Cell("ppo", "toy/door_key", "rollout", "async", ("agent/intrinsic=annotated_ranking",)),
     Cell("btr", "minatar/breakout", "prioritized", "sync", ("agent.torso.pool=2", *SPECTRAL)),
     Cell("ravl", "classic/pendulum", "stored_model", "sync", ("replay.real=0.2", *IMAGINED), starts_from=PLAYER),
     Cell("r2d2", "classic/cartpole_positions", "mixed_sequences", "async", (*STORED, *WIDTH), starts_from=REMEMBERED),
