@@ -1,4 +1,7 @@
-"""Pendulum whose observation has the products of its numbers, so that a linear policy can swing it up: env.function=benchmarks.products:make"""
+"""Pendulum whose observation has the products of its numbers, of which a linear policy can make a swing up.
+
+python train.py env=function env.function=benchmarks.products:make
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ PAIRS = np.triu_indices(3)
 
 def products(obs: np.ndarray) -> np.ndarray:
     """(cos θ, sin θ, θ̇/8) -> (9,): these, then the products of each two of them and their squares."""
-    unit = np.asarray(obs, np.float32) / np.float32([1.0, 1.0, 8.0])
+    unit = np.asarray(obs, np.float32) / np.array([1.0, 1.0, 8.0], np.float32)
     return np.concatenate([unit, unit[PAIRS[0]] * unit[PAIRS[1]]])
 
 
