@@ -13,7 +13,8 @@ Settings were chosen with other seeds: 100; of `average` 0.
   to 450 decided, then the area.
 - `pendulum`: with δ of 0.4, 0.8, 0.99 and a network of 16 units, and with δ of 0.4 and 0.1, log σ of −1 and 0 and a linear policy, nothing
   was learned in 200,000 or 400,000 steps. The largest sum of the areas of the three arms, of the linear four, decided; all arms have it.
-- `mixing`: four step sizes an arm with seeds 100 and 101 and `env.stay=0.5`. The largest return in training decided.
+- `mixing`: step sizes of the policy of 0.3, 1 and 3 with seeds 100 and 101, and of 10, which learns nothing, with 100; `env.stay=0.5`. The
+  largest return in training decided.
 
 Figures of a run, whose evaluations have 20 episodes without noise. "Steps to 90 %": of the first evaluation at or above 90 % of the way
 from the return of no action to that of the best gain for the discount, both exact (`envs/lqr.py`); in `cartpole` at or above 450 of 500. A
@@ -77,6 +78,12 @@ class Experiment:
 
 TO_90 = tuple((arm, "reinforce", "to_90") for arm in ("npg_igt", "harpg", "n_harpg"))
 AREA = ("planned", "whole, decision", "area"), ("planned", "whole", "area")
+LAWS = {"fast": "env.stay=0.5", "slow": "env.stay=0.9"}
+MEANS = {
+    "mac": "replay=multilevel replay.levels=4 agent.optimizer.lr=1",
+    "mean of 16": "replay=ticks replay.levels=4 agent.optimizer.lr=0.3",
+    "mean of 4": "replay=ticks replay.levels=2 agent.optimizer.lr=3",
+}
 SETS = {
     "momentum": Experiment(
         LINE,
@@ -130,6 +137,13 @@ SETS = {
         {"mac": "replay=multilevel replay.levels=4"},
         best=8000 / 13,
         seeds=range(1, 6),
+    ),
+    "mixing": Experiment(
+        "agent=mac env=toy/slow_grid steps=100000 evaluation.every=null agent.value_optimizer.lr=1 agent.rate_optimizer.lr=0.5 "
+        "agent.torso.hidden=[]",
+        {f"{arm}, {law}": f"{words} {stay}" for law, stay in LAWS.items() for arm, words in MEANS.items()},
+        tuple((f"mac, {law}", f"{arm}, {law}", "training") for law in LAWS for arm in ("mean of 16", "mean of 4")),
+        best=1000 / 9,
     ),
 }
 
