@@ -56,7 +56,7 @@ CLAIMED = (
     *(f"memory {name} --table" for name in ("recall_segments", "memory_bandit", "memory_switching")),
     *(f"prior {name} --table" for name in ("cartpole", "acrobot", "acrobot_late", "long_pole")),
     *(f"models {name} --table" for name in ("distractors", "plain")),
-    *(f"trajectories {name} --table" for name in ("truncation", "momentum")),
+    *(f"trajectories {name} --table" for name in ("truncation", "pendulum", "momentum", "cartpole", "mixing")),
     *(
         "evidence control --table",
         "feature_rank --table",
