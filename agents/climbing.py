@@ -69,7 +69,8 @@ class Climb(Group):
             if found <= self.least:
                 break
         optimizer.length.fill_(lengths)
-        return {"train/bound_gain": torch.tensor(sum(gains)), "train/offline_steps": torch.tensor(float(len(gains)))}, norms[0]
+        metrics = {"train/bound_gain": sum(gains), "train/offline_steps": float(len(gains))}
+        return {name: norms[0].new_full((), value) for name, value in metrics.items()}, norms[0]
 
 
 def gain_(optimizer: OwnSteps, bound: Callable[[], Tensor], before: float, start: Tensor, move: Tensor, length: float) -> float:

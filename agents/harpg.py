@@ -115,7 +115,7 @@ class Extrapolated(Momentum):
         self.advance_(k)
         ahead, flat = self.weight(k + 1), self.optimizer.flat
         self.collect_at_(flat + ((1.0 - ahead) / ahead) * (flat - self.previous))
-        return {"train/momentum": torch.tensor(1.0 - eta)}, torch.linalg.vector_norm(gradient)
+        return {"train/momentum": gradient.new_full((), 1.0 - eta)}, torch.linalg.vector_norm(gradient)
 
 
 class Corrected(Momentum):
@@ -133,7 +133,7 @@ class Corrected(Momentum):
         self.advance_(k)
         b = torch.rand((), generator=torch_generator(self.seed, "update", "harpg", k)).to(self.previous.device)
         self.collect_at_(torch.lerp(self.previous, self.optimizer.flat, b))
-        return {"train/momentum": torch.tensor(1.0 - eta)}, torch.linalg.vector_norm(gradient)
+        return {"train/momentum": gradient.new_full((), 1.0 - eta)}, torch.linalg.vector_norm(gradient)
 
     def curvature(self, episodes: WholeEpisodes, u: Tensor) -> Tensor:
         """Ĥ u, (P,)."""

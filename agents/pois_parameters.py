@@ -47,12 +47,11 @@ class ParameterPOIS(Ascent):
         log_std: float = 0.0,
     ):
         super().__init__(policy=policy, seed=seed)
-        self.delta, self.center, self.climb = delta, center, climb
-        in_range(self, delta=(1e-6, 1))
+        self.delta, self.center, self.climb, self.log_std = delta, center, climb, log_std
+        in_range(self, delta=(1e-6, 1), log_std=(-20, 20))
         one_of(self, center=(True, False))
         self.weights = [parameter for name, parameter in policy.named_parameters() if not name.startswith("deviations")]
-        self.spread = nn.Parameter(torch.full((len(as_flat(self.weights)),), log_std), requires_grad=False)
-
+        self.spread = nn.Parameter(torch.full((len(as_flat(self.weights)),), float(log_std)), requires_grad=False)
         self.drawn_size = len(self.spread)
 
     def trained(self) -> Sequence[nn.Parameter]:

@@ -49,11 +49,12 @@ PENDULUM = (
 
 
 def updated(agent: Agent, device: str) -> dict[str, torch.Tensor]:
-    """The state of an agent there after updates on made-up batches, one for each objective at least."""
+    """The state of an agent there after updates on made-up batches, one for each objective at least. Metrics are read."""
     modes.apply(agent, "reference")
     learner = Learner(agent, lambda batch: batch)
     for step in (1, 2):
-        learner.update(made_up_batch(agent, agent.spec, (4, 3) if agent.needs & {"sequences", "state"} else (3,), device, seed=step))
+        size = (4, 3) if agent.needs & {"sequences", "state", "trajectories"} else (3,)
+        agent.read(learner.update(made_up_batch(agent, agent.spec, size, device, seed=step)).metrics)
         agent.tick(step - 1, step)
     return {name: tensor.cpu() for name, tensor in agent.state_dict().items()}
 

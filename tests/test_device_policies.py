@@ -1,5 +1,5 @@
 """Every option of a slot that only agents of rollouts have computes on the pretended device what it computes on the CPU, and its state is
-whole: an agent that is loaded from it goes on alike."""
+whole: an agent that is loaded from it goes on alike. Every rule by which a policy moves on whole episodes computes the same there too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from deeprl.running.config.tuned import content
 from deeprl.running.training.learner import Learner
 from deeprl.types import Rows
 from tests.builders import same, settled, snapshot, spec_of
+from tests.device_runs import updated
 from tests.presets import parts
 from tests.pretended import Pretended
 
@@ -42,7 +43,7 @@ def go_on(agent: Agent, device: str) -> dict[str, torch.Tensor]:
         agent.observe(Rows(obs, action, ones, after, flags, flags, ones))
         batch = made_up_batch(agent, spec, (4, 3) if agent.state_size else (3,), device, seed=step)
         agent.wants_pass(step - 1)
-        learner.update(batch)
+        agent.read(learner.update(batch).metrics)
         agent.tick(step - 1, step)
     return {name: tensor.cpu() for name, tensor in snapshot(agent).items()}
 
@@ -59,3 +60,20 @@ def test_options_on_the_device_and_from_a_state(row):
     loaded = build_agent({**config, "seed": 1}, spec)
     loaded.load_state(state)
     assert same(go_on(loaded, "cpu"), go_on(agent, "cpu"))
+
+
+OWN = {"pois_parameters": ("agent.ascent.log_std=1", "agent.ascent.steps=1")}
+"""Made-up episodes are not those of a law that several steps have narrowed. The whole number was refused, as of another type"""
+
+
+@pytest.mark.parametrize(
+    "words", [*(("agent=reinforce", f"agent/ascent={option}", *OWN.get(option, ())) for option in options("agent/ascent")), ("agent=mac",)]
+)
+def test_policies_of_whole_episodes_and_of_consecutive_steps_on_the_device(words):
+    """Metrics that were made on the host stopped a run on a GPU at its first line of the log."""
+    config, spec = settled(*words, "env=classic/cartpole", "agent.torso.hidden=[8]"), spec_of("classic/cartpole")
+    expected = updated(build_agent(config, spec), "cpu")
+    with Pretended() as device:
+        found = updated(build_agent({**config, "device": "cuda"}, spec), "cuda")
+    assert not device.faults
+    assert same(found, expected)
