@@ -78,7 +78,8 @@ class TAGI(PlanningAgent):
             raise ValueError(f"noise must be a list of two positive numbers, not {noise!r}")
         if len(spec.obs_shape) != 1 or spec.parts or spec.choices or not self.critic_hidden:
             raise ValueError("this agent takes vectors and continuous actions, and a critic with at least one hidden layer")
-        self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        with torch.device("cpu"):  # of a run on a GPU too, because all else is computed by NumPy
+            self.rewards, self.normalize = rewards(), normalize(spec=spec)
         inputs, outputs = spec.obs_shape[0], spec.action_dim
         relu = ["relu"] * len(self.actor_hidden)
         self.actor = self.weights("actor", (inputs, *self.actor_hidden, outputs), [*relu, "tanh"])

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from deeprl.extend import Raw, Rows, Spec
-from deeprl.learning.transforms.observations import Plain
+from deeprl.learning.transforms.observations import Plain, Running
 from deeprl_lab.agents.tagi import TAGI
 from deeprl_lab.mathematics.tagi import IndependentNormal, derivative, forward, uphill
 from deeprl_lab.mathematics.tagi_updates import targets
+from tests.pretended import Pretended
 
 LINE = Spec((2,), torch.float32, 0, 1)
 
@@ -28,8 +29,8 @@ def agent(spec: Spec = LINE, **own) -> TAGI:
         "decay": 0.9,
         "least": 0.3,
     }
-    world = SimpleNamespace(num=1, make=None)
-    return TAGI(spec=spec, seed=0, world=world, rewards=Raw, normalize=Plain, discount=0.5, **sizes | own)
+    parts = {"rewards": Raw, "normalize": Plain}
+    return TAGI(spec=spec, seed=0, world=SimpleNamespace(num=1, make=None), discount=0.5, **sizes | parts | own)
 
 
 def test_targets_are_discounted_up_to_an_end_and_carry_the_variance_of_what_follows():
@@ -98,3 +99,12 @@ def test_noise_that_is_not_two_positive_numbers_is_refused(noise):
 def test_widths_that_are_none_are_named_by_their_key():
     with pytest.raises(ValueError, match="critic_hidden"):
         agent(critic_hidden="abc")
+
+
+def test_on_a_gpu_all_of_it_stays_on_the_host():
+    """Its moments of observations were on the GPU, and NumPy computes with them."""
+    with Pretended() as device, torch.device("cuda"):
+        found = agent(normalize=Running)
+    with device:
+        found.observe(rows_of(found, np.random.default_rng(0)))
+    assert not device.faults
