@@ -3,19 +3,26 @@ whole: an agent that is loaded from it goes on alike. Every rule by which a poli
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
 import pytest
 import torch
 
+from deeprl.agents.harpg import Corrected, Extrapolated
+from deeprl.agents.pois import POIS, Natural
+from deeprl.agents.pois_parameters import ParameterPOIS
 from deeprl.learning.agent import Agent
+from deeprl.learning.parts.ascent import Ascent
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.config.menu import options
 from deeprl.running.config.tuned import content
 from deeprl.running.training.learner import Learner
 from deeprl.types import Rows
+from tests.agents.test_mac import mac
+from tests.agents.test_pois import agent as moved
 from tests.builders import same, settled, snapshot, spec_of
 from tests.device_runs import updated
 from tests.presets import parts
@@ -62,18 +69,24 @@ def test_options_on_the_device_and_from_a_state(row):
     assert same(go_on(loaded, "cpu"), go_on(agent, "cpu"))
 
 
-OWN = {"pois_parameters": ("agent.ascent.log_std=1", "agent.ascent.steps=1")}
-"""Made-up episodes are not those of a law that several steps have narrowed. The whole number was refused, as of another type"""
-
-
-@pytest.mark.parametrize(
-    "words", [*(("agent=reinforce", f"agent/ascent={option}", *OWN.get(option, ())) for option in options("agent/ascent")), ("agent=mac",)]
+ASCENTS = (
+    partial(moved, ascent=Ascent),
+    partial(moved, ascent=Extrapolated, eta=0.5),
+    partial(moved, ascent=Corrected),
+    partial(moved, ascent=POIS),
+    partial(moved, ascent=POIS, direction=Natural()),
+    partial(moved, ascent=ParameterPOIS, log_std=1, steps=1),  # a whole number was refused, as of another type
+    mac,
 )
-def test_policies_of_whole_episodes_and_of_consecutive_steps_on_the_device(words):
+
+
+@pytest.mark.parametrize("made", ASCENTS)
+def test_policies_of_whole_episodes_and_of_consecutive_steps_on_the_device(made):
     """Metrics that were made on the host stopped a run on a GPU at its first line of the log."""
-    config, spec = settled(*words, "env=classic/cartpole", "agent.torso.hidden=[8]"), spec_of("classic/cartpole")
-    expected = updated(build_agent(config, spec), "cpu")
+    expected = updated(made(spec=spec_of("classic/cartpole")), "cpu")
     with Pretended() as device:
-        found = updated(build_agent({**config, "device": "cuda"}, spec), "cuda")
+        with torch.device("cuda"):
+            agent = made(spec=spec_of("classic/cartpole"))
+        found = updated(agent, "cuda")
     assert not device.faults
     assert same(found, expected)

@@ -20,10 +20,10 @@ from tests.builders import make_batch
 TWO = Spec((2,), torch.float32, 2, 0)
 
 
-def mac(**own) -> MAC:
+def mac(spec: Spec = TWO, **own) -> MAC:
     parts = {"torso": Auto(hidden=()), "policy": PolicyChoice(), "rewards": Raw, "normalize": Plain}
     rates = {name: AdaGrad(lr=0.5) for name in ("optimizer", "value_optimizer", "rate_optimizer")}
-    return MAC(spec=TWO, seed=0, **parts, **{**rates, **own})
+    return MAC(spec=spec, seed=0, **parts, **{**rates, **own})
 
 
 def test_levels_are_geometric():
