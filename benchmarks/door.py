@@ -30,13 +30,22 @@ STEPS = 300
 """Of the longest demonstration, and of an episode in `benchmarks.goals`"""
 
 
+RECONSTRUCT = np.zeros(0).__reduce__()[0]
+ARRAYS = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): RECONSTRUCT,  # of NumPy 1
+    ("numpy._core.multiarray", "_reconstruct"): RECONSTRUCT,
+}
+
+
 class Arrays(pickle.Unpickler):
     """Of a file of numbers in arrays. Names of anything else are refused, because they would be called."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}:
+        if (module, name) not in ARRAYS:
             raise pickle.UnpicklingError(f"{module}.{name} is no array")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return ARRAYS[module, name]
 
 
 def played(game: GymGame, demonstration: dict[str, Any]) -> StoredEpisode:

@@ -9,18 +9,17 @@ from itertools import zip_longest
 import numpy as np
 import pytest
 import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
 
-from deeprl.agents.harpg import Corrected, Extrapolated
-from deeprl.agents.pois import POIS, Natural
-from deeprl.agents.pois_parameters import ParameterPOIS
 from deeprl.learning.agent import Agent
-from deeprl.learning.parts.ascent import Ascent
+from deeprl.learning.trajectory_policy import TrajectoryPolicy
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.dry_run import made_up_batch
 from deeprl.running.config.menu import options
-from deeprl.running.config.tuned import content
+from deeprl.running.config.tuned import content, values
 from deeprl.running.training.learner import Learner
-from deeprl.types import Rows
+from deeprl.types import Rows, Spec
 from tests.agents.test_mac import mac
 from tests.agents.test_pois import agent as moved
 from tests.builders import same, settled, snapshot, spec_of
@@ -69,18 +68,21 @@ def test_options_on_the_device_and_from_a_state(row):
     assert same(go_on(loaded, "cpu"), go_on(agent, "cpu"))
 
 
-ASCENTS = (
-    partial(moved, ascent=Ascent),
-    partial(moved, ascent=Extrapolated, eta=0.5),
-    partial(moved, ascent=Corrected),
-    partial(moved, ascent=POIS),
-    partial(moved, ascent=POIS, direction=Natural()),
-    partial(moved, ascent=ParameterPOIS, log_std=1, steps=1),  # a whole number was refused, as of another type
-    mac,
-)
+OWN = {"pois_parameters": {"log_std": 1, "steps": 1}}
+"""Made-up episodes are not those of a law that several steps have narrowed. The whole number was refused, as of another type"""
 
 
-@pytest.mark.parametrize("made", ASCENTS)
+def moving(option: str, spec: Spec) -> TrajectoryPolicy:
+    """The agent that moves by an option of `agent/ascent`, which is not composed."""
+    found = OmegaConf.create()
+    for key, value in {**values("agent/ascent", option), **OWN.get(option, {})}.items():
+        OmegaConf.update(found, key, value)
+    kind = get_class(found.pop("_target_"))
+    found.pop("_partial_")
+    return moved(spec, kind, **instantiate(found, _convert_="all"))
+
+
+@pytest.mark.parametrize("made", [*(partial(moving, option) for option in options("agent/ascent")), mac])
 def test_policies_of_whole_episodes_and_of_consecutive_steps_on_the_device(made):
     """Metrics that were made on the host stopped a run on a GPU at its first line of the log."""
     expected = updated(made(spec=spec_of("classic/cartpole")), "cpu")

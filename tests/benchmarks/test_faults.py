@@ -62,9 +62,7 @@ def test_the_own_vector_resets_the_ended_ones_alone():
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "cell",
-    [
-        cell for cell in CELLS if cell.env not in FOREIGN and cell.env not in NEEDS and not cell.replay.startswith(("stored", "mixed"))
-    ],  # data
+    [cell for cell in CELLS if cell.env not in {*FOREIGN, *NEEDS} and not cell.replay.startswith(("stored", "mixed"))],  # data are made
     ids=lambda cell: cell.name,
 )
 def test_the_configuration_of_a_cell_is_accepted(cell):
