@@ -35,25 +35,26 @@ from deeprl.types import Rows
 FILE = RESULTS / "goals.json"
 SEEDS = (0, 1, 2)
 DEMONSTRATIONS = "reach/demonstrations-v0"
-COMMON = "runtime.threads=1 accelerate=fast checkpoint.every=null log.every=0.02"
+COMMON = "runtime.threads=1 checkpoint.every=null log.every=0.02"
 SETS = {
     "bit_flip": (
         "agent=dqn env=goals/bit_flip env.bits=12 steps=30000 discount=0.98 agent.torso.hidden=[256] agent.optimizer.lr=1e-3 "
         "agent.chain.target_update_period=250 agent.explore.schedule.end=0.05 agent.explore.schedule.duration=0.3 "
         "replay.learning_starts=1000 replay.ratio=0.5 replay.batch_size=128 evaluation.every=2500 evaluation.episodes=100 "
-        "evaluation.num=100 evaluation.final_episodes=200",
+        "evaluation.num=100 evaluation.final_episodes=200 accelerate=fast",
         {"none": "replay=uniform", "future": "replay=hindsight", "final": "replay=hindsight replay.strategy=final"},
     ),
     "reach": (
         "agent=sac env=goals/reach steps=12000 discount=0.98 agent.torso.hidden=[128,128] agent.actor_torso.hidden=[128,128] "
         "agent.torso.layer_norm=true replay.learning_starts=500 replay.ratio=1 replay.batch_size=128 evaluation.every=500 "
-        "evaluation.episodes=50 evaluation.num=50 evaluation.final_episodes=100",
+        "evaluation.episodes=50 evaluation.num=50 evaluation.final_episodes=100 accelerate=fast",
         {"none": "replay=uniform", "demonstrations": "replay=mixed replay.data={data}", "hindsight": "replay=hindsight"},
     ),
     "door": (
         "agent=sac env=robotics/adroit_door +env.kwargs.reward_type=sparse env.max_episode_steps=300 steps=150000 discount=0.99 "
         "agent.torso.hidden=[256,256] agent.actor_torso.hidden=[256,256] agent.torso.layer_norm=true replay.learning_starts=1000 "
-        "replay.ratio=1 replay.batch_size=256 evaluation.every=10000 evaluation.episodes=20 evaluation.num=4 evaluation.final_episodes=50",
+        "replay.ratio=1 replay.batch_size=256 evaluation.every=10000 evaluation.episodes=20 evaluation.num=4 evaluation.final_episodes=50 "
+        "accelerate=compiled",
         {"none": "replay=uniform", "demonstrations": "replay=mixed replay.data={data}"},
     ),
 }
