@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import operator
 import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -46,6 +47,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import deeprl
+from benchmarks.evidence import welch
 from benchmarks.learning import RESULTS, commits, interval, keep, stored
 from deeprl.running.collect.stored import Stored
 from deeprl.running.config.build import environment
@@ -54,7 +56,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.complete import complete
 from deeprl.types import Rows
 
-FILE = RESULTS / "offline.json"
+FILE, PEERS = RESULTS / "offline.json", RESULTS / "offline_peer.json"
 SETS = ("random", "medium", "medium-replay", "medium-expert")
 AGENTS = {
     **{name: f"agent={name}" for name in ("bc", "td3_bc", "iql", "awac", "cql", "edac", "qgpo")},
@@ -133,7 +135,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="of what is stored")
     options = parser.parse_args()
     if options.table:
-        print(table(stored(FILE)))
+        lines = stored(FILE)
+        print("\n".join([table(lines), "", *verdicts(lines, "mujoco/hopper"), *verdicts(lines, "mujoco/half_cheetah"), ""]))
+        print("\n".join(beside(lines, stored(PEERS))))
         return
     if options.folder is None:
         parser.error("--folder names where run folders are, or shall be")
@@ -299,16 +303,51 @@ def table(lines: list[dict]) -> str:
         numbers = [f"{value:.0f}" for value in (line["episodes"], line["mean"], line["best"], score(line, line["mean"]))]
         shown.append(f"| {env} | {name} | {line['transitions']:,} | {' | '.join(numbers)} |")
     shown += ["", "| task | learner | " + " | ".join(SETS) + " |", "|---" * (len(SETS) + 2) + "|"]
-    runs = sorted((line for line in lines if line["kind"] == "run"), key=lambda line: (line["env"], line["agent"]))
-    for (env, agent), group in groupby(runs, key=lambda line: (line["env"], line["agent"])):
-        own, cells = list(group), []
-        for name in SETS:
-            found = sorted((line for line in own if line["set"] == name), key=lambda line: line["seed"])
-            values = [score(data[env, name], line["final"]) for line in found]
+    found = scores(lines)
+    for env, agent in sorted({(env, agent) for env, _, agent in found}):
+        cells = []
+        for values in (found.get((env, name, agent), []) for name in SETS):
             each = ", ".join(f"{value:.0f}" for value in values)
             cells.append(f"{np.mean(values):.0f} ± {interval(values):.0f} ({each})" if values else "")
         shown.append(f"| {env} | {agent} | {' | '.join(cells)} |")
     return "\n".join(shown)
+
+
+def scores(lines: list[dict]) -> dict[tuple[str, str, str], list[float]]:
+    """(Task, set, learner) -> score of each seed, in order of the seeds."""
+    data, found = {(line["env"], line["set"]): line for line in lines if line["kind"] == "data"}, {}
+    for line in sorted((line for line in lines if line["kind"] == "run"), key=lambda line: line["seed"]):
+        found.setdefault((line["env"], line["set"], line["agent"]), []).append(score(data[line["env"], line["set"]], line["final"]))
+    return found
+
+
+def verdicts(lines: list[dict], env: str) -> list[str]:
+    """By the rules of MuJoCo, where all of a task is stored."""
+    means = {
+        (name, agent): np.mean(values) for (task, name, agent), values in scores(lines).items() if task == env and len(values) == len(SEEDS)
+    }
+    data = {line["set"]: score(line, line["mean"]) for line in lines if line["kind"] == "data" and line["env"] == env}
+    if not means.keys() >= {(name, agent) for name in SETS for agent in OWN[env]}:
+        return []
+    is_it = "is" if abs(means["medium", "bc"] - data["medium"]) <= 10 else "is not"
+    passed = [
+        agent for agent in OWN[env]
+        if agent != "bc" and means["medium-replay", agent] >= means["medium-replay", "bc"] + 5 and means["medium-expert", agent] >= 90
+    ]  # fmt: skip
+    return [f"{env}: bc {is_it} the behaviour on medium; {', '.join(passed) or 'none'} passed, of {len(OWN[env]) - 1} learners"]
+
+
+def beside(lines: list[dict], peers: list[dict]) -> list[str]:
+    """d3rlpy's scores (`benchmarks.offline_peer`) beside ours, each seed, and Welch's interval of the difference."""
+    ours, ids = scores(lines), {"Pendulum-v1": "classic/pendulum", "Hopper-v5": "mujoco/hopper", "HalfCheetah-v5": "mujoco/half_cheetah"}
+    rows = ["| task | set | learner | here | d3rlpy | difference |", "|---" * 6 + "|"]
+    key = operator.itemgetter("env", "set", "learner")
+    for (env, name, agent), group in groupby(sorted(peers, key=lambda line: (*key(line), line["seed"])), key=key):
+        theirs, own = [line["score"] for line in group], ours.get((ids[env], name, agent), [])
+        if own:
+            each = (", ".join(f"{value:.0f}" for value in values) for values in (own, theirs))
+            rows.append(f"| {ids[env]} | {name} | {agent} | {' | '.join(each)} | {welch(own, theirs)} |")
+    return rows
 
 
 def score(data: dict, value: float) -> float:

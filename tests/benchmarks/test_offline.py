@@ -54,3 +54,18 @@ def test_stored_runs_have_the_settings_that_are_asked_for():
 def test_every_task_has_a_player_and_settings_of_agents_that_there_are():
     assert offline.OWN.keys() == offline.PLAYER.keys() == offline.SIZES.keys()
     assert all(own.keys() <= offline.AGENTS.keys() for own in offline.OWN.values())
+
+
+def test_a_learner_passes_by_both_bars_and_there_is_no_verdict_before_the_last_run():
+    env = "mujoco/hopper"
+    data = [{**DATA, "env": env, "set": name} for name in offline.SETS]
+
+    def runs(agent: str, replay: float, expert: float) -> list[dict]:
+        finals = {"random": -1200.0, "medium": -695.0, "medium-replay": -1200.0 + 10.0 * replay, "medium-expert": -1200.0 + 10.0 * expert}
+        common = {"kind": "run", "env": env, "agent": agent}
+        return [{**common, "set": name, "seed": seed, "final": final} for name, final in finals.items() for seed in offline.SEEDS]
+
+    lines = [*data, *runs("bc", 40, 80), *runs("td3_bc", 45, 90), *runs("iql", 45, 89), *runs("awac", 44, 99)]
+    assert not offline.verdicts(lines, env)
+    lines += [*runs("cql", 99, 99), *runs("edac", 0, 0)]
+    assert offline.verdicts(lines, env) == ["mujoco/hopper: bc is the behaviour on medium; td3_bc, cql passed, of 5 learners"]
