@@ -14,6 +14,7 @@ import numpy as np
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.config.folders import packages
 from deeprl.running.config.overrides import key_of
+from deeprl.running.config.rules import get
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
@@ -27,6 +28,7 @@ MARK = b'<meta name="generator" content="deeprl scaling">'
 FIGURE, NUMBERS = "laws.png", "scaling.json"
 LEFT_OUT = " characters are left out "
 """In a command that was too long for system.json"""
+STARTS = "replay.learning_starts"
 UNFINISHED = b"<!doctype html>" + MARK + b"<p>This page was not finished. Its command makes it again.</p>"
 
 
@@ -111,6 +113,9 @@ def page_of(runs: Sequence[RunRecord], out: Path, asked: Asked, notes: list[str]
     notes += found.notes
     best, parameters = found.next_run(asked.hours), asked.parameters[0] if asked.parameters else None
     words = spelled(best, runs[0], (asked.rate, *tied), notes.append) if best else None
+    if best and best["steps"] <= (starts := float(get(runs[0].config, STARTS, 0))):
+        low = f"a return of {best['return']:.4g} takes no learning"
+        notes.append(f"the next run ends before its first update ({STARTS}={starts:.0f}): {low}, name higher ones with --returns")
     rows, ahead, image = cell_rows(table, found, parameters), frontier_rows(found), figure(found)
     clock = {"here": machine, "grid": pace(table), "machines": sorted({run.machines[-1].hardware for run in runs if run.machines})}
     facts = {"clock": clock, "task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "label": label}

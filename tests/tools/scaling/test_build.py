@@ -13,7 +13,7 @@ from deeprl.tools.scaling.study import StepTime
 from tests.tools.report.folders import SYSTEM, write_run
 
 
-def grid(folder, steps=30):
+def grid(folder, steps=30, replay=None):
     for sigma in (1, 2, 4):
         for batch in (32, 64):
             for lr in (0.001, 0.002):
@@ -22,7 +22,7 @@ def grid(folder, steps=30):
                     folder / f"{sigma}_{batch}_{lr}",
                     (100 * (1 - np.exp(-np.arange(1, steps + 1) / tau))).tolist(),
                     optimizer={"lr": lr},
-                    config={"replay": {"ratio": sigma, "batch_size": batch}},
+                    config={"replay": {"ratio": sigma, "batch_size": batch, **(replay or {})}},
                     speed=100 / sigma,
                 )
 
@@ -82,6 +82,12 @@ def test_ratios_at_which_nothing_is_learned_are_named_and_falling_curves_are_one
     assert [note for note in notes if "mean curve" in note] == [
         "3 of 3 mean curves fall, by up to 42% of their range; the step that reaches a return is that of their monotone form"  # 16.7 of 40
     ]
+
+
+def test_a_next_run_without_an_update_is_named(tmp_path):
+    grid(tmp_path / "runs", replay={"learning_starts": 5_000})
+    notes, _ = build([tmp_path / "runs"], tmp_path / "out", asked())
+    assert any("ends before its first update (replay.learning_starts=5000)" in note for note in notes)
 
 
 def test_keys_that_go_with_the_rate_are_in_the_words_of_the_next_run(tmp_path):
