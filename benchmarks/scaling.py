@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling SET --folder FOLDER    trains what is not stored, one run after the other, and prints the table
     python -m benchmarks.scaling SET --table            prints what is stored
-    SET: pendulum, inverted_pendulum, pendulum_four, inverted_pendulum_four
+    SET: pendulum, inverted_pendulum, pendulum_four, inverted_pendulum_four, breakout_dqn, breakout_idqn
 
 The rule, written before the runs. SAC with networks of 64-64; the grid is the replay ratio σ = 1, 2, 4, batches of 64, 128, 256, rates of
 3e-4, 1e-3, 3e-3 for actor and critics, seeds 0 and 1. Its laws are those that `deeprl scaling FOLDER/SET/grid` prints: steps to each of the
@@ -13,7 +13,11 @@ predicted. Nothing was tried before with this grid; one run (seed 100, σ = 4, r
 
 The sets of `four` have a second rule, written when the first had been missed on Pendulum (2 of 6) and before its own runs: the same bar,
 with the runs of the first set and those of σ = 1/2 in twice the steps, because from four ratios on a law has the floor D_min of the paper;
-three fresh runs with σ = 8, seeds 13 to 15. Results are in benchmarks/results/scaling.json.
+three fresh runs with σ = 8, seeds 13 to 15.
+
+`breakout_dqn` and `breakout_idqn`, written before any run of theirs: the first rule on MinAtar's Breakout with 30,000 steps, DQN and i-DQN
+with the settings of `configs/tuned/minatar` but for these: batches of 32, 64, 128 and rates of 1e-4, 3e-4, 1e-3 (there 32 and 2.5e-4), and
+1,000 steps before the first update. Results are in benchmarks/results/scaling.json.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from __future__ import annotations
 import argparse
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,22 +36,51 @@ from deeprl.tools.scaling.fits import reached
 from deeprl.tools.scaling.study import Study, at, proposed, study
 
 FILE = RESULTS / "scaling.json"
-RATIOS, LOWER, BATCHES, RATES = (1, 2, 4), 0.5, (64, 128, 256), (3e-4, 1e-3, 3e-3)
+RATIOS, LOWER = (1, 2, 4), 0.5
 SEEDS, AHEAD = (0, 1), 8
 WITHIN = 0.3
-COMMON = (
-    "agent=sac agent.torso.hidden=[64,64] agent.actor_torso.hidden=[64,64] replay.learning_starts=500 evaluation.every=250 "
-    "evaluation.episodes=10 evaluation.num=10 evaluation.final_episodes=10 checkpoint.every=null log.every=500 runtime.threads=1 "
-    "accelerate=compiled"
-)
-STEPS = {"pendulum": ("env=classic/pendulum", 5000), "inverted_pendulum": ("env=mujoco/inverted_pendulum", 8000)}
+COMMON = "evaluation.num=10 checkpoint.every=null log.every=500 runtime.threads=1 accelerate=compiled"
+
+
+class Task(NamedTuple):
+    words: str
+    steps: int
+    batches: tuple[int, ...]
+    rates: tuple[float, ...]
+    keys: tuple[str, ...]
+    """Of the rate"""
+
+
+def continuous(env: str, steps: int) -> Task:
+    words = (
+        "agent=sac agent.torso.hidden=[64,64] agent.actor_torso.hidden=[64,64] replay.learning_starts=500 evaluation.every=250 "
+        f"evaluation.episodes=10 evaluation.final_episodes=10 env={env}"
+    )
+    return Task(words, steps, (64, 128, 256), (3e-4, 1e-3, 3e-3), ("agent.optimizer.lr", "agent.actor_optimizer.lr"))
+
+
+def breakout(agent: str) -> Task:
+    words = (
+        f"agent={agent} env=minatar/breakout replay.learning_starts=1000 evaluation.every=1000 evaluation.episodes=20 "
+        "evaluation.final_episodes=20"
+    )
+    return Task(words, 30_000, (32, 64, 128), (1e-4, 3e-4, 1e-3), ("agent.optimizer.lr",))
+
+
+TASKS = {
+    "pendulum": continuous("classic/pendulum", 5000),
+    "inverted_pendulum": continuous("mujoco/inverted_pendulum", 8000),
+    "breakout_dqn": breakout("dqn"),
+    "breakout_idqn": breakout("idqn"),
+}
 FOUR = "_four"
-SETS = [*STEPS, *(f"{name}{FOUR}" for name in STEPS)]
+SETS = [*TASKS, f"pendulum{FOUR}", f"inverted_pendulum{FOUR}"]
 
 
 def grid(name: str) -> list[tuple[float, int, float, int]]:
     """Ratio, batch, rate and seed of each run from which the laws are made."""
-    return [(ratio, *other) for ratio in ((LOWER, *RATIOS) if name.endswith(FOUR) else RATIOS) for other in product(BATCHES, RATES, SEEDS)]
+    task, ratios = TASKS[name.removesuffix(FOUR)], (LOWER, *RATIOS) if name.endswith(FOUR) else RATIOS
+    return list(product(ratios, task.batches, task.rates, SEEDS))
 
 
 def fresh(name: str) -> tuple[int, ...]:
@@ -59,9 +93,9 @@ def trained(name: str, ratio: float, batch: int, rate: float, seed: int, folder:
     own = {"set": name.removesuffix(FOUR), "ratio": ratio, "batch": batch, "rate": rate, "seed": seed}
     if any(own.items() <= line.items() for line in stored(FILE)):
         return True
-    env, steps = STEPS[own["set"]]
-    cell = f"replay.ratio={ratio} replay.batch_size={batch} agent.optimizer.lr={rate} agent.actor_optimizer.lr={rate} seed={seed}"
-    words = f"{COMMON} {env} steps={2 * steps if ratio == LOWER else steps} {cell}"
+    task = TASKS[own["set"]]
+    cell = f"replay.ratio={ratio} replay.batch_size={batch} {' '.join(f'{key}={rate}' for key in task.keys)} seed={seed}"
+    words = f"{task.words} {COMMON} steps={2 * task.steps if ratio == LOWER else task.steps} {cell}"
     place = folder / own["set"] / ("ahead" if ratio == AHEAD else "grid") / f"{ratio}-{batch}-{rate}-{seed}"
     if not train(place, words.split(), until):
         return False
