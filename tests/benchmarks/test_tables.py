@@ -35,6 +35,7 @@ PRINTED = {
     "results.md#Chains of critics after 150,000 steps": ("evidence actor_critic --table",),
     "results.md#A small CrossQ beside TD3 and SAC after 200,000 steps": ("evidence actor_critic --table",),
     "results.md#Learning offline on data of Pendulum": ("offline --table",),
+    "results.md#Learning offline on data of Hopper": ("offline --table",),
     "parts.md#An image and a vector together": ("parts --table",),
     "algorithms/energy_guided.md#Eight Gaussians": ("energy_guided --table",),
     "algorithms/energy_guided.md#Rings, moons, swissroll and checkerboard": (
