@@ -26,7 +26,7 @@ because SAC comes to 300 there on Hopper, and to 600 after 100,000 (benchmarks/r
 the 1/λ = 3 of CORL's locomotion. A run shall take at most five minutes of one core, where papers have 1,000,000 to 3,000,000 updates with
 networks of 256: so networks are two layers of 64, critics and actors learn at 0.001 in place of 0.0003, and each learner makes 20,000
 updates. CQL has 4 sampled actions of each kind in place of 10, and EDAC 10 critics, on Hopper in place of 50. Learners are compiled, but
-for 20 of Hopper that have no `mode` in the file: an update of CQL or EDAC takes a third of the time so, and differs by rounding.
+for 20 of Hopper that have no `mode` in the file, and were trained before; the updates differ by rounding.
 
 The rules there, of the means of three seeds: `bc` *is the behaviour* on medium if its score is within 10 of the mean of the data; a
 learner *passes* if its score is at least 5 above that of `bc` on medium-replay, and at least 90 on medium-expert, 90 % of the expert. What
