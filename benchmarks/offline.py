@@ -136,8 +136,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.table:
         lines = stored(FILE)
-        print("\n".join([table(lines), "", *verdicts(lines, "mujoco/hopper"), *verdicts(lines, "mujoco/half_cheetah"), ""]))
-        print("\n".join(beside(lines, stored(PEERS))))
+        passed = [verdict for env, own in OWN.items() if own is MUJOCO for verdict in verdicts(lines, env)]
+        print("\n".join([table(lines), "", *passed, "", *beside(lines, stored(PEERS))]))
         return
     if options.folder is None:
         parser.error("--folder names where run folders are, or shall be")
