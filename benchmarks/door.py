@@ -1,6 +1,6 @@
 """People's demonstrations of a hand that opens a door, as a data set of Minari for `python -m benchmarks.goals door`.
 
-    pip install -e ".[robotics,minari]"                        # in a virtual environment of its own, see docs/environments.md
+    pip install -e ".[robotics,minari,report]"                 # in a virtual environment of its own, see docs/environments.md
     python -m benchmarks.door door-v0_demos.pickle FOLDER      # FOLDER/data/door/people-v0
 
 The file is dapg/demonstrations/door-v0_demos.pickle of github.com/aravindr93/hand_dapg, of "Learning Complex Dexterous Manipulation with

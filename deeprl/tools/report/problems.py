@@ -24,8 +24,8 @@ def problems(groups: dict[str, list[RunRecord]], different: Iterable[Setting]) -
     """
     runs = list(chain.from_iterable(groups.values()))
     return [
-        *unfinished(runs), *inexact(runs), *nameless(runs), *mixed(different), *lengths(groups), *seeds(groups), *unequal(runs),
-        *computed(runs),
+        *unfinished(runs), *inexact(runs), *given(runs), *nameless(runs), *mixed(different), *lengths(groups), *seeds(groups),
+        *unequal(runs), *computed(runs),
     ]  # fmt: skip
 
 
@@ -50,6 +50,15 @@ def inexact(runs: Iterable[RunRecord]) -> Iterator[str]:
     names = [run.name for run in resumed if run.updates]  # without updates there is nothing to pause
     if names:
         yield f"resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: {listed(names)}"
+
+
+def given(runs: list[RunRecord]) -> Iterator[str]:
+    names = [run.name for run in runs if run.data]
+    if names:
+        yield (
+            f"learned from stored data: {listed(names)}; the axis of environment steps does not count the steps of the data, and where "
+            "nothing but data is learned from (replay=stored), it counts updates"
+        )
 
 
 def nameless(runs: Iterable[RunRecord]) -> Iterator[str]:

@@ -412,6 +412,15 @@ def test_a_run_that_is_unlike_the_others_is_named(tmp_path, change, sentence):
     assert [note for note in notes(tmp_path) if re.search(sentence, note)]
 
 
+def test_steps_of_a_run_that_learns_from_data_are_not_called_steps_of_its_environment(tmp_path):
+    """The axis said environment steps of a run that made none (TD3+BC beside its player)."""
+    player, offline = write_run(tmp_path / "player", seed=0), write_run(tmp_path / "offline", seed=1)
+    summary = RunFolder(offline).read_summary()
+    assert summary is not None
+    RunFolder(offline).write_summary({**summary, "data": {"name": player.name, "digest": "0f", "transitions": 500}})
+    assert [note for note in notes(tmp_path) if note.startswith("learned from stored data: offline; ")]
+
+
 def test_what_a_group_lacks_on_many_tasks_is_one_note(tmp_path):
     for task in ("one", "two", "three", "four", "five"):
         write_run(tmp_path / task, env=task)
