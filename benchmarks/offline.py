@@ -299,7 +299,7 @@ def table(lines: list[dict]) -> str:
     """The data sets, and below them the scores of each learner: mean with Student's 95 % interval, and each seed."""
     data = {(line["env"], line["set"]): line for line in lines if line["kind"] == "data"}
     shown = ["| task | set | transitions | episodes | mean return | best | score |", "|---" * 7 + "|"]
-    for (env, name), line in data.items():
+    for (env, name), line in sorted(data.items(), key=lambda item: (item[0][0], SETS.index(item[0][1]))):
         numbers = [f"{value:.0f}" for value in (line["episodes"], line["mean"], line["best"], score(line, line["mean"]))]
         shown.append(f"| {env} | {name} | {line['transitions']:,} | {' | '.join(numbers)} |")
     shown += ["", "| task | learner | " + " | ".join(SETS) + " |", "|---" * (len(SETS) + 2) + "|"]
