@@ -3,6 +3,7 @@
     python -m benchmarks.offline --folder FOLDER [--env classic/pendulum] [--sets medium] [--agents iql]    plays and learns what is missing
     python -m benchmarks.offline --folder FOLDER --npz medium         a set as arrays, for `benchmarks.offline_peer`
     python -m benchmarks.offline --table
+    python -m benchmarks.offline … --results FILE           one's own file of results, in place of benchmarks/results/offline.json
 
 Tasks are Pendulum, and Hopper and HalfCheetah of MuJoCo. One run is the player, of SAC on Pendulum, of CrossQ on the others. Its first
 checkpoint from which on no evaluation is below a third of the way from random play to its own final is "medium":
@@ -14,7 +15,8 @@ checkpoint from which on no evaluation is below a third of the way from random p
 
 Each agent learns from each set with seeds 0, 1 and 2, and its last weights play 100 episodes. A score is (return - random) / (expert -
 random) · 100, where random is the mean of the set of that name, and expert the player's final evaluation. What is stored in
-benchmarks/results/offline.json is not made again; a run that was interrupted goes on.
+benchmarks/results/offline.json is not made again; a run that was interrupted goes on. A processor of another kind rounds otherwise, so that
+its player may be another: learners on its sets need a file of their own.
 
 The rule of QGPO, written before its runs: on medium-expert it is above the behaviour if each of its three seeds ends above each seed of
 `behaviour`, the same diffusion model without an energy, of as many updates. Settings were chosen with seed 100 (-278 beside -587; with the
@@ -56,7 +58,8 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.complete import complete
 from deeprl.types import Rows
 
-FILE, PEERS = RESULTS / "offline.json", RESULTS / "offline_peer.json"
+FILE = RESULTS / "offline.json"
+"""Beside it, the file of d3rlpy's runs on the same sets has `_peer` behind its name"""
 SETS = ("random", "medium", "medium-replay", "medium-expert")
 AGENTS = {
     **{name: f"agent={name}" for name in ("bc", "td3_bc", "iql", "awac", "cql", "edac", "qgpo")},
@@ -132,19 +135,20 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--agents", nargs="+", choices=AGENTS, help="all that have settings for the task")
     parser.add_argument("--npz", choices=SETS, help="write a set as FOLDER/NAME.npz")
+    parser.add_argument("--results", type=Path, default=FILE, help="where they are stored")
     parser.add_argument("--table", action="store_true", help="of what is stored")
     options = parser.parse_args()
     if options.table:
-        lines = stored(FILE)
+        lines, peers = stored(options.results), stored(options.results.with_stem(f"{options.results.stem}_peer"))
         passed = [verdict for env, own in OWN.items() if own is MUJOCO for verdict in verdicts(lines, env)]
-        print("\n".join([table(lines), "", *passed, "", *beside(lines, stored(PEERS))]))
+        print("\n".join([table(lines), "", *passed, "", *beside(lines, peers)]))
         return
     if options.folder is None:
         parser.error("--folder names where run folders are, or shall be")
     agents = options.agents or list(OWN[options.env])
     if missing := [agent for agent in agents if agent not in OWN[options.env]]:
         parser.error(f"{', '.join(missing)}: no settings for {options.env}, see OWN")
-    task = Task(options.env, options.folder.resolve())
+    task = Task(options.env, options.folder.resolve(), options.results.resolve())
     if options.npz:
         task.export(options.npz)
         return
@@ -153,14 +157,14 @@ def main() -> None:
         for seed in SEEDS:
             for agent in agents:
                 task.learn(name, agent, seed)
-    print(table(stored(FILE)))
+    print(table(stored(options.results)))
 
 
 class Task:
     """An environment, and the folders of its player, its data sets and its learners."""
 
-    def __init__(self, env: str, folder: Path):
-        self.env, self.folder = env, folder / env.replace("/", "-")
+    def __init__(self, env: str, folder: Path, file: Path = FILE):
+        self.env, self.folder, self.file = env, folder / env.replace("/", "-"), file
         self.size = SIZES[env]
 
     def run(self, name: str, words: list[str], mode: str = "fast") -> Path:
@@ -216,12 +220,15 @@ class Task:
                 "replay.share=null",
             ]
             self.run(name, [*drawn, *both])
-        before = [line for line in stored(FILE) if line["kind"] == "data" and (line["env"], line["set"]) == (self.env, name)]
+        before = [line for line in stored(self.file) if line["kind"] == "data" and (line["env"], line["set"]) == (self.env, name)]
         made = self.described(name)
         if not before:
-            keep(made, FILE)
+            keep(made, self.file)
         elif made["digest"] != before[0]["digest"]:
-            raise SystemExit(f"{self.env} {name}: digest {made['digest']}, where that of the stored learners is {before[0]['digest']}")
+            raise SystemExit(
+                f"{self.env} {name}: digest {made['digest']}, where that of the stored learners is {before[0]['digest']}; on another "
+                "processor the player may be another: --results FILE, a file of its own"
+            )
 
     def source(self, name: str) -> Stored:
         config = complete(*compose([f"env={self.env}", *PLAYER[self.env]])[:2])
@@ -249,7 +256,9 @@ class Task:
     def learn(self, name: str, agent: str, seed: int) -> None:
         """Train, if it is not stored, and store the final evaluation."""
         own = [
-            line for line in stored(FILE) if line["kind"] == "run" and (line["env"], line["set"], line["agent"]) == (self.env, name, agent)
+            line
+            for line in stored(self.file)
+            if line["kind"] == "run" and (line["env"], line["set"], line["agent"]) == (self.env, name, agent)
         ]
         updates = LONGER.get(self.env, {}).get(agent, self.size.updates)
         if any(line["seed"] == seed and line["updates"] == updates for line in own):
@@ -267,7 +276,7 @@ class Task:
             "std": final["std"], "processor_seconds": seconds, "mode": self.size.mode, "commit": commits(path),
             "overrides": [*words[: words.index("replay=stored")], *OWN[self.env][agent]],
         }  # fmt: skip
-        keep(line, FILE)
+        keep(line, self.file)
         print(f"{path.name}: {final['mean']:.1f}", flush=True)
 
     def export(self, name: str) -> None:
