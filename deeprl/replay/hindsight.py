@@ -82,6 +82,8 @@ class Hindsight(Replay):
         if self.spec.parts:
             raise ValueError("the parts of its observations are kept apart, and goals are exchanged in one vector: set env.parts=flat")
         self.goals, self.exchanged = goals, round(share * self.batch_size)
+        if share and not self.exchanged:
+            raise ValueError(f"share={share} of batch_size={self.batch_size} exchanges no goal: choose a larger one, or share=0")
         self.spans = Spans(self.layout.ticks, self.num)
         self.later = np.zeros(0)
         """(B,) uniform in [0, 1): the choice of t' for the present draw"""

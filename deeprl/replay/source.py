@@ -238,8 +238,8 @@ class Source(Choice):
         mine = self.provenance.get("digest")
         if digest != mine:
             raise ValueError(
-                f"the run learned from data with the digest {digest!s:.40}, and replay.data={self.provenance.get('name')} has {mine}: name "
-                "the checkpoint that it began with, FOLDER@STEP"
+                f"the run learned from data with the digest {digest!s:.40}, and replay.data={self.provenance.get('name')} has {mine}: it "
+                "goes on with the same alone. Of a run that has learned on, name the checkpoint: deeprl resume RUN replay.data=FOLDER@STEP"
             )
 
     def restart(self, step: int) -> str:

@@ -97,6 +97,12 @@ def test_no_goal_crosses_an_episode_also_where_rows_are_overwritten(strategy):
         assert reward == (0.0 if goal == state + 1 else -1.0)
 
 
+def test_a_share_that_exchanges_no_goal_is_refused():
+    """It was plain replay without a word."""
+    with pytest.raises(ValueError, match="share=0.01 of batch_size=32 exchanges no goal"):
+        make(batch_size=32, share=0.01)
+
+
 @pytest.mark.parametrize("strategy", ["future", "final", "episode"])
 def test_a_share_of_nothing_is_plain_replay(strategy):
     plain, other = make(cls=Replay), make(share=0.0, strategy=strategy)

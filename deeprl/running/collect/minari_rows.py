@@ -72,6 +72,14 @@ def unit(given: np.ndarray, found: DataSet) -> np.ndarray:
     return np.clip((given - (high + low) / 2) / ((high - low) / 2), -1.0, 1.0)
 
 
+def scaled(found: DataSet) -> str:
+    """What `unit` takes actions to be, for a reader whose environment may have others."""
+    low, high = (np.unique(bound) for bound in bounds(found.action_space))
+    if len(low) > 1 or len(high) > 1:
+        return "; its actions are scaled from the bounds of the data set, which differ between them, to those of the environment"
+    return f"; its actions, {low[0]:g} to {high[0]:g}, are scaled to the bounds of the environment"
+
+
 class RecordedEpisode(NamedTuple):
     """One episode of T steps, as Minari has it."""
 

@@ -170,6 +170,13 @@ def say_if_elsewhere(before: list[Any], now: JsonObject) -> None:
         say(f"not as at the last start: {', '.join(changed)}. The run goes on, but its last bits may differ from those that it had there")
 
 
+def played_elsewhere(played: str | None, env: str) -> str:
+    """What a reader should know of data that another environment has made; empty if it is the same, or not known."""
+    if played in (None, env):
+        return ""
+    return f"replay.data has transitions of {played}, and this run learns {env}: the same spaces, maybe another task"
+
+
 def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     """Write in the run folder that the run starts, or goes on, and open its loggers.
 
@@ -181,6 +188,8 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     folder.truncate_after(trainer.step if known else -1, known.lines if known else {})
     if digest := trainer.source.provenance.get("digest"):
         config["names"]["data"] = digest  # of what it learns from, for a reader: a resume compares that of the checkpoint
+    if told := played_elsewhere(trainer.source.provenance.get("env"), config["names"]["env"]):
+        say(told)
     folder.write_config(config)
     start = {"resumed_from": trainer.step if known else None, "ranks": trainer.ranks.size}
     entry, before = system_entry(config["device"]), folder.read_system()[-1:]

@@ -143,4 +143,5 @@ def require_unchanged(config: Config, checkpoints: Checkpoints) -> None:
 
 
 def unfit(step: int, error: BaseException) -> CheckpointError:
-    return CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {type(error).__name__}: {error}")
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "  # a sentence of ours
+    return CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {kind}{error}")

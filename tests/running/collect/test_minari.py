@@ -18,8 +18,9 @@ from deeprl.errors import ConfigError
 from deeprl.packing import packed_spec
 from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect import minari
+from deeprl.running.collect.found import find
 from deeprl.running.collect.minari_rows import unit
-from deeprl.running.collect.stored import Stored, StoredSequences, find
+from deeprl.running.collect.stored import Stored, StoredSequences
 from deeprl.tools.data.convert import write_folder
 from deeprl.types import ObsPart, Spec
 from tests.builders import console
@@ -219,6 +220,12 @@ def test_another_environment_is_refused(tmp_path):
         stored(folder, Spec((1,), torch.float32, 2, 0))
     with pytest.raises(ValueError, match=r"observations \(3, 8, 8\) and actions \(1,\), and this run has \(1,\)"):
         stored(written(tmp_path / "images", {**BOX, "dtype": "uint8", "shape": [8, 8, 3]}))
+
+
+def test_bounds_of_the_actions_of_a_data_set_are_told(tmp_path, capsys):
+    """Torques within 5 were learned as torques within 2 in silence."""
+    stored(written(tmp_path / "one"))
+    assert "; its actions, -2 to 2, are scaled to the bounds of the environment" in "".join(capsys.readouterr())
 
 
 def test_other_content_has_another_digest(tmp_path):

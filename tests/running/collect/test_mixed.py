@@ -17,8 +17,9 @@ from deeprl.replay.samplers import Prioritized
 from deeprl.replay.sequences import Recurrence, Sequences
 from deeprl.replay.source import Pace
 from deeprl.running.collect import stored
+from deeprl.running.collect.found import Found
 from deeprl.running.collect.mixed import Mixed, MixedSequences
-from deeprl.running.collect.stored import Found, Stored
+from deeprl.running.collect.stored import Stored
 from deeprl.running.config.stored import continued
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
@@ -220,7 +221,7 @@ def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
     assert found["replay"]["ticks"] == whole.source.ring.state_dict()["ticks"]
     assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30, "sequences": 50}[kind]
     told = json.loads((tmp_path / "whole" / "summary.json").read_text())["data"]
-    assert told == {"name": str(played[0]), "digest": whole.source.data.digest, "transitions": 120}
+    assert told == {"name": str(played[0]), "digest": whole.source.data.digest, "transitions": 120, "env": "classic/cartpole"}
     found = RunFolder(tmp_path / "run").read_config()
     assert found["names"]["data"] == told["digest"]
     command = {**found, "names": {key: value for key, value in found["names"].items() if key != "data"}}

@@ -15,9 +15,12 @@ from deeprl.errors import ConfigError
 from deeprl.packing import kept, packed_spec
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Recurrence
-from deeprl.running.collect.stored import Found, Stored, StoredSequences, find
+from deeprl.running.collect.found import Found, find
+from deeprl.running.collect.stored import Stored, StoredSequences
 from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import CHANGEABLE_UNTIL_DATA, check_identity, identity
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.session import played_elsewhere
 from deeprl.running.training.idle import Idle
 from deeprl.types import ObsPart, Spec
 from tests.builders import begin, console, same, train
@@ -137,14 +140,28 @@ def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(Idle, "tick", lambda self, step: os.kill(os.getpid(), signal.SIGTERM) if step == 30 else None)
         assert begin(tmp_path / "run", *words) == exits.STOPPED
-    assert console("resume", tmp_path / "run") == exits.FINISHED
+    named = shutil.copytree(folder, tmp_path / "moved")  # the remedy for data that moved, or a player that went on, was refused
+    assert console("resume", tmp_path / "run", f"replay.data={named}@200") == exits.FINISHED
     assert same(Checkpoints(tmp_path / "run").load("last")[1]["agent"]["module"], whole.agent.state_dict())
+
+
+def test_the_name_of_data_identifies_no_run_and_did_so_in_earlier_checkpoints():
+    one, other = ({"replay": {"data": name, "ratio": 1.0}} for name in ("a", "b@5"))
+    check_identity(other, ["replay"], identity(one, ["replay"]))
+    check_identity(one, ["replay"], identity(one, ["replay"], CHANGEABLE_UNTIL_DATA))
+    with pytest.raises(ValueError, match="edited since, in replay"):
+        check_identity(other, ["replay"], identity(one, ["replay"], CHANGEABLE_UNTIL_DATA))
+
+
+def test_data_of_another_environment_are_told():
+    assert played_elsewhere("mujoco/half_cheetah", "mujoco/walker2d").startswith("replay.data has transitions of mujoco/half_cheetah")
+    assert played_elsewhere("x", "x") == played_elsewhere(None, "x") == ""
 
 
 def test_data_that_have_changed_are_refused(played):
     _, trainer = played
     found = offline(trainer)
-    with pytest.raises(ValueError, match="name the checkpoint that it began with, FOLDER@STEP"):
+    with pytest.raises(ValueError, match=r"name the checkpoint: deeprl resume RUN replay.data=FOLDER@STEP"):
         found.load({**found.state_dict(), "data": "0" * 32}, ())
 
 
@@ -158,6 +175,15 @@ def test_data_that_have_changed_are_refused_without_a_replay_in_the_checkpoint(p
         trainer.snapshot.give(step, parts)
     del parts["trainer"]["data"]  # as in checkpoints from before
     trainer.snapshot.give(step, parts)
+    with pytest.raises(ValueError, match="take one with checkpoint.replay=true"):
+        find(str(tmp_path / "run"), trainer.agent.spec)
+
+
+@pytest.mark.parametrize("data", [None, 5, ["a"], True, " "])
+def test_what_is_no_name_is_refused(data):
+    """`'NoneType' object has no attribute 'startswith'` was all that was said."""
+    with pytest.raises(ValueError, match=r"^data=.* is no name: take a run folder"):
+        find(data, Spec((1,), torch.float32, 2, 0))
 
 
 def test_what_holds_no_transitions_is_refused(played, tmp_path):
@@ -178,8 +204,8 @@ def test_what_holds_no_transitions_is_refused(played, tmp_path):
         segment.write_bytes(segment.read_bytes()[:-8])
     with pytest.raises(ValueError, match=r"data=.*bare"):
         Stored(data=str(bare), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
-    # a run of data that had moved could not be resumed, because replay.data tells runs apart; nothing said that a link does
-    with pytest.raises(ConfigError, match=rf"replay\.data=.* no folder {tmp_path / 'nowhere'}\. .* ln -s PLACE {tmp_path / 'nowhere'}"):
+    # a run of data that had moved could not be resumed, because replay.data told runs apart
+    with pytest.raises(ConfigError, match=rf"no folder {tmp_path / 'nowhere'}\. .* deeprl resume RUN replay.data=PLACE"):
         train(tmp_path / "run", *OFFLINE, f"replay.data={tmp_path / 'nowhere'}")
 
 

@@ -1,0 +1,149 @@
+"""Where stored transitions are: what a name says, a run folder or a data set, as the replay in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
+from deeprl.packing import check_kept
+from deeprl.replay.layout import Layout
+from deeprl.running.collect import data_folder, minari
+from deeprl.running.collect.minari_rows import as_replay, scaled
+from deeprl.running.config.rules import get
+from deeprl.running.runs.checkpoint import DAMAGE
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.runs.config_file import folder_of, step_of
+from deeprl.running.runs.folder import RunFolder
+from deeprl.system.files import machine_fault
+from deeprl.types import Spec, State
+
+
+class Found(NamedTuple):
+    """The replay in a checkpoint of a run."""
+
+    step: int | None
+    """None: of a data set, which has none"""
+    num: int
+    """Environments that the run stepped"""
+    capacity: int
+    state: State
+    segments: Iterable[dict[str, Tensor]]
+    env: str
+    """Name of its environment, or of the data set"""
+    remark: str = ""
+    """What was done to its numbers"""
+
+    @property
+    def columns(self) -> list[int] | None:
+        """`Layout.columns` of its rows; None: it does not say, and has no states of a core."""
+        found = self.state.get("columns")
+        whole = isinstance(found, list) and len(found) == 5 and all(type(each) is int and each >= 0 for each in found)
+        return found if whole else None
+
+    @property
+    def states(self) -> int:
+        """S, numbers of a core's state at the end of each row"""
+        return 0 if self.columns is None else self.columns[3]
+
+    def fits(self, at: Layout) -> bool:
+        """Whether its rows, without the states, are of the spaces of another layout. Stacks of fewer frames can be made of them."""
+        width = np.shape(self.state.get("pending", ()))[-1:] == (at.state + self.states,)
+        return width and (self.columns is None or (self.columns[:3] == at.columns[:3] and self.columns[4] >= at.stack))
+
+    def without_states(self) -> Found:
+        """The same rows without the states of a core, which are their last columns."""
+        if not self.states:
+            return self
+        state = {**self.state, "pending": np.asarray(self.state["pending"])[..., : -self.states]}
+        return self._replace(state=state, segments=cut(self.segments, self.states))
+
+
+def cut(segments: Iterable[dict[str, Tensor]], columns: int) -> Iterator[dict[str, Tensor]]:
+    """The segments without the last columns of their rows."""
+    return ({**segment, "rows": segment["rows"][:, :-columns]} for segment in segments)
+
+
+def shown(columns: list[int] | None, width: tuple[int, ...]) -> str:
+    """What the rows of data are made of."""
+    if columns is None:
+        return f"{', '.join(map(str, width)) or 'no'} numbers each"
+    size, action, actions, _, frames = columns
+    stack = f"{frames} frames of " if frames > 1 else ""
+    return f"observations of {stack}{size} numbers, and actions of {f'{actions} choices' if actions else f'{action} numbers'}"
+
+
+def find(data: str, spec: Spec) -> Found:
+    """
+    Args:
+        data: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last. Or a data set of Minari,
+            its folder or minari:NAME, or one as `data_folder` has it.
+        spec: of the environments of the run that learns.
+
+    Raises:
+        ValueError: it is none, or its checkpoint holds no transitions, or it is of other spaces.
+    """
+    if not isinstance(data, str) or not data.strip():
+        raise ValueError(
+            f"data={data!r} is no name: take a run folder, such as replay.data=runs/player (./5 where its name is a number), or a data "
+            "set, minari:NAME"
+        )
+    if minari.is_data_set(data):
+        try:
+            found = minari.described(data)
+            ring, rows = as_replay(found, spec)
+        except DAMAGE as error:
+            if fault := machine_fault(error):
+                raise UnreadableError(f"{data} cannot be read: {fault}. It may be whole, so try again") from error
+            raise ValueError(f"data={data}: {error}") from error
+        return Found(None, 1, len(rows["rows"]), ring, [rows], found.name, scaled(found) if spec.action_dim else "")
+    which = step_of(data) or "last"
+    path = Path(folder_of(data)).expanduser()
+    if not path.exists():
+        raise ValueError(
+            f"data={data}: there is no folder {path.absolute()}. A relative name counts from the folder of the command; where the data of "
+            "a run have moved, it goes on with deeprl resume RUN replay.data=PLACE"
+        )
+    try:
+        (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)
+        step, parts = checkpoints.load(int(which) if which.isdecimal() else which, only={"replay"})
+    except UnreadableError:  # it may be whole
+        raise
+    except (RunFolderError, CheckpointError) as error:
+        raise ValueError(f"data={data}: {error}{unstored(path)}") from error
+    state = parts.get("replay")
+    if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
+        raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
+    try:
+        check_kept(state.get("parts", ()), spec.parts)
+    except ValueError as error:
+        of_set = "take the data set itself, whose parts this folder has as one vector, or env.parts=flat"
+        remedy = of_set if data_folder.holds_data(path) else "take a run with the same env.parts and env.privileged"
+        raise ValueError(f"data={data}: {error}: {remedy}") from error
+    return Found(None if data_folder.holds_data(path) else step, num, capacity, state, checkpoints.segments(step), minari.shown(env))
+
+
+def unstored(folder: Path) -> str:
+    """What a run should have been given so that its checkpoints hold a replay; empty if it was, or if it cannot be read."""
+    try:
+        replay = get(RunFolder(folder).read_config(), "checkpoint.replay")
+    except RunFolderError:
+        return ""
+    return ". The run had checkpoint.replay=false: take one with checkpoint.replay=true" if replay is False else ""
+
+
+def recorded(folder: Path) -> tuple[Any, Any, Any]:
+    """Environments, capacity and the name of the environment of a stored replay, each of any type.
+
+    Raises:
+        RunFolderError: the folder is none of a run, nor one of data, or is damaged.
+    """
+    if data_folder.holds_data(folder):
+        found = data_folder.described(folder)
+        return 1, found.metadata.get("rows"), found.name
+    config = RunFolder(folder).read_config()
+    return get(config, "env.num"), get(config, "replay.capacity"), get(config, "names.env")
