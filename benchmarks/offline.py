@@ -350,10 +350,12 @@ def beside(lines: list[dict], peers: list[dict]) -> list[str]:
     """d3rlpy's scores (`benchmarks.offline_peer`) beside ours, each seed, and Welch's interval of the difference."""
     ours, ids = scores(lines), {"Pendulum-v1": "classic/pendulum", "Hopper-v5": "mujoco/hopper", "HalfCheetah-v5": "mujoco/half_cheetah"}
     rows = ["| task | set | learner | here | d3rlpy | difference |", "|---" * 6 + "|"]
+    data = {(line["env"], line["set"]): line for line in lines if line["kind"] == "data"}
     key = operator.itemgetter("env", "set", "learner")
     for (env, name, agent), group in groupby(sorted(peers, key=lambda line: (*key(line), line["seed"])), key=key):
-        theirs, own = [line["score"] for line in group], ours.get((ids[env], name, agent), [])
+        own = ours.get((ids[env], name, agent), [])
         if own:
+            theirs = [score(data[ids[env], name], line["final"]) for line in group]  # its own `score` is rounded
             each = (", ".join(f"{value:.0f}" for value in values) for values in (own, theirs))
             rows.append(f"| {ids[env]} | {name} | {agent} | {' | '.join(each)} | {welch(own, theirs)} |")
     return rows

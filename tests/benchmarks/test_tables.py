@@ -36,6 +36,8 @@ PRINTED = {
     "results.md#A small CrossQ beside TD3 and SAC after 200,000 steps": ("evidence actor_critic --table",),
     "results.md#Learning offline on data of Pendulum": ("offline --table",),
     "results.md#Learning offline on data of Hopper": ("offline --table",),
+    "results.md#Learning offline on data of HalfCheetah": ("offline --table",),
+    "results.md#Learning offline beside d3rlpy": ("offline --table",),
     "parts.md#An image and a vector together": ("parts --table",),
     "algorithms/energy_guided.md#Eight Gaussians": ("energy_guided --table",),
     "algorithms/energy_guided.md#Rings, moons, swissroll and checkerboard": (
