@@ -18,7 +18,7 @@ from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.config.connections import connections, require_asked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
-from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten
+from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatten
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import renamed
 from deeprl.system.terminal import print_result
@@ -119,7 +119,7 @@ def changed(stored: Config, overrides: list[str]) -> Config:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"{override} is not of the form key=value.")
-        if key.split(".")[0] in IDENTITY and key not in CHANGEABLE:
+        if key.split(".")[0] in IDENTITY and key not in CHANGEABLE_BY_RESUME:
             raise ConfigError(
                 f"{override}: {key.split('.')[0]} cannot be changed, because it identifies the run. Start another run for it."
             )

@@ -8,7 +8,6 @@ main → read_command_line        checks the words before Hydra reads them; resu
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -280,8 +279,8 @@ def go_on(path: Path, config: Config) -> int:
         print_result(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
     places = {key: get(stored, key, stored) for key in CHANGEABLE}
-    overrides = [f"{key}={json.dumps(place)}" for key, place in places.items() if place is not stored]
-    overrides += [word for word in connections(config) if word.partition("=")[0] not in places]  # this very command names them
+    overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
+    overrides += [word for word in connections(config) if word not in overrides]  # this very command names them
     return resume(path, overrides, None, stored.get("init_from"))
 
 

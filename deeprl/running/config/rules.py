@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deeprl.errors import ConfigError, UnknownNameError
-from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten
+from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatten
 
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
@@ -78,7 +78,7 @@ IDENTITY = (
     "agent", "env", "seed", "replay", "collect", "discount", "device", "accelerate", "runtime", "names"
 )  # fmt: skip
 """Keys that tell runs apart: `deeprl resume` refuses to change them."""
-RESUMABLE = ("steps", "evaluation", "checkpoint", "log", "stop", "logger", *CHANGEABLE)
+RESUMABLE = ("steps", "evaluation", "checkpoint", "log", "stop", "logger", *CHANGEABLE_BY_RESUME)
 """Keys that `deeprl resume` may change: how long the run trains, and what it records"""
 LEARNING = tuple(key for key in IDENTITY if key not in ("device", "accelerate", "runtime"))
 """Keys of `IDENTITY` that affect what is learned. The others affect only where and how it is computed."""

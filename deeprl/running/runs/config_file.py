@@ -29,11 +29,11 @@ DATA = "data.json"
 
 
 CHANGEABLE_ONCE = ("collect.address", "collect.timeout", "collect.restarts")
-CHANGEABLE_UNTIL_DATA = (*CHANGEABLE_ONCE, "env.on_error", "env.timeout", "runtime.watchdog")
-CHANGEABLE = (*CHANGEABLE_UNTIL_DATA, "replay.data")
-"""Keys that say where actors and data are, when a process counts as dead, and what happens then. A run may go on with other values; the
-digest of its data has to be the same. The name of a folder of resume=auto leaves out only `CHANGEABLE_ONCE`, because an update of deeprl
-should find it again, and earlier checkpoints were identified by all but `CHANGEABLE_UNTIL_DATA`."""
+CHANGEABLE = (*CHANGEABLE_ONCE, "env.on_error", "env.timeout", "runtime.watchdog")
+"""Keys that say where actors are, when a process counts as dead, and what happens then. A run may go on with other values. The name of a
+folder of resume=auto leaves out only `CHANGEABLE_ONCE`, because an update of deeprl should find it again."""
+CHANGEABLE_BY_RESUME = (*CHANGEABLE, "replay.data")
+"""`deeprl resume` may say where the data are now; their digest has to be the same. Earlier checkpoints were identified by this name too."""
 
 
 def container(config: Any) -> Config:
@@ -74,8 +74,8 @@ def config_hash(config: object, ignore: Iterable[str] = ("resume", "hydra")) -> 
     return hashlib.sha256(json.dumps(plain(former(resolved)), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def identity(config: Config, keys: Iterable[str], changeable: tuple[str, ...] = CHANGEABLE) -> dict[str, str]:
-    """For each top-level key, a hash of its value without `CHANGEABLE`. A checkpoint stores it."""
+def identity(config: Config, keys: Iterable[str], changeable: tuple[str, ...] = CHANGEABLE_BY_RESUME) -> dict[str, str]:
+    """For each top-level key, a hash of its value without what is `changeable`. A checkpoint stores it."""
     config = without_changeable(config, changeable)
     return {key: config_hash({key: config.get(key)}) for key in keys}
 
@@ -89,7 +89,7 @@ def check_identity(config: Config, keys: Iterable[str], stored: dict[str, str]) 
         ValueError: the value of a key was edited after the checkpoint.
     """
     keys = [*keys]
-    hashes = [identity(each, keys, out) for each in (config, former(config)) for out in (CHANGEABLE, CHANGEABLE_UNTIL_DATA)]
+    hashes = [identity(each, keys, out) for each in (config, former(config)) for out in (CHANGEABLE_BY_RESUME, CHANGEABLE)]
     changed = [key for key in keys if stored.get(key) not in [each[key] for each in hashes]]
     if changed:
         raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")

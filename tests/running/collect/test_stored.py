@@ -18,7 +18,7 @@ from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect.found import Found, find
 from deeprl.running.collect.stored import Stored, StoredSequences
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import CHANGEABLE_UNTIL_DATA, check_identity, identity
+from deeprl.running.runs.config_file import CHANGEABLE, check_identity, identity
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.session import played_elsewhere
 from deeprl.running.training.idle import Idle
@@ -148,9 +148,9 @@ def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path
 def test_the_name_of_data_identifies_no_run_and_did_so_in_earlier_checkpoints():
     one, other = ({"replay": {"data": name, "ratio": 1.0}} for name in ("a", "b@5"))
     check_identity(other, ["replay"], identity(one, ["replay"]))
-    check_identity(one, ["replay"], identity(one, ["replay"], CHANGEABLE_UNTIL_DATA))
+    check_identity(one, ["replay"], identity(one, ["replay"], CHANGEABLE))
     with pytest.raises(ValueError, match="edited since, in replay"):
-        check_identity(other, ["replay"], identity(one, ["replay"], CHANGEABLE_UNTIL_DATA))
+        check_identity(other, ["replay"], identity(one, ["replay"], CHANGEABLE))
 
 
 def test_data_of_another_environment_are_told():
