@@ -154,7 +154,7 @@ def test_a_segment_that_lies_about_its_rows_is_refused(run, tensors, capsys):
     only_the_last(run)
     segment(run, **tensors)
     assert console("resume", run, "steps=400") == 1
-    assert "does not fit this run: ValueError: a segment" in capsys.readouterr().err
+    assert "does not fit this run: a segment" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stop", [None, [1], [1, 2, 3], [1, -2], [1, 2**62], [1, "2"], [True, 1]])
