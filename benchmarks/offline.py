@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--agents", nargs="+", choices=AGENTS, help="all that have settings for the task")
     parser.add_argument("--npz", choices=SETS, help="write a set as FOLDER/NAME.npz")
-    parser.add_argument("--results", type=Path, default=FILE, help="where they are stored")
+    parser.add_argument("--results", type=Path, default=FILE, help="the file of results")
     parser.add_argument("--table", action="store_true", help="of what is stored")
     options = parser.parse_args()
     if options.table:
@@ -163,7 +163,7 @@ def main() -> None:
 class Task:
     """An environment, and the folders of its player, its data sets and its learners."""
 
-    def __init__(self, env: str, folder: Path, file: Path = FILE):
+    def __init__(self, env: str, folder: Path, file: Path):
         self.env, self.folder, self.file = env, folder / env.replace("/", "-"), file
         self.size = SIZES[env]
 

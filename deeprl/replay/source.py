@@ -64,7 +64,8 @@ class Source(Choice):
 
     Attributes:
         offline_steps: steps before the first of an environment, which are only counted.
-        provenance: which data it has beside the run's own, for summary.json: their name, digest and number of transitions.
+        provenance: which data it has beside the run's own, for summary.json: their name, digest and number of transitions,
+            and the environment of a run that made them.
         num: M environments that are stepped.
         batch_size: B, transitions or sequences of an update.
         capacity, bytes: rows that it holds at most, and their memory.

@@ -24,7 +24,7 @@ def problems(groups: dict[str, list[RunRecord]], different: Iterable[Setting]) -
     """
     runs = list(chain.from_iterable(groups.values()))
     return [
-        *unfinished(runs), *inexact(runs), *given(runs), *nameless(runs), *mixed(different), *lengths(groups), *seeds(groups),
+        *unfinished(runs), *inexact(runs), *from_data(runs), *nameless(runs), *mixed(different), *lengths(groups), *seeds(groups),
         *unequal(runs), *computed(runs),
     ]  # fmt: skip
 
@@ -52,7 +52,7 @@ def inexact(runs: Iterable[RunRecord]) -> Iterator[str]:
         yield f"resumed without a replay (checkpoint.replay=false), so that updates paused until there were new rows: {listed(names)}"
 
 
-def given(runs: list[RunRecord]) -> Iterator[str]:
+def from_data(runs: Iterable[RunRecord]) -> Iterator[str]:
     names = [run.name for run in runs if run.data]
     if names:
         yield (
