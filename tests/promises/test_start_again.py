@@ -106,6 +106,24 @@ def test_a_file_in_place_of_its_run_folder_is_named(finished, command, capsys):
     assert f"{finished / 'config.yaml'} is a file: name the run folder that holds it, {finished}" in said
 
 
+def test_a_file_that_is_in_no_run_folder_names_none(tmp_path, monkeypatch):
+    """A file of the present folder was said to lie in the run folder "."."""
+    monkeypatch.chdir(tmp_path)
+    Path("README.md").touch()
+    with pytest.raises(RunFolderError, match=r"^README.md is a file: name a run folder$"):
+        read_config(Path("README.md/config.yaml"))
+    Path("config.yaml").touch()
+    with pytest.raises(RunFolderError, match=f"holds it, {tmp_path}$"):
+        read_config(Path("README.md/config.yaml"))
+
+
+def test_a_configuration_that_is_no_yaml_is_refused_in_a_line(tmp_path):
+    (tmp_path / "config.yaml").write_text("env: [1\nseed: {")
+    with pytest.raises(RunFolderError, match="is not the YAML that a run writes: line 2, did not find expected") as refused:
+        read_config(tmp_path / "config.yaml")
+    assert "\n" not in str(refused.value)
+
+
 def test_a_run_that_goes_on_elsewhere_says_so_once(capsys):
     here = {"packages": {"python": "3.11.7", "torch": "2.13.0"}, "cpu": "EPYC", "gpu": None}
     for before in ([], [here], ["damaged"], [{}]):

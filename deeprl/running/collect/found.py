@@ -99,7 +99,8 @@ def find(data: str, spec: Spec) -> Found:
         except DAMAGE as error:
             if fault := machine_fault(error):
                 raise UnreadableError(f"{data} cannot be read: {fault}. It may be whole, so try again") from error
-            raise ValueError(f"data={data}: {error}") from error
+            said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+            raise ValueError(f"data={data}: {said}") from error
         return Found(None, 1, len(rows["rows"]), ring, [rows], found.name, scaled(found) if spec.action_dim else "")
     which = step_of(data) or "last"
     path = Path(folder_of(data)).expanduser()

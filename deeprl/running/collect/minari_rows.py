@@ -109,7 +109,11 @@ def episodes(found: DataSet, observed: Observed, size: int) -> Iterator[Recorded
         raise ValueError("reading a data set needs h5py: pip install 'deeprl[minari]'") from error
     number, spec = whole(found.metadata, "total_episodes"), found.spec
     path = found.folder / "data" / "main_data.hdf5"
-    with opened(path) as handle:
+    try:
+        opening = opened(path)
+    except FileNotFoundError:
+        raise ValueError(f"{found.folder} has no data/main_data.hdf5, which holds its episodes: download or copy it again") from None
+    with opening as handle:
         try:
             with h5py.File(handle, "r") as file:
                 for index in range(number):

@@ -160,7 +160,10 @@ def no_folder(path: Path) -> RunFolderError:
     """The error where a run folder is expected."""
     if path.suffix == ".zip":
         return RunFolderError(f"{path} is an archive: deeprl unpack {shlex.quote(str(path))} FOLDER makes a run folder of it")
-    return RunFolderError(f"{path} is a file: name the run folder that holds it, {path.parent}")
+    folder = path.absolute().parent  # of a name alone, the parent is "."
+    if (folder / "config.yaml").exists():
+        return RunFolderError(f"{path} is a file: name the run folder that holds it, {path.parent if path.parent.name else folder}")
+    return RunFolderError(f"{path} is a file: name a run folder")
 
 
 def parse_config(text: str, path: Path) -> Config:
@@ -183,7 +186,15 @@ def parse_config(text: str, path: Path) -> Config:
         where = f"{path}, line {error.line}," if error.line else f"{path}"
         raise RunFolderError(f"{where} is refused, because it has {error}; no run writes such a file") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RunFolderError(f"{path} is not the YAML that a run writes: {str(error) or type(error).__name__}") from None
+        raise RunFolderError(f"{path} is not the YAML that a run writes: {parser_said(error)}") from None
+
+
+def parser_said(error: Exception) -> str:
+    """The line and the fault, of the four lines that a YAML parser writes."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error) or type(error).__name__
+    return f"line {mark.line + 1}, {error.problem}"  # type: ignore[attr-defined]
 
 
 class Refused(Exception):
