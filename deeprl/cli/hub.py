@@ -108,7 +108,7 @@ def require_policy(path: Path, name: str) -> bytes:
         RunFolderError: it is none of `deeprl pack`, or its card is longer than `LONGEST`.
     """
     from deeprl.running.runs.archive import WRONG, checked
-    from deeprl.system.files import opened
+    from deeprl.system.files import opened, said
 
     try:
         with opened(path) as file, zipfile.ZipFile(file) as archive:
@@ -117,7 +117,7 @@ def require_policy(path: Path, name: str) -> bytes:
                 raise ValueError(f"its {CARD} has more than {LONGEST:,} bytes")
             return archive.read(CARD)
     except (*WRONG, OSError) as error:
-        raise RunFolderError(f"{name} is no archive of deeprl pack: {error}") from None
+        raise RunFolderError(f"{name} is no archive of deeprl pack: {said(error)}") from None
 
 
 @contextmanager

@@ -48,6 +48,11 @@ def machine_fault(error: BaseException) -> str | None:
     return None
 
 
+def said(error: BaseException) -> str:
+    """Its words, for a message that names the file: without Python's number and that name. Its type where it has no words."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
 def remove(path: Path) -> None:
     """Remove a file or a link, if it is there.
 

@@ -16,7 +16,7 @@ from deeprl.errors import RunFolderError
 from deeprl.running.collect.minari import DataSet, parsed, shown
 from deeprl.running.runs.config_file import DATA
 from deeprl.running.runs.places import holds_run
-from deeprl.system.files import machine_fault
+from deeprl.system.files import machine_fault, said
 
 FORMAT = 1
 
@@ -42,5 +42,5 @@ def described(folder: Path) -> DataSet:
     except (OSError, ValueError) as error:
         if fault := machine_fault(error):
             raise RunFolderError(f"{path} cannot be read: {fault}. It may be whole, so try again") from None
-        raise RunFolderError(f"{path} is refused: {error}" if isinstance(error, OSError) else str(error)) from None
+        raise RunFolderError(f"{path} is refused: {said(error)}" if isinstance(error, OSError) else str(error)) from None
     return found

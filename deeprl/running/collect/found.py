@@ -19,7 +19,7 @@ from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.files import machine_fault
+from deeprl.system.files import machine_fault, said
 from deeprl.types import Spec, State
 
 
@@ -99,8 +99,8 @@ def find(data: str, spec: Spec) -> Found:
         except DAMAGE as error:
             if fault := machine_fault(error):
                 raise UnreadableError(f"{data} cannot be read: {fault}. It may be whole, so try again") from error
-            said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-            raise ValueError(f"data={data}: {said}") from error
+            what = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+            raise ValueError(f"data={data}: {what}{said(error)}") from error
         return Found(None, 1, len(rows["rows"]), ring, [rows], found.name, scaled(found) if spec.action_dim else "")
     which = step_of(data) or "last"
     path = Path(folder_of(data)).expanduser()

@@ -13,7 +13,7 @@ from deeprl.replay.layout import Layout, layout
 from deeprl.running.collect.hdf5 import Reader, require_room
 from deeprl.running.collect.minari import DataSet, bounds, numbers, whole
 from deeprl.running.collect.minari_observations import Observed, observed_by
-from deeprl.system.files import opened
+from deeprl.system.files import opened, said
 from deeprl.system.strict_json import JsonObject
 from deeprl.types import Spec
 
@@ -119,7 +119,7 @@ def episodes(found: DataSet, observed: Observed, size: int) -> Iterator[Recorded
                 for index in range(number):
                     yield episode(Reader(file, h5py, f"episode_{index}"), found, spec, observed, size)
         except (KeyError, RuntimeError, TypeError, AttributeError, OSError) as error:  # what h5py raises for damaged content
-            raise ValueError(f"{path} is damaged: {error or type(error).__name__}") from error
+            raise ValueError(f"{path} is damaged: {said(error)}") from error
 
 
 def episode(read: Reader, found: DataSet, spec: Spec, observed: Observed, size: int) -> RecordedEpisode:

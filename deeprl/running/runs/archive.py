@@ -24,7 +24,7 @@ from deeprl.running.runs.checkpoint import step_folder
 from deeprl.running.runs.config_file import Config, written
 from deeprl.running.runs.folder import LINES_LIMIT, RunFolder
 from deeprl.running.runs.places import holds_run, require_new
-from deeprl.system.files import create, opened, read_regular, replace_file
+from deeprl.system.files import create, opened, read_regular, replace_file, said
 from deeprl.types import State
 
 RECORDS = ("config.yaml", "status.json", "summary.json", "evaluations.jsonl", "metrics.jsonl")
@@ -68,7 +68,7 @@ def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{folder / name} cannot be packed: {error}") from None
+            raise RunFolderError(f"{folder / name} cannot be packed: {said(error)}") from None
     files["config.yaml"] = written(public(RunFolder(folder).read_config())).encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.SpooledTemporaryFile(max_size=1 << 28) as file:

@@ -16,7 +16,7 @@ from omegaconf._utils import get_omega_conf_dumper  # which text needs quotes
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.moved import former, of_today
-from deeprl.system.files import read_regular, replace_file
+from deeprl.system.files import read_regular, replace_file, said
 from deeprl.system.strict_json import plain
 
 Config = dict[str, Any]
@@ -138,7 +138,7 @@ def read_config(path: Path) -> Config:
     except NotADirectoryError:
         raise no_folder(path.parent) from None
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error}") from None
+        raise RunFolderError(f"{path} cannot be read: {said(error)}") from None
 
 
 def instead(path: Path) -> str:

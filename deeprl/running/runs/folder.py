@@ -26,6 +26,7 @@ from deeprl.system.files import (
     regular_size,
     remove_partials,
     replace_file,
+    said,
     sole,
     truncate_file,
 )
@@ -112,7 +113,7 @@ class RunFolder:
                 time.sleep(0.01)
         except OSError as error:
             os.close(handle)
-            raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({error}): put runs on a file system with locks") from error
+            raise RunFolderError(f"{self.path / 'lock'} cannot be locked ({said(error)}): put runs on a file system with locks") from error
         if not free:
             holder = _holder_of(handle)
             os.close(handle)
@@ -259,7 +260,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             if fault := machine_fault(error):
                 raise RunFolderError(f"{path} cannot be read: {fault}. It may be whole, so try again") from None
-            raise RunFolderError(f"{path} is damaged: {error}; move it away to go on") from None
+            raise RunFolderError(f"{path} is damaged: {said(error)}; move it away to go on") from None
 
 
 def plain_file(path: Path) -> bool:
@@ -274,7 +275,7 @@ def plain_file(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise RunFolderError(f"{path} is refused: {error}") from None
+        raise RunFolderError(f"{path} is refused: {said(error)}") from None
 
 
 def read_lines(path: Path, skipped: Callable[[int], object] = lambda number: None) -> Iterator[tuple[str, JsonObject]]:
@@ -291,7 +292,7 @@ def read_lines(path: Path, skipped: Callable[[int], object] = lambda number: Non
     try:
         lines = opened(path, LINES_LIMIT)
     except ValueError as error:
-        raise RunFolderError(f"{path} is refused: {error}; move it away to go on") from None
+        raise RunFolderError(f"{path} is refused: {said(error)}; move it away to go on") from None
     with io.TextIOWrapper(lines, "utf-8", "replace") as file:
         for number, line in enumerate(iter(lambda: file.readline(LINE_LIMIT), ""), 1):
             found = None

@@ -15,7 +15,7 @@ import numpy as np
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import JSON_LIMIT
-from deeprl.system.files import read_regular
+from deeprl.system.files import read_regular, said
 from deeprl.system.strict_json import JsonObject, strict_json
 from deeprl.tools.report.groups import NAMES
 from deeprl.tools.report.runs import Curve, Machine, Note, RunRecord, final, number, short
@@ -51,7 +51,7 @@ def read_stored(path: Path, note: Note) -> list[RunRecord]:
     try:
         lines = strict_json(read_regular(path, JSON_LIMIT))
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error}") from None
+        raise RunFolderError(f"{path} cannot be read: {said(error)}") from None
     if not isinstance(lines, list):
         raise RunFolderError(f"{path} holds no stored lines: that is a list, [{{…}}, {{…}}], with one object a run")
     if len(lines) > LINES:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.folder import JSON_LIMIT, RunFolder, holder
 from deeprl.running.runs.moved import word_of_today
-from deeprl.system.files import own_folder, read_regular, replace_file
+from deeprl.system.files import own_folder, read_regular, replace_file, said
 from deeprl.system.machine import now
 from deeprl.system.strict_json import JsonObject, strict_json
 from deeprl.tools.sweep.grid import Job, is_override
@@ -202,7 +202,7 @@ def read_record(file: Path, kind: str, parse: Callable[[Any], T]) -> T:
     except (FileNotFoundError, NotADirectoryError):
         raise RunFolderError(f"{file.parent} holds no {kind}: there is no {file}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunFolderError(f"{file} is damaged: {error}; start the {kind} in another folder") from None
+        raise RunFolderError(f"{file} is damaged: {said(error)}; start the {kind} in another folder") from None
 
 
 def require_empty(path: Path, kind: str) -> None:

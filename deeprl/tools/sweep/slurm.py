@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import yaml
 
 from deeprl.errors import FAILED, STOPPED, ConfigError, RunFolderError, on_one_line
-from deeprl.system.files import appending, make_folder, read_regular, replace_file
+from deeprl.system.files import appending, make_folder, read_regular, replace_file, said
 from deeprl.system.machine import extra
 from deeprl.tools.sweep.launcher import LaunchedJob
 from deeprl.tools.sweep.process import Task, stop, wait
@@ -187,7 +187,7 @@ def found_again(folder: Path, note: Path) -> SlurmJob | None:
     try:
         words = read_regular(note, 100).decode().strip()
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{note} is refused: {error}; remove it to go on") from None
+        raise RunFolderError(f"{note} is refused: {said(error)}; remove it to go on") from None
     if not (found := re.fullmatch(r"(\d+(?:_\d+)?)(?: ([0-9a-f]{16}))?", words, re.ASCII)):
         raise RunFolderError(f"{note} names no job of Slurm; remove it to go on")
     job = submitit().SlurmJob(folder=folder / (found[2] or ""), job_id=found[1])  # older notes name no folder

@@ -412,6 +412,20 @@ def test_a_file_of_any_size_is_cut_at_its_checkpoint_in_constant_memory(tmp_path
     assert path.read_text() == kept
 
 
+@pytest.mark.parametrize(("name", "read"), [("config.yaml", RunFolder.read_config), ("metrics.jsonl", lambda run: run.truncate_after(0))])
+def test_a_file_that_nobody_may_read_is_named_once_and_without_an_errno(name, read, tmp_path, monkeypatch):
+    """It was "PATH is refused: [Errno 13] Permission denied: 'PATH'". The superuser of a container may read all."""
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", denied)
+    with pytest.raises(RunFolderError) as refused:
+        read(RunFolder(tmp_path))
+    assert str(refused.value).count(str(tmp_path / name)) == 1
+    assert "Errno" not in str(refused.value)
+
+
 def test_what_is_appended_to_changes_no_file_of_another_name(tmp_path):
     """An archive may hold hard links to files that are there already."""
     mine = tmp_path / "mine"
