@@ -90,7 +90,7 @@ def test_actions_go_to_their_bounds_and_back():
     assert np.abs(back - given).max() <= 2e-7
 
 
-def test_parts_are_flattened_as_gymnasium_does(tmp_path):
+def test_parts_are_flattened_as_gymnasium_does(tmp_path, capsys):
     from gymnasium import spaces
 
     parts = {"a": {"type": "Discrete", "n": 3, "start": 1}, "b": {"type": "Tuple", "subspaces": [BOX, {"type": "MultiBinary", "n": 2}]}}
@@ -106,6 +106,8 @@ def test_parts_are_flattened_as_gymnasium_does(tmp_path):
     flat = [spaces.flatten(space, {"a": a, "b": (np.ones(1, np.float32), np.array([0, 1], np.int8))}) for a in (1, 2, 3)]
     assert found.obs.tolist() == np.array(flat).tolist()
     assert found.action.tolist() == [0, 1, 1]
+    assert console("data", "show", folder) == exits.FINISHED
+    assert "observations of shape (6,), with their parts as one vector, 2 actions" in capsys.readouterr().out
 
 
 def broken(folder, how):
