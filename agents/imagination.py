@@ -1,6 +1,9 @@
 """What a model imagines for MBPO: rollouts of the present policy, a few steps long, so that the model's errors have few steps to grow.
 
 s_0 ~ replay, `rollouts` times;    a_i ~ π(·|s_i),   (r_i, s_{i+1}) ~ model(s_i, a_i),    i < k
+
+π is the policy as it collects, with its exploration: SAC's is its policy itself, TD3's has noise, without which a deterministic policy
+would imagine the same actions from a state.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class ModelReplay(Replay):
         if not spec.action_dim or spec.masked or spec.choices:
             raise ValueError("a model of this kind takes continuous actions without masks: choose another replay, such as uniform")
         if len(spec.obs_shape) != 1 or spec.parts:
-            remedy = "set env.parts=flat, or choose" if spec.parts else "choose"
+            remedy = "set env.parts=flat, if it is one of Gymnasium, or choose" if spec.parts else "choose"
             raise ValueError(
                 f"a model of this kind predicts plain vectors, not images or several parts: {remedy} another replay, such as uniform"
             )

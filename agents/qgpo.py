@@ -129,7 +129,10 @@ class GuidedDiffusion(Agent):
         if not spec.action_dim or spec.choices:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         if len(spec.obs_shape) > 1 or any(part.privileged or part.image for part in spec.parts):
-            raise ValueError("this agent reads vectors that critics and policy both see: choose agent=td3_bc, or env.parts=flat")
+            raise ValueError(
+                "this agent reads vectors that critics and policy both see: choose agent=td3_bc, or env.parts=flat, which environments of "
+                "Gymnasium take"
+            )
         self.guidance, self.tau, self.frequency = guidance, tau, frequency
         self.hidden, self.first_phase = hidden, ("agent.guidance.clone", guidance.clone)
         in_range(self, tau=(0, 1), frequency=(0, None))

@@ -24,7 +24,7 @@ from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice, widths
 from deeprl.learning.objective import Objective
 from deeprl.learning.parts.auxiliary import Auxiliary
-from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_
+from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_, roll_
 from deeprl.learning.parts.exploration import (
     ActorExploration,
     Explored,
@@ -46,10 +46,10 @@ from deeprl.learning.values.losses import average, squared
 from deeprl.learning.values.mapping import Mapping
 from deeprl.learning.values.masked import MaskedValues
 from deeprl.learning.values.reduce import Reduction
-from deeprl.learning.values.returns import Returns
+from deeprl.learning.values.returns import Returns, Values
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.learning.values.utility import Utility
-from deeprl.learning.values.view import View
+from deeprl.learning.values.view import EntriesView, View
 from deeprl.noise import seed_sequence
 from deeprl.packing import pack, packed_spec
 from deeprl.replay.samplers import Draws, Live, Sampler
@@ -64,11 +64,11 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # Records that cross borders
     "Spec", "Rows", "Series", "Batch", "AgentStep", "Term",
     # A Bellman operator takes views of two networks and a batch, and gives returns; a trace takes steps of sequences
-    "View", "Returns", "Trace", "Step", "Max", "greedy", "epsilon_greedy",
+    "View", "EntriesView", "Returns", "Trace", "Step", "Max", "greedy", "epsilon_greedy",
     # Values that a head predicts, the units of a prediction, distances
-    "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average", "Utility",
+    "Values", "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average", "Utility",
     # Parts that an agent owns, built from its plan
-    "Plan", "Chain", "Window", "MakeNetwork", "follow_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement", "ActorView",
+    "Plan", "Chain", "Window", "MakeNetwork", "follow_", "roll_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement", "ActorView",
     "StateValue",
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "epsilon_greedy_action", "Constant",

@@ -145,6 +145,8 @@ def check_device(folder: Path, words: Sequence[str], own: dict[str, int]) -> Non
         there = run(folder / "cuda", "cuda", *words)
     assert not device.faults
     expected = {key: number for key, number in (ALWAYS | own).items() if number}
-    assert {key: number for key, number in most.items() if not key.startswith(FREE)} == expected
+    found = {key: number for key, number in most.items() if not key.startswith(FREE)}
+    other = {key: f"{found.get(key, 0)}, not {expected.get(key, 0)}" for key in {*found, *expected} if found.get(key) != expected.get(key)}
+    assert not other, f"crossings to the host, of which each needs a reason in `own`: {other}"
     assert there == action
     assert_same_run(folder / "cpu", folder / "cuda")

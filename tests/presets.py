@@ -54,6 +54,11 @@ def stated(slot: str, option: str, name: str) -> frozenset[str]:
     return found if isinstance(found, frozenset) else frozenset()
 
 
+def copies(chain: str) -> bool:
+    """Whether weights that are renewed with copies of target networks take a chain."""
+    return option_class("agent/chain", chain).copies()
+
+
 def mechanisms(preset: str) -> frozenset[str]:
     """Needs and offers of the parts, the kind of head and the kind of chain."""
     options = [(f"agent/{slot.partition('@')[0]}", option) for slot, option in parts(preset).items()]

@@ -20,6 +20,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -357,6 +358,8 @@ FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray}
 
 
 def place_of(tensor: Tensor) -> torch.device | None:
+    while is_functorch_wrapped_tensor(tensor):  # of torch.func, which has no storage
+        tensor = get_unwrapped(tensor)
     return place(tensor) if tensor.layout == torch.strided else HOST
 
 

@@ -42,6 +42,13 @@ def test_a_tensor_knows_its_device(device):
     assert not device.faults
 
 
+def test_a_tensor_within_a_function_transform_knows_its_device(device):
+    """A tensor of torch.func has no storage of its own: "Cannot access storage of TensorWrapper"."""
+    found = torch.func.grad(lambda x: (x * x).sum() if x.is_cuda and x.device.type == "cuda" else x.sum())(there(3))
+    assert found.cpu().tolist() == [2.0, 2.0, 2.0]
+    assert not device.faults
+
+
 KEPT = {
     "view": lambda x: x.view(2, 2)[0],
     "result": lambda x: (x + 1.0).relu(),

@@ -75,7 +75,8 @@ def installable(text: str) -> str:
 
 def combinations() -> str:
     """Table with a row for each backup and weighting, a column for each head and each mapping of the scalar head, and reasons below."""
-    from deeprl.running.config.combinations import WORDS, among_parts
+    from deeprl.running.config.build import option_class
+    from deeprl.running.config.combinations import WORDS, among_parts, words
     from deeprl.running.config.compose import compose
     from deeprl.running.config.instantiate import instantiate
 
@@ -103,6 +104,13 @@ def combinations() -> str:
             needs.append(refused[0].words)
         return f"({needs.index(refused[0].words) + 1})"
 
+    chains = {option: option_class("agent/chain", option) for option in options("agent/chain")}
+    copying = [option for option, cls in chains.items() if cls.copies()]
+    of_chains = "".join(
+        f"the chain {option} needs {' and '.join(words(cls, need) for need in sorted(cls.needs))}; "
+        for option, cls in chains.items()
+        if cls.needs
+    )
     width = max(map(len, rows)) + 2
     lines = [" " * width + "".join(f"{name}  " for name in columns)]
     for option, row in rows.items():
@@ -115,7 +123,7 @@ def combinations() -> str:
             *(f"({number}) this row needs {need}" for number, need in enumerate(needs, 1)),
             "The table is for the default settings of a head. With low=0 or high=0, bounded and categorical heads represent one sign only.",
             "Every row fits every auxiliary loss and exploration, every n_step unless its backup needs sequences, and every chain; but "
-            "inverse_variance needs one that copies target networks to start an iteration: single, iterated or iterated_live; and "
+            f"inverse_variance needs one that copies target networks to start an iteration: {', '.join(copying)}; {of_chains}and "
             "gradient_correction needs max, double or mellowmax, scalar or categorical without a mapping, and iterated_live, "
             "iterated_shared or online_target.",
             "Agents for continuous actions take every head, mapping of one channel, chain, reduction, temperature and rate, but truncate",

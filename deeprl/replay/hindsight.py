@@ -80,7 +80,10 @@ class Hindsight(Replay):
         if len(self.spec.obs_shape) != 1:
             raise ValueError(f"its observations {self.spec.obs_shape} are images, in which no goal can be exchanged")
         if self.spec.parts:
-            raise ValueError("the parts of its observations are kept apart, and goals are exchanged in one vector: set env.parts=flat")
+            raise ValueError(
+                "the parts of its observations are kept apart, and goals are exchanged in one vector: set env.parts=flat, which "
+                "environments of Gymnasium take"
+            )
         self.goals, self.exchanged = goals, round(share * self.batch_size)
         if share and not self.exchanged:
             raise ValueError(f"share={share} of batch_size={self.batch_size} exchanges no goal: choose a larger one, or share=0")

@@ -72,6 +72,19 @@ def test_a_backup_over_rollouts_is_refused():
         weighted(backup=Peng(0.65))
 
 
+class Averaged(Single):
+    """Targets are the mean of two networks, as those of Averaged-DQN are."""
+
+    def views(self, batch: Batch):
+        return super().views(batch)
+
+
+def test_a_chain_whose_targets_are_made_of_several_networks_is_refused():
+    """The variance was that of another operator: it compared the old network's own values with a mean of several."""
+    with pytest.raises(ValueError, match="targets of the chain Averaged are made of more than that network"):
+        value_agent(chain=partial(Averaged, target_update_period=T), weighting=InverseVariance)
+
+
 # ---- neutral
 
 

@@ -152,6 +152,11 @@ class Chain(Part):
         """Online and target networks at both ends of a batch, K values each: target k − 1 serves online network k."""
         return View(self.online, batch, "online"), View(self.target, batch, "target")
 
+    @classmethod
+    def copies(cls) -> bool:
+        """Whether targets are values of one network, to which an iteration is copied, so that what belongs to it can be renewed with it."""
+        return "iterations" in cls.offers and not cls.anchors and cls.views is Chain.views
+
     def combine(self, losses: Tensor) -> Tensor:
         """Total loss, (K,) -> (): a sum, so that each Q_k has the same gradient as it would alone."""
         return losses.sum()

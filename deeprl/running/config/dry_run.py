@@ -19,6 +19,7 @@ from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors
 from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
+from deeprl.running.config.global_draws import refused
 from deeprl.running.config.option_names import labelled
 from deeprl.running.config.stateless import known
 from deeprl.types import Batch, Rows, Spec
@@ -118,14 +119,15 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         sequences: whether the replay gives sequences, even if the agent does not need them.
 
     Raises:
-        ConfigError: a loss or its target fails, or a loss is not one finite number, or the agent cannot act.
+        ConfigError: a loss or its target fails, or a loss is not one finite number, or the agent cannot act, or one of them draws random
+            numbers from a global generator.
     """
     wide = 4 if spec.num_actions == 3 else 3  # B = A would let a wrong shape pass, as the batches of the run would not
     size = (2, wide) if sequences or agent.needs & SEQUENCED else (wide,)
     for name in agent.objectives:
         try:
             batch = made_up_batch(agent, spec, size, device)
-            with torch.no_grad():
+            with torch.no_grad(), refused(f"its {name} loss", "ask for them in `noise`, and take them from `batch.noise`"):
                 if name == "value" and hasattr(agent, "targets"):
                     check_target(agent, batch)
                 loss = torch.as_tensor(agent.loss_of(name, batch).loss)
@@ -136,7 +138,8 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
-        act(agent, spec, device)
+        with refused("acting", "ask for them in `act_noise`"):
+            act(agent, spec, device)
     except ConfigError:
         raise
     except Exception as error:
@@ -169,9 +172,11 @@ def blamed(agent: Agent, error: Exception) -> str:
     """The part of an agent whose file an exception passed last, its line, and the shapes that it handed on; "agent" if there is none."""
     parts = {name: part for name, part in (*vars(agent).items(), *agent.named_children()) if isinstance(part, Choice)}
     files = {inspect.getfile(type(part)): name for name, part in parts.items()}
+    own = inspect.getfile(type(agent))  # a paper's agent may stand in one file with its parts
     frames = [*traceback.walk_tb(error.__traceback__)]
     for (frame, line), inner in reversed([*zip(frames, [*frames[1:], None], strict=True)]):
-        if name := files.get(frame.f_code.co_filename):
+        name = files.get(frame.f_code.co_filename)
+        if name and (frame.f_code.co_filename != own or frame.f_code.co_qualname.startswith(f"{type(parts[name]).__name__}.")):
             of = f"{labelled(f'agent.{name}', type(parts[name]))} ({frame.f_code.co_filename}:{line})"
             values = inner[0].f_locals.items() if inner else ()
             handed = ", ".join(f"{key} {tuple(value.shape)}" for key, value in values if isinstance(value, Tensor))

@@ -64,8 +64,7 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> li
         user: keys that the command line sets.
 
     Returns:
-        the slots whose option the command line chose and has no settings, while another option of the slot has some with other values
-        than its own.
+        the slots whose option has no settings, while another option of the slot has some with other values than its own.
     """
     user, written, given = [*user], dict[str, Config](), set[str]()
     leaves = [key for key in user if "." in key and not any(other != key and is_within(other, key) for other in user)]
@@ -76,20 +75,20 @@ def apply(cfg: DictConfig, chosen: Mapping[str, str], user: Iterable[str]) -> li
                 key = f"{slot.replace('/', '.')}.{name}"
                 if not any(is_within(key, leaf) for leaf in leaves):
                     OmegaConf.update(cfg, key, value, force_add=True)
-            if slot in user:
-                for key in settings:
-                    if key.partition("=")[0] == slot:
-                        written.setdefault(slot, {}).update(flatten(settings[key]))
-    return [slot for slot, others in written.items() if slot not in given and not same(cfg, slot, others)]
+            for key in settings:
+                if key.partition("=")[0] == slot:
+                    written.setdefault(slot, {}).update(flatten(settings[key]))
+    return [slot for slot, others in written.items() if slot not in given and differs(cfg, slot, others, slot in user)]
 
 
-def same(cfg: DictConfig, slot: str, others: Config) -> bool:
-    """Whether an option has keys that settings of others set, each of them with the same value."""
+def differs(cfg: DictConfig, slot: str, others: Config, chosen: bool) -> bool:
+    """Whether an option has other values for keys that settings of others set. One that has none of these keys differs only if the command
+    line chose it: a recipe means its own option, and Retrace's ε says nothing of another backup."""
     part = OmegaConf.select(cfg, slot.replace("/", "."))
     keys = others if isinstance(part, DictConfig) else ()  # what else a file of one's own may hold is refused later
     own = {key: OmegaConf.select(part, key, default=None) for key in keys}
     known = {key: value for key, value in own.items() if value is not None}
-    return bool(known) and all(others[key] == value for key, value in known.items())
+    return any(others[key] != value for key, value in known.items()) if known else chosen
 
 
 def of_option(settings: Settings, slot: str, group: str, option: str) -> Config:

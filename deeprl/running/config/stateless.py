@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from deeprl.choice import Choice
 from deeprl.errors import ConfigError
 
 
-def require_stateless(**parts: object) -> None:
+def require_stateless(before: dict[str, object], **parts: object) -> None:
     """
     Args:
+        before: what `contents` gave of the same parts before they were used.
         parts: by slot, after they have been used once: what a choice notes, it notes then.
 
     Raises:
-        ConfigError: a choice, which is a frozen dataclass, has an attribute that is neither a field nor a `cached_property` of its class.
+        ConfigError: a choice, which is a frozen dataclass, has an attribute that is neither a field nor a `cached_property` of its class,
+            or the content of a field has changed.
     """
+    now = contents(**parts)
+    for path, choice in named(**parts):
+        more = [name for name in vars(choice) if name not in known(type(choice))]
+        more += [field.name for field in fields(choice) if (place := f"{path}.{field.name}") in before and before[place] != now[place]]
+        if more:
+            raise ConfigError(
+                f"{path} ({type(choice).__name__}) keeps state in {', '.join(more)}, which no checkpoint holds, and which evaluation "
+                "shares: derive it from Part, or make it a functools.cached_property if it follows from the fields alone."
+            )
+
+
+def contents(**parts: object) -> dict[str, object]:
+    """What the fields of choices hold, by place, such that it can be compared later."""
+    return {f"{path}.{field.name}": held(vars(choice).get(field.name)) for path, choice in named(**parts) for field in fields(choice)}
+
+
+def held(value: object) -> object:
+    """A copy of collections, arrays and generators, which can change in place; of all else nothing."""
+    if isinstance(value, dict):
+        return {key: held(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | deque):
+        return [held(item) for item in value]
+    if isinstance(value, set | bytearray):
+        return sorted(map(repr, value))
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy().tobytes()
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, torch.Generator):
+        return value.get_state().numpy().tobytes()
+    return value if isinstance(value, str | bytes | int | float | bool | None) else None
+
+
+def named(**parts: object) -> Iterator[tuple[str, Any]]:
+    """`choices_of` parts by slot."""
     for slot, part in parts.items():
-        for path, choice in choices_of(part, slot, set()):
-            if more := [name for name in vars(choice) if name not in known(type(choice))]:
-                raise ConfigError(
-                    f"{path} ({type(choice).__name__}) keeps state in {', '.join(more)}, which no checkpoint holds, and which evaluation "
-                    "shares: derive it from Part, or make it a functools.cached_property if it follows from the fields alone."
-                )
+        yield from choices_of(part, slot, set())
 
 
 def known(kind: type) -> set[str]:

@@ -25,7 +25,7 @@ from deeprl.running.config.build import build_agent, check_actions, check_device
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
 from deeprl.running.config.sources import build_source, planned_updates, source_class
-from deeprl.running.config.stateless import require_stateless
+from deeprl.running.config.stateless import contents, require_stateless
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder
@@ -89,8 +89,9 @@ def assemble(
     torch.set_num_threads(config["runtime"]["threads"])
     if modes.on_gpu(config):
         modes.convolve_as(config)
+    before = contents(agent=agent, env=env)
     dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
-    require_stateless(agent=agent, env=env)
+    require_stateless(before, agent=agent, env=env)
     tell_width(config, agent)
     tell_scale(agent, spec)
     tell_first_phase(agent, planned_updates(config, make_replay.cls))

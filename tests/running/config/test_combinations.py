@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from functools import cache
 from typing import ClassVar
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 
 from deeprl.choice import Choice
 from deeprl.errors import ConfigError
+from deeprl.learning.networks.mapped import wrapped
 from deeprl.running.config import build
 from deeprl.running.config.combinations import HEAD, WORDS, refusals
 from deeprl.running.config.instantiate import Deferred, instantiate
@@ -23,7 +25,7 @@ from deeprl.running.runs import checkpoint
 from deeprl.running.training.learner import gradient
 from tests.builders import DISCRETE, equal, made_up, same, settled, update
 from tests.pairwise import pairs, pairwise
-from tests.presets import needs
+from tests.presets import copies, needs
 
 HEADS = options("agent/head")
 BACKUPS = [option for option in options("agent/backup") if "actor" not in needs("agent/backup", option)]
@@ -53,7 +55,8 @@ def configuration(head: str, backup: str, mapping: str, weighting: str, auxiliar
     }
     config = copy.deepcopy(settled(*BASE))
     config["agent"].update({slot: node(slot, option) for slot, option in slots.items()})
-    config["agent"]["chain"] = node("chain", chain) | ({} if chain == "single" else {"length": 3})
+    config["agent"]["chain"] = node("chain", chain)
+    config["agent"]["chain"].update({"length": 3} if "length" in config["agent"]["chain"] else {})
     config["replay"] = settled(*BASE, f"agent/backup={backup}")["replay"]
     if n_step > 1 or "n_step" in config["replay"]:
         config["replay"]["n_step"] = n_step
@@ -117,9 +120,20 @@ def fits(head, backup, mapping, weighting, auxiliary, chain, n_step) -> bool:
         residual = head in ("scalar", "categorical") and mapping == "identity" and backup in ("max", "double")
         if chain not in ("iterated_live", "iterated_shared") or not residual:
             return False
-    if chain == "iterated_shared" and "iterations" in needs("agent/weighting", weighting):
+    if "iterations" in needs("agent/weighting", weighting) and not copies(chain):
         return False
-    return refused(head, backup, mapping, weighting, n_step) is None
+    if refused(head, backup, mapping, weighting, n_step) is not None:
+        return False
+    needed = needs("agent/chain", chain) & HEAD
+    return not needed or needed <= offered(head, mapping)
+
+
+@cache
+def offered(head: str, mapping: str) -> frozenset[str]:
+    """What values offer to a chain."""
+    rewards = "polar" if "nonnegative" in needs("agent/mapping", mapping) else "raw"
+    parts = [instantiate(node(slot, option), slot) for slot, option in (("head", head), ("mapping", mapping), ("rewards", rewards))]
+    return wrapped(parts[0], parts[1], parts[2]()).offers
 
 
 SLOTS = (HEADS, BACKUPS, MAPPINGS, WEIGHTINGS, AUXILIARIES, CHAINS, N_STEPS)

@@ -26,14 +26,18 @@ from deeprl.running.config.menu import options
 from deeprl.running.training.learner import Learner
 from tests.builders import CONTINUOUS, draw, entry, settled
 from tests.pairwise import Row, pairs, pairwise
-from tests.presets import covering, needs, stated
+from tests.presets import copies, covering, needs, stated
 from tests.replay.test_replay import Stream
 from tests.running.config.test_combinations import VARIANTS, goes_on, survives
 
 HEADS, REDUCTIONS, TEMPERATURES, RATES = (options(f"agent/{slot}") for slot in ("head", "reduce", "temperature", "rate"))
 ACTORS, WEIGHTINGS, AUXILIARIES, OPTIMIZERS = (options(f"agent/{slot}") for slot in ("actor", "weighting", "auxiliary", "optimizer"))
 EXPLORERS = [option for option in options("agent/explore") if "actor" in needs("agent/explore", option)]
-CHAINS = [chain for chain in options("agent/chain") if chain != "iterated_shared"]  # refused, see below
+CHAINS = [
+    chain
+    for chain in options("agent/chain")
+    if not option_class("agent/chain", chain).anchors and "actions" not in needs("agent/chain", chain)
+]  # the others are refused, see below
 SIGNED = [option for option in options("agent/mapping") if "nonnegative" not in needs("agent/mapping", option)]
 MAPPINGS = ["identity", *(option for option in SIGNED if option not in {"identity", *VARIANTS})]
 IMAGES = [torso for torso in options("agent/torso") if issubclass(option_class("agent/torso", torso), ImageChoice)]
@@ -126,8 +130,7 @@ def refused(
         return "both ends of a batch in one evaluation"
     if torso in JOINT and auxiliary == "bidirectional":
         return "a second encoder"
-    copies = chain in ("single", "iterated", "iterated_live")
-    return None if copies or weighting not in ITERATIONS else "start a new iteration"
+    return None if copies(chain) or weighting not in ITERATIONS else "start a new iteration"
 
 
 def fits(*row) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pytest
+import torch
 
 from deeprl.errors import ConfigError, located
 from deeprl.learning.backups.bellman import Max
@@ -99,6 +101,29 @@ class Counting(ValueExploration):
 def test_a_rule_that_keeps_its_state_on_itself_is_refused():
     with pytest.raises(ConfigError, match="agent.explore: Counting keeps count on itself, .*return it in the memory"):
         dry_run(value_agent(explore=Counting()), DISCRETE, "cpu")
+
+
+class Drawing(Max):
+    """Noise of the kind that is nearest at hand."""
+
+    def __call__(self, online, target, batch):
+        return super().__call__(online, target, batch._replace(reward=batch.reward + torch.randn_like(batch.reward)))
+
+
+@dataclass(frozen=True)
+class Tossing(ValueExploration):
+    evaluation: float = 0.0
+
+    def explored(self, policy, tick, memory):
+        return *epsilon_greedy_action(policy, tick, float(np.random.random() < 0.5)), memory  # noqa: NPY002
+
+
+def test_random_numbers_of_global_generators_are_refused():
+    """They were accepted: two runs of a seed differed, and so did a run that was resumed."""
+    with pytest.raises(ConfigError, match=r"its value loss draws random numbers from the global generator of torch, .* `batch\.noise`"):
+        dry_run(value_agent(backup=Drawing()), DISCRETE, "cpu")
+    with pytest.raises(ConfigError, match=r"acting draws random numbers from the global generator of numpy, .* `act_noise`"):
+        dry_run(value_agent(explore=Tossing()), DISCRETE, "cpu")
 
 
 @dataclass(frozen=True)

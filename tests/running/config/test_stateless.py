@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import pytest
 from torch import nn
 
 from deeprl.choice import Choice
 from deeprl.envs.toy import Chain
 from deeprl.errors import ConfigError
-from deeprl.running.config.stateless import require_stateless
+from deeprl.running.config.stateless import contents, require_stateless
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,22 @@ class Counting(Step):
         return self.length
 
 
+@dataclass(frozen=True)
+class Storing(Step):
+    """Remembers in a field, which is no new attribute."""
+
+    store: object = None
+
+    def __call__(self) -> float:
+        if isinstance(self.store, dict):
+            self.store["noise"] = 0.5
+        elif isinstance(self.store, np.ndarray):
+            np.add(self.store, 1.0, out=self.store)
+        else:
+            self.store.append(0.5)
+        return self.length
+
+
 def agent(part: Choice) -> nn.Module:
     module = nn.ModuleDict({"head": nn.Linear(2, 2)})
     module.head.backup = part
@@ -43,18 +61,30 @@ def agent(part: Choice) -> nn.Module:
 def test_a_choice_that_counts_its_calls_is_refused_where_it_stands():
     counting = Counting()
     whole = agent(Step(inner=(Step(), counting)))
-    require_stateless(agent=whole)  # not used yet
+    require_stateless({}, agent=whole)  # not used yet
     counting()
     with pytest.raises(ConfigError, match=r"agent\.head\.backup\.inner\.1 \(Counting\) keeps state in calls"):
-        require_stateless(agent=whole)
+        require_stateless({}, agent=whole)
     with pytest.raises(ConfigError, match=r"env \(Counting\) keeps state in calls"):
-        require_stateless(env=counting)
-    require_stateless(env=replace(counting))  # a copy has the fields only
+        require_stateless({}, env=counting)
+    require_stateless({}, env=replace(counting))  # a copy has the fields only
+
+
+@pytest.mark.parametrize("store", [{}, [1.0], np.zeros(3), deque(maxlen=2)], ids=lambda store: type(store).__name__)
+def test_a_choice_that_writes_into_its_own_field_is_refused(store):
+    """It was accepted: two runs of a seed were equal, and a run that was killed and resumed was another one."""
+    storing = Storing(store=store)
+    before = contents(agent=agent(storing))
+    require_stateless(before, agent=agent(storing))
+    storing()
+    with pytest.raises(ConfigError, match=r"agent\.head\.backup \(Storing\) keeps state in store"):
+        require_stateless(before, agent=agent(storing))
 
 
 def test_values_that_follow_from_fields_are_no_state():
     step, env = Step(), Chain()
+    before = contents(agent=agent(step), env=env)
     step()
     env.spec()
-    require_stateless(agent=agent(step), env=env)
+    require_stateless(before, agent=agent(step), env=env)
     assert "table" in vars(step)

@@ -131,6 +131,14 @@ def test_an_option_whose_own_defaults_are_those_of_others_is_not_told(capsys):
     assert "own defaults" not in capsys.readouterr().err
 
 
+def test_an_option_that_the_recipe_chose_is_told_where_its_keys_have_other_values_in_a_tuned_file(capsys):
+    """Only one that the command line chose was. A recipe with a chain of its own had the target period of its YAML in silence."""
+    complete(*compose(["agent=a2c", "env=mujoco/hopper"])[:2])
+    assert "replay=rollout_once keeps its own defaults" in capsys.readouterr().err
+    complete(*compose(["agent=target_free_dqn", "env=classic/cartpole"])[:2])  # whose chain has none of the keys of another one
+    assert "own defaults" not in capsys.readouterr().err
+
+
 def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     config = complete(*compose(["agent=own", "env=classic/cartpole"])[:2])
     assert (config["replay"]["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
