@@ -21,7 +21,7 @@ from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.global_draws import refused
 from deeprl.running.config.option_names import labelled
-from deeprl.running.config.stateless import known
+from deeprl.running.config.stateless import attributes, known, require_unchanged
 from deeprl.types import Batch, Rows, Spec
 
 SEQUENCED = {"sequences", "state", "trajectories"}
@@ -138,8 +138,10 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
+        before = attributes(agent)
         with refused("acting", "ask for them in `act_noise`"):
             act(agent, spec, device)
+        require_unchanged(agent, before)
     except ConfigError:
         raise
     except Exception as error:

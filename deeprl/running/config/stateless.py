@@ -42,6 +42,32 @@ def contents(**parts: object) -> dict[str, object]:
     return {f"{path}.{field.name}": held(vars(choice).get(field.name)) for path, choice in named(**parts) for field in fields(choice)}
 
 
+def attributes(agent: nn.Module) -> dict[str, object]:
+    """What an agent and its modules hold, by place, such that it can be compared later: numbers, collections and tensors."""
+    blank, found = vars(nn.Module()).keys(), dict[str, object]()
+    for path, module in agent.named_modules():
+        cached = {name for each in type(module).__mro__ for name, value in vars(each).items() if isinstance(value, cached_property)}
+        own = {name: value for name, value in vars(module).items() if name not in blank | cached}
+        found |= {f"{path}.{name}".lstrip("."): held(value) for name, value in {**own, **module._parameters, **module._buffers}.items()}
+    return found
+
+
+def require_unchanged(agent: nn.Module, before: dict[str, object]) -> None:
+    """
+    Args:
+        before: what `attributes` gave before the agent acted.
+
+    Raises:
+        ConfigError: acting has changed what the agent holds, so that an evaluation would change the training, and a resume its sequel.
+    """
+    now = attributes(agent)
+    if changed := [name for name in now if name not in before or now[name] != before[name]]:
+        raise ConfigError(
+            f"agent: acting changes {', '.join(changed)} of {type(agent).__name__}, where evaluations would change it too: what is to be "
+            "remembered between two steps is returned in the memory of the exploration; what is learned, a loss or `observe` changes."
+        )
+
+
 def held(value: object) -> object:
     """A copy of collections, arrays and generators, which can change in place; of all else nothing."""
     if isinstance(value, dict):
@@ -51,7 +77,7 @@ def held(value: object) -> object:
     if isinstance(value, set | bytearray):
         return sorted(map(repr, value))
     if isinstance(value, Tensor):
-        return value.detach().cpu().numpy().tobytes()
+        return value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()  # of bfloat16 too, which NumPy lacks
     if isinstance(value, np.ndarray):
         return value.tobytes()
     if isinstance(value, np.random.Generator):

@@ -13,6 +13,7 @@ from deeprl.errors import ConfigError, located
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import greedy
 from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy_action
+from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.returns import Returns
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import construct
@@ -124,6 +125,31 @@ def test_random_numbers_of_global_generators_are_refused():
         dry_run(value_agent(backup=Drawing()), DISCRETE, "cpu")
     with pytest.raises(ConfigError, match=r"acting draws random numbers from the global generator of numpy, .* `act_noise`"):
         dry_run(value_agent(explore=Tossing()), DISCRETE, "cpu")
+
+
+class Tired(ValueAgent):
+    """Explores less the more often it has acted."""
+
+    def infer(self, *given):
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().infer(*given)
+
+
+class Worn(ValueAgent):
+    """The same with a buffer, which a checkpoint holds, and which evaluations change."""
+
+    def infer(self, *given):
+        self.chain.online.worn += 1.0
+        return super().infer(*given)
+
+
+@pytest.mark.parametrize(("kind", "what"), [(Tired, "calls"), (Worn, r"chain\.online\.worn")])
+def test_an_agent_that_changes_by_acting_is_refused(kind, what):
+    agent = value_agent()
+    agent.__class__ = kind
+    agent.chain.online.register_buffer("worn", torch.zeros(1))
+    with pytest.raises(ConfigError, match=f"acting changes {what} of {kind.__name__}, where evaluations would change it too"):
+        dry_run(agent, DISCRETE, "cpu")
 
 
 @dataclass(frozen=True)
