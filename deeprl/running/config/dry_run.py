@@ -21,7 +21,7 @@ from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.global_draws import refused
 from deeprl.running.config.option_names import labelled
-from deeprl.running.config.stateless import attributes, known, require_unchanged
+from deeprl.running.config.stateless import attributes, known, require_unchanged, tensors
 from deeprl.types import Batch, Rows, Spec
 
 SEQUENCED = {"sequences", "state", "trajectories"}
@@ -127,10 +127,12 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     for name in agent.objectives:
         try:
             batch = made_up_batch(agent, spec, size, device)
+            before = attributes(agent)
             with torch.no_grad(), refused(f"its {name} loss", "ask for them in `noise`, and take them from `batch.noise`"):
                 if name == "value" and hasattr(agent, "targets"):
                     check_target(agent, batch)
                 loss = torch.as_tensor(agent.loss_of(name, batch).loss)
+            require_unchanged(f"its {name} loss", before, attributes(agent), "which no checkpoint holds: make it a buffer")
         except ConfigError:
             raise
         except Exception as error:
@@ -138,10 +140,11 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:
-        before = attributes(agent)
+        before = attributes(agent) | tensors(agent)
         with refused("acting", "ask for them in `act_noise`"):
             act(agent, spec, device)
-        require_unchanged(agent, before)
+        instead = "which evaluations would change too: return what is to be remembered in the memory of the exploration"
+        require_unchanged("acting", before, attributes(agent) | tensors(agent), instead)
     except ConfigError:
         raise
     except Exception as error:

@@ -43,29 +43,34 @@ def contents(**parts: object) -> dict[str, object]:
 
 
 def attributes(agent: nn.Module) -> dict[str, object]:
-    """What an agent and its modules hold, by place, such that it can be compared later: numbers, collections and tensors."""
+    """What attributes of an agent and its modules hold, by place, such that it can be compared later."""
     blank, found = vars(nn.Module()).keys(), dict[str, object]()
     for path, module in agent.named_modules():
-        cached = {name for each in type(module).__mro__ for name, value in vars(each).items() if isinstance(value, cached_property)}
-        own = {name: value for name, value in vars(module).items() if name not in blank | cached}
-        found |= {f"{path}.{name}".lstrip("."): held(value) for name, value in {**own, **module._parameters, **module._buffers}.items()}
+        found |= {f"{path}.{name}".lstrip("."): held(value) for name, value in vars(module).items() if name not in blank}
     return found
 
 
-def require_unchanged(agent: nn.Module, before: dict[str, object]) -> None:
+def tensors(agent: nn.Module) -> dict[str, object]:
+    """What its parameters and buffers hold, in the same form."""
+    return {name: held(value) for name, value in (*agent.named_parameters(), *agent.named_buffers())}
+
+
+def require_unchanged(what: str, before: dict[str, object], now: dict[str, object], instead: str) -> None:
     """
     Args:
-        before: what `attributes` gave before the agent acted.
+        what: was done between, such as "acting".
+        before, now: of `attributes` or `tensors`. A value that was None, or a new one that is no number, may be one that is made once.
+        instead: where state belongs.
 
     Raises:
-        ConfigError: acting has changed what the agent holds, so that an evaluation would change the training, and a resume its sequel.
+        ConfigError: what is held has changed.
     """
-    now = attributes(agent)
-    if changed := [name for name in now if name not in before or now[name] != before[name]]:
-        raise ConfigError(
-            f"agent: acting changes {', '.join(changed)} of {type(agent).__name__}, where evaluations would change it too: what is to be "
-            "remembered between two steps is returned in the memory of the exploration; what is learned, a loss or `observe` changes."
-        )
+    if changed := [name for name, value in now.items() if value != before.get(name) and counts(before.get(name), value)]:
+        raise ConfigError(f"agent: {what} changes {', '.join(changed)}, {instead}.")
+
+
+def counts(before: object, value: object) -> bool:
+    return before is not None or isinstance(value, int | float)
 
 
 def held(value: object) -> object:

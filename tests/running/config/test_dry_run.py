@@ -13,6 +13,7 @@ from deeprl.errors import ConfigError, located
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import greedy
 from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy_action
+from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.returns import Returns
 from deeprl.running.config.dry_run import dry_run
@@ -148,8 +149,34 @@ def test_an_agent_that_changes_by_acting_is_refused(kind, what):
     agent = value_agent()
     agent.__class__ = kind
     agent.chain.online.register_buffer("worn", torch.zeros(1))
-    with pytest.raises(ConfigError, match=f"acting changes {what} of {kind.__name__}, where evaluations would change it too"):
+    with pytest.raises(ConfigError, match=f"acting changes {what}, which evaluations would change too"):
         dry_run(agent, DISCRETE, "cpu")
+
+
+class Warming(Weighting):
+    """Weights that depend on how often it was asked; a table that is made once is no state."""
+
+    def __init__(self, *, plan, chain):
+        super().__init__(plan=plan, chain=chain)
+        self.asked, self.table = 0, None
+
+    def forward(self, online, target, batch):
+        self.table = torch.ones(1) if self.table is None else self.table
+        self.asked += self.counting
+        return self.table / (1 + self.asked), {}
+
+    counting = 1
+
+
+class Made(Warming):
+    counting = 0
+
+
+def test_a_part_that_counts_in_an_attribute_is_refused():
+    """No checkpoint held the count: a run that was resumed began to count again."""
+    with pytest.raises(ConfigError, match=r"its value loss changes weighting\.asked, which no checkpoint holds: make it a buffer"):
+        dry_run(value_agent(weighting=Warming), DISCRETE, "cpu")
+    dry_run(value_agent(weighting=Made), DISCRETE, "cpu")
 
 
 @dataclass(frozen=True)
