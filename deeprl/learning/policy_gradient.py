@@ -118,6 +118,17 @@ class RolloutChoices(Group):
     intrinsic: Callable[..., Intrinsic] = Intrinsic
 
 
+def of_shape(like: Tensor, found: Tensor, part: object, name: str = "__call__") -> Tensor:
+    """What a part gives, one number for each step: another shape would be broadcast, and its mean hides that.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    if found.shape != like.shape:
+        raise ValueError(f"{type(part).__name__}.{name} gives {tuple(found.shape)}, not {tuple(like.shape)}, a number for each step")
+    return found
+
+
 class PolicyGradient(PolicyAgent):
     """Agent for discrete or continuous actions: a policy, and a value of states.
 
@@ -243,11 +254,13 @@ class PolicyGradient(PolicyAgent):
     def prepare(self, rollout: Batch) -> dict[str, Tensor]:
         """Advantages, returns, log π(a|s) and V(s), (L, M) each, of the networks before the updates."""
         if self.intrinsic.gives:
-            rollout = rollout._replace(reward=rollout.reward + self.intrinsic(divided_batch(rollout, self.spec)))
+            bonus = of_shape(rollout.reward, self.intrinsic(divided_batch(rollout, self.spec)), self.intrinsic)
+            rollout = rollout._replace(reward=rollout.reward + bonus)
         outputs, value, after = self.both_ends(rollout)
         log_prob, known = self.policy.log_prob(outputs, rollout.action), self.baseline.columns(rollout.obs, self.step)
         value, following = self.baseline(value, known), self.state_value(rollout.next_obs, after())
-        advantage, returns = self.advantage(rollout, value, following, log_prob, self.lam)
+        found = self.advantage(rollout, value, following, log_prob, self.lam)
+        advantage, returns = (of_shape(rollout.reward, each, self.advantage) for each in found)
         return {"advantage": advantage, "returns": returns, "log_prob": log_prob, "value": value, **known}
 
     def loss(self, batch: Batch) -> Term:
@@ -256,8 +269,9 @@ class PolicyGradient(PolicyAgent):
         outputs, value, _ = self.both_ends(batch)
         value = self.baseline(value, old)
         log_prob, entropy = self.policy.log_prob(outputs, batch.action), self.policy.entropy(outputs)
-        policy_loss = surrogate.policy_loss(log_prob, old["log_prob"], surrogate.advantages(old["advantage"])).mean()  # L_π
-        value_loss = surrogate.value_loss(value, old["value"], old["returns"]).mean()  # L_V
+        advantage = of_shape(value, surrogate.advantages(old["advantage"]), surrogate, "advantages")
+        policy_loss = of_shape(value, surrogate.policy_loss(log_prob, old["log_prob"], advantage), surrogate, "policy_loss").mean()  # L_π
+        value_loss = of_shape(value, surrogate.value_loss(value, old["value"], old["returns"]), surrogate, "value_loss").mean()  # L_V
         total = policy_loss + surrogate.value_weight * value_loss - surrogate.entropy_weight * entropy.mean()
         losses = {"train/policy_loss": policy_loss, "train/value_loss": value_loss, "train/entropy": entropy, "train/values": value}
         with torch.no_grad():

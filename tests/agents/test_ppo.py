@@ -23,6 +23,7 @@ from deeprl.learning.networks.inverted_residual import InvertedResidual
 from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy, PolicyChoice
 from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
+from deeprl.learning.parts.intrinsic import Intrinsic
 from deeprl.learning.policy_gradient import PolicyGradient, Surrogate
 from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import Plain
@@ -272,6 +273,49 @@ def test_the_made_up_batch_goes_through_a_rollout():
     dry_run(agent_of(), DISCRETE, "cpu")
     with pytest.raises(ConfigError, match="policy loss fails on a made-up batch"):
         dry_run(agent_of(kind=WithoutEnvironments), DISCRETE, "cpu")
+
+
+@pytest.mark.parametrize("method", ["advantages", "policy_loss", "value_loss"])
+def test_a_surrogate_of_another_shape_is_refused(method):
+    """Numbers (B, 1) against (B,) made a loss (B, B), whose mean hid it: another gradient in silence."""
+
+    def tall(self, *given):
+        return getattr(Surrogate, method)(self, *given).unsqueeze(-1)
+
+    surrogate = type("Tall", (Surrogate,), {method: tall})()
+    with pytest.raises(ConfigError, match=rf"Tall\.{method} gives \(\d, 1\), not \(\d,\), a number for each step"):
+        dry_run(agent_of(surrogate=surrogate), DISCRETE, "cpu")
+
+
+class Counted(Intrinsic):
+    """A bonus for observations that were seldom seen, counted as it comes to mind."""
+
+    gives = True
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.seen: dict[bytes, int] = {}
+
+    def forward(self, rollout):
+        for row in rollout.obs.flatten(0, 1).numpy():
+            self.seen[row.tobytes()] = self.seen.get(row.tobytes(), 0) + 1
+        return torch.ones_like(rollout.reward)
+
+
+class Raised(Intrinsic):
+    gives = True
+
+    def forward(self, rollout):
+        return torch.ones_like(rollout.reward).unsqueeze(-1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(Counted, r"loss changes intrinsic\.seen, which no checkpoint holds"), (Raised, r"Raised\.__call__ gives \(\d, 1, 1\)")],
+)
+def test_rewards_of_its_own_keep_nothing_in_an_attribute_and_have_one_number_for_each_step(kind, what):
+    with pytest.raises(ConfigError, match=what):
+        dry_run(agent_of(intrinsic=kind), DISCRETE, "cpu")
 
 
 def test_presets_of_both_kinds_of_actions():

@@ -126,9 +126,9 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     size = (2, wide) if sequences or agent.needs & SEQUENCED else (wide,)
     for name in agent.objectives:
         try:
-            batch = made_up_batch(agent, spec, size, device)
-            before = attributes(agent)
+            before = attributes(agent)  # a rollout of it is observed and prepared by the agent's parts too
             with torch.no_grad(), refused(f"its {name} loss", "ask for them in `noise`, and take them from `batch.noise`"):
+                batch = made_up_batch(agent, spec, size, device)
                 if name == "value" and hasattr(agent, "targets"):
                     check_target(agent, batch)
                 loss = torch.as_tensor(agent.loss_of(name, batch).loss)
