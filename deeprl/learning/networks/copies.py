@@ -20,7 +20,8 @@ def parameter_of(make: Callable[[], nn.Module], name: str) -> Tensor:
 class Copies(Block):
     """(B, *obs), as floats, -> (n, B, features): n networks that differ in their parameters only, each computed by itself.
 
-    A parameter starts as `make` leaves it, under a generator that belongs to this parameter and this entry of the stack.
+    A parameter starts as `make` leaves it, under a generator that belongs to this parameter and this entry of the stack. What else `make`
+    draws from torch is the same in every run, because no checkpoint holds it.
 
     Args:
         n: stack size.
@@ -32,9 +33,17 @@ class Copies(Block):
     def __init__(self, n: int, make: Callable[[], nn.Module], shape: Sequence[int]):
         super().__init__()
         with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+            torch.manual_seed(0)
             one = make()
-            if any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in one.modules()) or [*one.buffers()]:
-                raise ValueError(f"{type(self).__name__}: a network with buffers or dropout, such as batch normalisation, is no torso")
+            if found := [
+                type(layer).__name__
+                for layer in one.modules()
+                if isinstance(layer, nn.modules.dropout._DropoutNd) or [*layer.buffers(recurse=False)]
+            ]:
+                raise ValueError(
+                    f"{type(self).__name__}: a network with {found[0]}, which has buffers or dropout, is no torso: take LayerNorm or "
+                    "GroupNorm, or agent/torso=batch_renorm or unit_batch_norm; dropout is a key of agent/torso=mlp"
+                )
             self.features = one(torch.zeros(1, *shape)).shape[-1]  # on "meta" torch would import its compiler, a second of processor
         self.n = n
         self.one = (one.to("meta"),)  # the layers without numbers, in a tuple, which hides the layers' own parameters

@@ -19,9 +19,9 @@ from deeprl.learning.agent import Agent
 from deeprl.noise import map_tensors
 from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
-from deeprl.running.config.global_draws import refused
 from deeprl.running.config.option_names import labelled
 from deeprl.running.config.stateless import attributes, known, require_unchanged, tensors
+from deeprl.system.global_draws import refused
 from deeprl.types import Batch, Rows, Spec
 
 SEQUENCED = {"sequences", "state", "trajectories"}
@@ -144,7 +144,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         with refused("acting", "ask for them in `act_noise`"):
             act(agent, spec, device)
         instead = "which evaluations would change too: return what is to be remembered in the memory of the exploration"
-        require_unchanged("acting", before, attributes(agent) | tensors(agent), instead)
+        require_unchanged("acting", before, attributes(agent) | tensors(agent), instead, growing=True)
     except ConfigError:
         raise
     except Exception as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from deeprl.choice import Choice
 from deeprl.errors import ConfigError
 
 
-def require_stateless(before: dict[str, object], **parts: object) -> None:
+def require_stateless(before: Mapping[str, object] = MappingProxyType({}), **parts: object) -> None:
     """
     Args:
-        before: what `contents` gave of the same parts before they were used.
+        before: what `contents` gave of the same parts before they were used; without it only new attributes are seen.
         parts: by slot, after they have been used once: what a choice notes, it notes then.
 
     Raises:
@@ -46,7 +47,12 @@ def attributes(agent: nn.Module) -> dict[str, object]:
     """What attributes of an agent and its modules hold, by place, such that it can be compared later."""
     blank, found = vars(nn.Module()).keys(), dict[str, object]()
     for path, module in agent.named_modules():
-        found |= {f"{path}.{name}".lstrip("."): held(value) for name, value in vars(module).items() if name not in blank}
+        for name, value in vars(module).items():
+            place = f"{path}.{name}".lstrip(".")
+            if name not in blank:
+                found[place] = held(value)
+            for i, inner in enumerate(value if isinstance(value, tuple) else ()):  # a tuple hides a module, as `Copies` does
+                found |= {f"{place}.{i}.{key}": each for key, each in attributes(inner).items()} if isinstance(inner, nn.Module) else {}
     return found
 
 
@@ -55,21 +61,24 @@ def tensors(agent: nn.Module) -> dict[str, object]:
     return {name: held(value) for name, value in (*agent.named_parameters(), *agent.named_buffers())}
 
 
-def require_unchanged(what: str, before: dict[str, object], now: dict[str, object], instead: str) -> None:
+def require_unchanged(what: str, before: dict[str, object], now: dict[str, object], instead: str, growing: bool = False) -> None:
     """
     Args:
         what: was done between, such as "acting".
         before, now: of `attributes` or `tensors`. A value that was None, or a new one that is no number, may be one that is made once.
         instead: where state belongs.
+        growing: whether a dictionary may have new keys, as a table of what was computed before has.
 
     Raises:
         ConfigError: what is held has changed.
     """
-    if changed := [name for name, value in now.items() if value != before.get(name) and counts(before.get(name), value)]:
+    if changed := [name for name, value in now.items() if value != before.get(name) and is_state(before.get(name), value, growing)]:
         raise ConfigError(f"agent: {what} changes {', '.join(changed)}, {instead}.")
 
 
-def counts(before: object, value: object) -> bool:
+def is_state(before: object, value: object, growing: bool) -> bool:
+    if growing and isinstance(before, dict) and isinstance(value, dict):
+        return any(key not in value or value[key] != item for key, item in before.items())
     return before is not None or isinstance(value, int | float)
 
 

@@ -34,6 +34,7 @@ from deeprl.running.training.snapshot import Restored, Snapshot
 from deeprl.running.training.standing import Standing
 from deeprl.running.training.stopwatch import Stopwatch
 from deeprl.schedules import crossed
+from deeprl.system.global_draws import GlobalDraws
 from deeprl.system.machine import freeze_objects, thaw_objects
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import ALONE, Ranks
@@ -77,7 +78,7 @@ class Trainer:
         self.guard = Guard(learner, precision(config["accelerate"]["matmul_precision"]), folder, config, lambda: self.step, source.intact)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, source)
-        self.stopwatch = Stopwatch()
+        self.stopwatch, self.draws = Stopwatch(), GlobalDraws()
         self.update_noise = NoiseStream(
             seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *source.batch_shape), g), 64, device
         )
@@ -295,6 +296,7 @@ class Trainer:
             RunFolderError: the disk is full.
         """
         with self.stopwatch.pause():
+            self.draws.tell()
             self.guard.check(weights=True)
             require_same_weights(self.ranks, self.agent)
             try:

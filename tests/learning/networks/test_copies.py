@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from deeprl.agents.idqn import Iterated
+from deeprl.errors import ConfigError
 from deeprl.learning.networks.copies import Copies
 from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.learner import gradient
 from deeprl.types import Spec
 from tests.builders import assert_close32, flat, made_up, snapshot, traced_gradient, update, value_agent
@@ -88,6 +90,50 @@ def test_in_a_chain_they_learn_and_trace(torso):
 def test_layers_that_are_no_functions_are_refused(layer):
     with pytest.raises(ValueError, match="buffers or dropout"):
         Copies(1, lambda: nn.Sequential(nn.Linear(5, 5), layer), (5,))
+
+
+class Fourier(nn.Module):
+    """Random features: a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.frequencies, self.layer = torch.randn(5, 5), nn.Linear(5, 6)
+
+    def forward(self, x):
+        return self.layer(torch.sin(x @ self.frequencies))
+
+
+class Calls(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(5, 6), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x) * (1 + 1e-4 * self.calls)
+
+
+@dataclass(frozen=True)
+class Of(TorsoChoice):
+    make: type[nn.Module]
+
+    def build(self, spec: Spec, n: int) -> nn.Module:
+        return Copies(n, self.make, spec.obs_shape)
+
+
+def test_what_a_network_draws_beside_its_parameters_is_the_same_in_every_run():
+    """No checkpoint holds it: a resumed run had another network, and so had its evaluation."""
+    torch.manual_seed(1)
+    one = Copies(1, Fourier, (5,)).one[0].frequencies
+    torch.manual_seed(2)
+    assert torch.equal(one, Copies(2, Fourier, (5,)).one[0].frequencies)
+
+
+def test_a_network_that_counts_its_calls_is_refused():
+    """The check of what acting and losses change did not look behind the stack: evaluations changed the training."""
+    dry_run(value_agent(spec=SPEC, torso=Of(Fourier)), SPEC, "cpu")
+    with pytest.raises(ConfigError, match=r"online\.torso\S*one\.0\.calls"):
+        dry_run(value_agent(spec=SPEC, torso=Of(Calls)), SPEC, "cpu")
 
 
 def test_a_torso_without_the_stack_axis_is_told_the_remedy():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from deeprl.errors import ConfigError
+from deeprl.system.terminal import say
 
 
 @contextmanager
@@ -29,6 +30,25 @@ def refused(what: str, remedy: str) -> Iterator[None]:
             f"agent: {what} draws random numbers from the global generator of {' and '.join(drawn)}, as dropout of torch does. No seed "
             f"reaches it and no checkpoint holds it, so that neither two runs of a seed nor a resumed run would be equal: {remedy}."
         )
+
+
+class GlobalDraws:
+    """Tells once that a global generator has moved while a run trained, which no check at its start sees: an environment, a source or a
+    package drew from it. Python's own `random` does not count, because packages take pauses of random length between two attempts."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, object] | None = generators()
+
+    def tell(self) -> None:
+        if self.before is None:
+            return
+        if drawn := [name for name, state in generators().items() if name != "random" and state != self.before[name]]:
+            self.before = None
+            say(
+                f"something in this process drew from the global generator of {' and '.join(drawn)} while the run trained: an environment "
+                "or a source of one's own, say, that may be another in each run of a seed, and after a resume. Give it a generator of its "
+                "own, which `reset(seed)` of an environment seeds, or the state of a source holds"
+            )
 
 
 def generators() -> dict[str, object]:
