@@ -49,7 +49,7 @@ def attributes(agent: nn.Module) -> dict[str, object]:
     for path, module in agent.named_modules():
         for name, value in vars(module).items():
             place = f"{path}.{name}".lstrip(".")
-            if name not in blank:
+            if name not in blank and name not in cached(type(module)):
                 found[place] = held(value)
             for i, inner in enumerate(value if isinstance(value, tuple) else ()):  # a tuple hides a module, as `Copies` does
                 found |= {f"{place}.{i}.{key}": each for key, each in attributes(inner).items()} if isinstance(inner, nn.Module) else {}
@@ -109,8 +109,12 @@ def named(**parts: object) -> Iterator[tuple[str, Any]]:
 
 def known(kind: type) -> set[str]:
     """Names that an instance may hold: fields, values that follow from them, and what it says of itself (`needs`)."""
-    cached = {name for each in kind.__mro__ for name, value in vars(each).items() if isinstance(value, cached_property)}
-    return {field.name for field in fields(kind)} | cached | {*vars(Choice)}
+    return {field.name for field in fields(kind)} | cached(kind) | {*vars(Choice)}
+
+
+def cached(kind: type) -> set[str]:
+    """Names of values that follow from others, and are kept from their first use on."""
+    return {name for each in kind.__mro__ for name, value in vars(each).items() if isinstance(value, cached_property)}
 
 
 def choices_of(part: object, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:

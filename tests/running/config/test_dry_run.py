@@ -144,6 +144,25 @@ class Worn(ValueAgent):
         return super().infer(*given)
 
 
+class Sized(ValueAgent):
+    """A number that follows from the networks, kept from its first use on, and a table of what was asked before, are no state."""
+
+    @cached_property
+    def size(self):
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def infer(self, *given):
+        self.asked[self.size] = 1
+        return super().infer(*given)
+
+
+def test_what_follows_from_other_values_is_no_state():
+    agent = value_agent()
+    agent.__class__, agent.asked = Sized, {}
+    dry_run(agent, DISCRETE, "cpu")
+    assert agent.asked == {agent.size: 1}
+
+
 @pytest.mark.parametrize(("kind", "what"), [(Tired, "calls"), (Worn, r"chain\.online\.worn")])
 def test_an_agent_that_changes_by_acting_is_refused(kind, what):
     agent = value_agent()
