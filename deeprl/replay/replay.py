@@ -23,7 +23,7 @@ from deeprl.replay.layout import layout
 from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring
-from deeprl.replay.samplers import Live, Sampler, Uniform
+from deeprl.replay.samplers import Live, Sampler, Uniform, check_drawn
 from deeprl.replay.source import Pace, Settings, Source, rows_and_memory, steady
 from deeprl.types import Batch, Rows, Spec, State
 
@@ -200,6 +200,7 @@ class Replay(Source):
         if not live.length:
             raise ValueError("the replay is empty")
         number, weight = self.draws.draw(u.numpy(), live, self.ring.last * self.num if step is None else step)
+        check_drawn(self.draws, number, weight, len(u), live)
         gather = self.gather_of(len(number))
         slot = self.ring.slots.reshape(-1).take(number % live.size)  # of the transitions' rows in the ring
         index = torch.from_numpy(number)

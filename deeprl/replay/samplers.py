@@ -45,6 +45,21 @@ class Live(NamedTuple):
         return np.where(number >= self.last, number - self.size, number)
 
 
+def check_drawn(draws: Draws, number: np.ndarray, weight: np.ndarray | None, size: int, live: Live) -> None:
+    """
+    Raises:
+        ValueError: a sampler has drawn numbers that nobody can copy, or weights that mean nothing.
+    """
+    who = f"the sampler {type(draws).__name__} drew"
+    if getattr(number, "dtype", None) != np.int64 or number.shape != (size,):
+        found = f"{number.dtype} of shape {number.shape}" if isinstance(number, np.ndarray) else f"a {type(number).__name__}"
+        raise ValueError(f"{who} {found}: the numbers of transitions are int64 of shape ({size},), as many as it got random numbers")
+    if number.min() < live.first or number.max() >= live.last:
+        raise ValueError(f"{who} {number.min()} to {number.max()}: numbers of live transitions are {live.first} to {live.last - 1}")
+    if weight is not None and (weight.shape != (size,) or weight.min() < 0):
+        raise ValueError(f"{who} weights of shape {weight.shape} from {weight.min()} on: they are ({size},) and at least 0")
+
+
 class Draws:
     """A sampler at work in one replay. A subclass gives `draw`, and, if it keeps anything of the rows, the rest."""
 

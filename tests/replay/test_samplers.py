@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deeprl.replay.replay import Replay
-from deeprl.replay.samplers import Live, Prioritized, Uniform
+from deeprl.replay.samplers import Live, Prioritized, Uniform, UniformDraws
 from deeprl.replay.sum_tree import BRANCH, SumTree
 from deeprl.schedules import Constant, Linear
 from deeprl.types import Rows, Spec
@@ -240,3 +240,32 @@ def test_live_transitions_in_leaf_order():
         assert sorted(numbers.tolist()) == list(range(first, last))
         assert (np.diff(numbers % 10) > 0).all()
         np.testing.assert_array_equal(live.number(numbers % 10), numbers)
+
+
+WRONG = {
+    "not collected yet": (lambda number, live: (number + live.length, None), "numbers of live transitions are 2 to 5"),
+    "no longer there": (lambda number, live: (number * 0 + live.first - 1, None), "drew 1 to 1: numbers of live transitions"),
+    "fewer": (lambda number, live: (number[:-1], None), r"int64 of shape \(3,\): the numbers of transitions are int64 of shape \(4,\)"),
+    "floats": (lambda number, live: (number.astype(float), None), r"float64 of shape \(4,\)"),
+    "a list": (lambda number, live: (number.tolist(), None), "a list"),
+    "weights below 0": (lambda number, live: (number, -np.ones(4)), r"weights of shape \(4,\) from -1.0 on"),
+    "weights of another shape": (lambda number, live: (number, np.ones((4, 1))), r"weights of shape \(4, 1\)"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_nobody_can_copy_is_refused(what):
+    """A sampler of one's own that drew a transition which is not stored trained on whatever lay in its place."""
+    made, why = WRONG[what]
+
+    class Own(UniformDraws):
+        def draw(self, u, live, step):
+            return made(super().draw(u, live, step)[0], live)
+
+    replay = Replay(capacity=4, batch_size=4, spec=SPEC, num=1, discount=0.9)
+    for _ in range(6):
+        replay.append(rows(1))
+    replay.draw(torch.zeros(4, dtype=torch.float64))
+    replay.draws = Own()
+    with pytest.raises(ValueError, match=f"the sampler Own drew .*{why}|the sampler Own {why}"):
+        replay.draw(torch.zeros(4, dtype=torch.float64))
