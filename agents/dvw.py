@@ -70,14 +70,10 @@ class InverseVariance(Weighting):
             raise ValueError(
                 "weights need targets of single transitions, and this one gives those of whole rollouts: choose another agent/backup"
             )
-        if chain.anchors:
+        if not chain.copies():  # Q̄⁻ is one network as it was, of which `variance_loss` takes a plain view
             raise ValueError(
-                "weights are renewed with copies of target networks, and agent/chain=iterated_shared has none: choose another chain"
-            )
-        if type(chain).views is not Chain.views:  # Q̄⁻ is one network as it was, of which `variance_loss` takes a plain view
-            raise ValueError(
-                f"weights compare a target network with the one before it, and targets of the chain {type(chain).__name__} are made of "
-                "more than that network: choose agent/chain=single, iterated or iterated_live"
+                f"weights are renewed with copies of one target network, and the chain {type(chain).__name__} has none, or makes its "
+                "targets of more: choose another agent/chain, such as single or iterated"
             )
         self.least_variance, self.least_weight, self.threshold, self.scale_lr = least_variance, least_weight, threshold, scale_lr
         in_range(self, least_variance=(0, None), least_weight=(0, None), threshold=(0, None), scale_lr=(0, None))

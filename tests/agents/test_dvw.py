@@ -81,7 +81,7 @@ class Averaged(Single):
 
 def test_a_chain_whose_targets_are_made_of_several_networks_is_refused():
     """The variance was that of another operator: it compared the old network's own values with a mean of several."""
-    with pytest.raises(ValueError, match="targets of the chain Averaged are made of more than that network"):
+    with pytest.raises(ValueError, match="the chain Averaged has none, or makes its targets of more"):
         value_agent(chain=partial(Averaged, target_update_period=T), weighting=InverseVariance)
 
 

@@ -221,7 +221,7 @@ def test_a_head_as_the_anchor_has_no_torso_of_its_own():
     ("build", "message"),
     [
         (partial(iterated, optimizer=Adam(lr=0.01, weight_decay=0.1)), "optimizer.weight_decay must be 0"),
-        (partial(iterated, weighting=InverseVariance), "agent/chain=iterated_shared has none"),
+        (partial(iterated, weighting=InverseVariance), "the chain IteratedShared has none"),
         (partial(actor_critic, chain=SHARED), "chain=iterated_shared has no target network, which critics"),
     ],
 )

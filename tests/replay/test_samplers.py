@@ -244,7 +244,7 @@ def test_live_transitions_in_leaf_order():
 
 WRONG = {
     "not collected yet": (lambda number, live: (number + live.length, None), "numbers of live transitions are 2 to 5"),
-    "no longer there": (lambda number, live: (number * 0 + live.first - 1, None), "drew 1 to 1: numbers of live transitions"),
+    "no longer there": (lambda number, live: (number * 0 + live.first - 1, None), "1 to 1: numbers of live transitions"),
     "fewer": (lambda number, live: (number[:-1], None), r"int64 of shape \(3,\): the numbers of transitions are int64 of shape \(4,\)"),
     "floats": (lambda number, live: (number.astype(float), None), r"float64 of shape \(4,\)"),
     "a list": (lambda number, live: (number.tolist(), None), "a list"),
@@ -267,5 +267,5 @@ def test_what_nobody_can_copy_is_refused(what):
         replay.append(rows(1))
     replay.draw(torch.zeros(4, dtype=torch.float64))
     replay.draws = Own()
-    with pytest.raises(ValueError, match=f"the sampler Own drew .*{why}|the sampler Own {why}"):
+    with pytest.raises(ValueError, match=f"the sampler Own drew .*{why}"):
         replay.draw(torch.zeros(4, dtype=torch.float64))

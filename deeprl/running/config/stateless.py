@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -83,21 +85,25 @@ def is_state(before: object, value: object, growing: bool) -> bool:
 
 
 def held(value: object) -> object:
-    """A copy of collections, arrays and generators, which can change in place; of all else nothing."""
+    """A copy of collections and numbers, a checksum of arrays and generators, which can change in place; of all else nothing."""
     if isinstance(value, dict):
         return {key: held(item) for key, item in value.items()}
     if isinstance(value, list | tuple | deque):
         return [held(item) for item in value]
     if isinstance(value, set | bytearray):
         return sorted(map(repr, value))
+    if isinstance(value, torch.Generator):
+        return held(value.get_state())
     if isinstance(value, Tensor):
-        return value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()  # of bfloat16 too, which NumPy lacks
+        if value.is_meta or value.layout != torch.strided:
+            return None
+        return held(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())  # bytes, because NumPy lacks bfloat16
     if isinstance(value, np.ndarray):
-        return value.tobytes()
+        return [zlib.crc32(value.tobytes())]  # a list, because a number of its own is state (`is_state`)
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
-    if isinstance(value, torch.Generator):
-        return value.get_state().numpy().tobytes()
+    if isinstance(value, float) and math.isnan(value):
+        return "nan"  # which is not equal to itself
     return value if isinstance(value, str | bytes | int | float | bool | None) else None
 
 

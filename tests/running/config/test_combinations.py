@@ -115,7 +115,7 @@ def refused(head: str, backup: str, mapping: str, weighting: str, n_step: int) -
 
 
 def fits(head, backup, mapping, weighting, auxiliary, chain, n_step) -> bool:
-    """The last two refusals have tests in tests/agents/test_gi_dqn.py and test_is_dqn.py."""
+    """The first two refusals have tests in tests/agents/test_gi_dqn.py and test_is_dqn.py."""
     if "residual" in needs("agent/auxiliary", auxiliary):
         residual = head in ("scalar", "categorical") and mapping == "identity" and backup in ("max", "double")
         if chain not in ("iterated_live", "iterated_shared") or not residual:
