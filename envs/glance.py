@@ -15,8 +15,10 @@ import numpy as np
 from gymnasium import spaces
 
 from deeprl.system import generators
+from deeprl.system.terminal import say
 from deeprl.types import Goals
 
+from .answers import flag, number
 from .vector.actions import valid_choices
 from .vector.backend import Game
 
@@ -36,6 +38,18 @@ class Begun(NamedTuple):
     """Observations, the first ones of further episodes left out"""
     rest: list[tuple[float, bool, bool]]
     """Reward, terminated, ended of each tick"""
+
+
+def tell(game: Game, limited: str) -> None:
+    """Lines on stderr about what looks wrong. The game is reset and stepped.
+
+    Args:
+        limited: how it gets a time limit.
+    """
+    for doubt in doubts(game):
+        say(f"this environment looks wrong: {doubt}")
+    if fact := endless(game, limited):
+        say(fact)
 
 
 def doubts(game: Game) -> Iterator[str]:
@@ -61,15 +75,24 @@ def doubts(game: Game) -> Iterator[str]:
             )
 
 
-def endless(game: Game) -> str:
-    """A sentence about an environment without a time limit, of which no episode ended in some steps of random actions; else empty."""
+def endless(game: Game, limited: str) -> str:
+    """A sentence about an environment without a time limit, of which no episode ended in some steps of random actions; else empty.
+
+    Args:
+        limited: how it gets a time limit.
+    """
     if game.limit is not None:
         return ""
     with generators.kept(), contextlib.suppress(Exception):
         played = begun(game, time.monotonic() + LOOK, PATIENCE)
         if played.rest and not any(ended for *_, ended in played.rest):
+            if over := sum(terminated for _, terminated, _ in played.rest):
+                return (
+                    f"this environment looks wrong: {over:,} of {len(played.rest):,} steps of random actions terminated, and no episode "
+                    "ended: the last answer of step says that the episode ended, terminated or truncated"
+                )
             steps = f"no episode ended in {len(played.rest):,} steps of random actions"
-            return f"no time limit is known, and {steps}: one of an evaluation may be cut off after 10,000 steps or more"
+            return f"no time limit is known, and {steps}: one of an evaluation may be cut off after 10,000 steps or more: {limited}"
     return ""
 
 
@@ -118,10 +141,10 @@ def begun(game: Game, end: float, ticks: int = TICKS) -> Begun:
             action = np.array([random.choice(valid)])
         else:
             action = random.uniform(-1, 1, (1, spec.action_dim)).astype(np.float32)
-        row, *answer = game.step(game.actions.to_env(action)[0])
+        row, reward, terminated, ended = game.step(game.actions.to_env(action)[0])
         rows.append(row.copy())
-        rest.append(tuple(answer))  # type: ignore[arg-type]
-        if answer[-1]:
+        rest.append((number(reward), flag("terminated", terminated), flag("ended", ended)))
+        if rest[-1][-1]:
             row = game.reset(None)
     return Begun(rows, rest)
 

@@ -21,7 +21,7 @@ from deeprl.types import Spec
 from .answers import flag, number
 from .conversion import Conversion
 from .games import GAMES
-from .glance import doubts, endless
+from .glance import tell
 from .goals import goals_of
 from .masks import KEY
 from .vector.backend import Game
@@ -250,10 +250,8 @@ def looked_at(game: GymGame, mask: bool | None, steps: bool, limited: str = "set
             with contextlib.suppress(Exception):  # the run says it better
                 if KEY in game.env.reset(seed=0)[1]:
                     say(f'info["{KEY}"] says which actions are valid: env.mask=true respects it, env.mask=false silences this line')
-        for doubt in doubts(game) if steps else ():
-            say(f"this environment looks wrong: {doubt}")
-        if steps and (fact := endless(game)):
-            say(f"{fact}: {limited}")
+        if steps:
+            tell(game, limited)
     finally:
         game.close()
     return game.spec

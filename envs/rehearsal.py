@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .vector.backend import Backend, Failure, usable
-from .vector.observations import fault_of
+from .vector.observations import fault_of_shown
 
 STEPS = 1000
 """Environment steps of all environments together, at most"""
@@ -89,7 +89,7 @@ class Stage:
 
     def _begin(self, firsts: dict[int, np.ndarray | Failure]) -> None:
         for i, first in firsts.items():
-            cause = first.cause if isinstance(first, Failure) else fault_of(first, self.spec)
+            cause = first.cause if isinstance(first, Failure) else fault_of_shown(first, self.spec)
             if cause:
                 raise ValueError(f"environment {i} failed at a reset: {cause}")
             self.clock[i] = 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from deeprl.envs.answers import flag, number
 from deeprl.types import Goals, Spec
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 from .actions import Actions
 from .info import NOTHING, EpisodeInfo, Info
-from .observations import AS_IT_IS, fault_of
+from .observations import AS_IT_IS, fault_of, fault_of_shown
 
 
 class Game(ABC):
@@ -89,14 +90,20 @@ def usable(answer: StepResult | Failure | None, spec: Spec) -> StepResult | Fail
     """The answer itself, or a `Failure` that describes its fault."""
     if answer is None or isinstance(answer, Failure):
         return answer or Failure("no answer")
-    obs, next_obs, reward, _, ended, _ = answer
+    obs, next_obs, reward, terminated, ended, info = answer
+    try:
+        reward, terminated, ended = number(reward), flag("terminated", terminated), flag("ended", ended)
+    except TypeError as error:
+        return Failure(str(error))
     if not -LARGEST <= reward <= LARGEST:
         return Failure(f"reward is {reward}")
-    fault = fault_of(next_obs, spec)
+    fault = fault_of(next_obs, spec) if terminated else fault_of_shown(next_obs, spec)
     if fault:
         return Failure(fault)
-    fault = fault_of(obs, spec) if ended else ""
-    return Failure(f"after a reset, {fault}", step=answer[1:4]) if fault else answer
+    fault = fault_of_shown(obs, spec) if ended else ""
+    if fault:
+        return Failure(f"after a reset, {fault}", step=(next_obs, reward, terminated))
+    return obs, next_obs, reward, terminated, ended, info
 
 
 def own(error: BaseException) -> BaseException:
@@ -107,9 +114,13 @@ def own(error: BaseException) -> BaseException:
 
 
 def advance(game: Game, action: object, seed: int | None) -> StepResult | Failure:
-    """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised."""
-    next_obs, reward, terminated, ended = game.step(action)
-    if not ended:
+    """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised, as is
+    a step of another form."""
+    answer = game.step(action)
+    if len(answer) != 4:
+        raise ValueError(f"{type(game).__name__}.step gave {len(answer)} values, not 4: observation, reward, terminated, ended")
+    next_obs, reward, terminated, ended = answer
+    if not flag("ended", ended):
         return next_obs, next_obs, reward, terminated, False, NOTHING
     info = game.info.of_episode() if game.info else NOTHING
     last = next_obs.copy()  # some environments reuse their buffer in reset

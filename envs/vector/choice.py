@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from deeprl.choice import Choice, in_range, one_of
-from deeprl.envs.glance import require_judged
+from deeprl.envs.glance import require_judged, tell
 from deeprl.types import Goals, Spec
 
 from .backend import Backend, Game, Serial
@@ -20,6 +20,9 @@ from .workers import Workers
 
 LONGEST_TIMEOUT = 2_000_000
 """Seconds. The operating system takes no wait of 2^31 milliseconds"""
+
+LIMITED = "let its game count the steps of an episode, say ended after the last one, and have their number as its `limit`"
+"""How a `Game` gets a time limit"""
 
 
 def plain(value: object) -> Any:
@@ -85,9 +88,14 @@ class EnvChoice(Choice):
         return game
 
     def spec(self) -> Spec:
-        """Spaces of the environment. Builds one environment and closes it."""
+        """Spaces of the environment. Builds one environment and closes it. Asked once a run, and therefore the place to tell what looks
+        wrong with one of another package; with workers it may not be stepped here, because it may hang or crash."""
         game = self.build()
-        game.close()
+        try:
+            if self.vector == "sync" and not type(self).__module__.startswith("deeprl."):
+                tell(game, LIMITED)
+        finally:
+            game.close()
         return game.spec
 
     def goals(self) -> Goals:

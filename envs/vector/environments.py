@@ -20,7 +20,7 @@ from deeprl.system.terminal import say
 from .backend import Backend, Failure, StepResult, own, usable
 from .info import NOTHING, Info
 from .journal import Journal, possible
-from .observations import NUMPY, fault_of
+from .observations import NUMPY, fault_of_shown
 from .repeat import repeat
 
 RESTARTS = 100
@@ -228,7 +228,7 @@ class Environments:
         for i in indices:
             self._seeds[i] = self._seed_of(i, self._journals[i].episode + 1, fresh=True)
         firsts = self.backend.reset({i: self._seeds[i] for i in indices})
-        faults = {i: fault_of(first, self.spec) for i, first in firsts.items() if not isinstance(first, Failure)}
+        faults = {i: fault_of_shown(first, self.spec) for i, first in firsts.items() if not isinstance(first, Failure)}
         return {i: Failure(faults[i]) if faults.get(i) else first for i, first in firsts.items()}
 
     # ----- failures

@@ -29,6 +29,8 @@ def brief(space: spaces.Space) -> str:
 def fault_of(obs: np.ndarray, spec: Spec) -> str:
     """Description of a faulty observation: its type, its shape, or a number that is not finite. Empty without a fault."""
     dtype = NUMPY[spec.obs_dtype]
+    if not isinstance(obs, np.ndarray):
+        return f"observation is {type(obs).__name__} {obs!r:.100}, not a NumPy array of {dtype} of shape {spec.obs_shape}"
     if obs.dtype != dtype or obs.shape != spec.obs_shape:
         return f"observation is {obs.dtype} of shape {obs.shape}, not {dtype} of shape {spec.obs_shape}"
     if dtype.kind != "f":
@@ -39,6 +41,15 @@ def fault_of(obs: np.ndarray, spec: Spec) -> str:
         return ""
     index = tuple(np.argwhere(~np.isfinite(obs))[0].tolist())
     return f"observation holds {obs[index]} at index {', '.join(map(str, index))}"
+
+
+def fault_of_shown(obs: np.ndarray, spec: Spec) -> str:
+    """As `fault_of`, of an observation in which an action will be chosen: its mask has a valid one."""
+    if (fault := fault_of(obs, spec)) or not spec.masked:
+        return fault
+    mask = obs[-spec.mask_size :]
+    parts = np.split(mask, np.cumsum(spec.choices)[:-1]) if spec.choices else [mask]
+    return "" if all(part.any() for part in parts) else "action mask has no valid action, and the episode goes on"
 
 
 class Observations(NamedTuple):

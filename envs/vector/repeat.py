@@ -9,7 +9,7 @@ import numpy as np
 
 from .backend import Backend, Failure, usable
 from .journal import Journal
-from .observations import fault_of
+from .observations import fault_of_shown
 
 
 class Repeated(NamedTuple):
@@ -51,7 +51,7 @@ def repeat(backend: Backend, entries: Mapping[int, dict], limit: int) -> Repeate
         for i, first in backend.reset(seeds).items() if seeds else ():
             if isinstance(first, Failure):
                 fail(i, first)
-            elif fault := fault_of(first, spec):
+            elif fault := fault_of_shown(first, spec):
                 fail(i, Failure(fault))
             else:
                 journals[i].begin(seeds[i], first)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import re
+from dataclasses import dataclass
+from functools import partial
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from deeprl.envs import glance
 from deeprl.envs.glance import doubts
 from deeprl.envs.gym import GymGame
+from deeprl.envs.vector.backend import Serial
+from deeprl.envs.vector.environments import EnvironmentFailed, Environments
+from deeprl.extend import Actions, EnvChoice, Game, Spec
 
 
 class Faulty(gymnasium.Env):
@@ -80,3 +88,63 @@ def test_a_slow_environment_is_looked_at_for_a_moment(monkeypatch):
 )
 def test_right_environments_raise_no_doubt(id):
     assert list(doubts(GymGame(gymnasium.make(id)))) == []
+
+
+class Own(Game):
+    """A game of another package, with one fault in its answers."""
+
+    spec = Spec(obs_shape=(3,), obs_dtype=torch.float32, num_actions=2, action_dim=0, masked=True)
+    actions = Actions(2)
+
+    def __init__(self, fault: str = ""):
+        self.fault, self.steps = fault, 0
+
+    def shown(self):
+        mask = [0.0, 0.0] if self.fault == "mask" and self.steps == 2 else [1.0, 0.0]
+        row = np.array([self.steps, *mask], np.float32)
+        return row.tolist() if self.fault == "list" else row
+
+    def reset(self, seed):
+        self.steps = 0
+        return self.shown()
+
+    def step(self, action):
+        self.steps += 1
+        reward = {"text": "1.0", "several": np.ones(2), "nothing": None}.get(self.fault, np.ones(1) if self.fault == "one" else 1.0)
+        terminated = self.steps >= 3
+        ended = {"no": "no", "mixed up": False}.get(self.fault, terminated)
+        return (self.shown(), reward, terminated, ended, *([{}] if self.fault == "five" else []))
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("", None),
+        ("one", None),
+        ("text", "reward is str '1.0', not a number"),
+        ("several", "reward is ndarray array([1., 1.]), not a number"),
+        ("nothing", "reward is NoneType None, not a number"),
+        ("no", "ended is str 'no', not true or false"),
+        ("five", "Own.step gave 5 values, not 4"),
+        ("list", "observation is list [0.0, 1.0, 0.0], not a NumPy array"),
+        ("mask", "action mask has no valid action, and the episode goes on"),
+    ],
+)
+def test_answers_of_a_game_of_ones_own(fault, told):
+    envs = Environments(Serial(partial(Own, fault), 1), "own", 0)
+    with contextlib.nullcontext() if told is None else pytest.raises(EnvironmentFailed, match=re.escape(told)):
+        envs.reset()
+        for _ in range(4):
+            envs.step(np.zeros(1, np.int64))
+
+
+def test_a_game_of_ones_own_is_looked_at(capfd):
+    @dataclass(frozen=True, kw_only=True)
+    class Mine(EnvChoice):
+        fault: str = ""
+
+        def build(self, evaluation=False):
+            return Own(self.fault)
+
+    assert Mine(fault="mixed up").spec() == Own.spec
+    assert "of random actions terminated, and no episode ended" in capfd.readouterr().err
