@@ -17,9 +17,11 @@ from deeprl.learning.agent import Agent, Infer
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import epsilon_greedy, greedy
 from deeprl.learning.backups.traces import Step, Trace
+from deeprl.learning.networks.blocks import Block
 from deeprl.learning.networks.copies import Copies
 from deeprl.learning.networks.cores import Core, CoreChoice
 from deeprl.learning.networks.heads import HeadChoice
+from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice, widths
 from deeprl.learning.objective import Objective
@@ -36,11 +38,13 @@ from deeprl.learning.parts.exploration import (
     epsilon_greedy_action,
 )
 from deeprl.learning.parts.improvement import ActorView, Improvement
+from deeprl.learning.parts.intrinsic import Intrinsic
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.state_value import StateValue
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
+from deeprl.learning.policy_gradient import Surrogate
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.losses import average, squared
 from deeprl.learning.values.mapping import Mapping
@@ -50,8 +54,9 @@ from deeprl.learning.values.returns import Returns, Values
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.learning.values.utility import Utility
 from deeprl.learning.values.view import EntriesView, View
-from deeprl.noise import seed_sequence
+from deeprl.noise import NoiseStream, seed_sequence
 from deeprl.packing import pack, packed_spec
+from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Draws, Live, Sampler
 from deeprl.replay.source import Source, steady
 from deeprl.running.runs.logger import Logger, LoggerChoice
@@ -69,15 +74,15 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     "Values", "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average", "Utility",
     # Parts that an agent owns, built from its plan
     "Plan", "Chain", "Window", "MakeNetwork", "follow_", "roll_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement", "ActorView",
-    "StateValue",
+    "StateValue", "Surrogate", "Intrinsic",
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "epsilon_greedy_action", "Constant",
-    # Networks with a stack axis; a core remembers between torso and head
-    "TorsoChoice", "Copies", "MLP", "HeadChoice", "Core", "CoreChoice",
+    # Networks with a stack axis, of blocks that say how each parameter begins; a core remembers between torso and head
+    "TorsoChoice", "Copies", "MLP", "Block", "Init", "HeadChoice", "Core", "CoreChoice",
     # A sampler chooses among live transitions
     "Sampler", "Draws", "Live",
-    # A source says when, and from what, is learned
-    "Source", "steady",
+    # A source says when, and from what, is learned; a stream of random numbers has a position, which its checkpoint keeps
+    "Source", "steady", "Replay", "NoiseStream",
     # An agent from scratch, without networks if it likes
     "Agent", "Infer", "Raw", "certain", "seed_sequence",
     # A destination of log lines
