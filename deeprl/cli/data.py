@@ -52,14 +52,14 @@ def show(options: argparse.Namespace) -> None:
 
     spec, _, _, stored = read(options)
     parts = ", ".join(f"{part.name} {tuple(part.shape)}" for part in spec.parts)
-    of_obs = f"observations of the parts {parts}" if parts else f"observations of shape {spec.obs_shape}{flattened(options.data)}"
+    of_obs = f"observations of the parts {parts}" if parts else f"observations of shape {spec.obs_shape}{in_one_vector(options.data)}"
     of_actions = f"{spec.num_actions} actions" if spec.num_actions else f"actions of {spec.action_dim} number{'s' * (spec.action_dim != 1)}"
     lines = [f"{of_obs}, {of_actions}", *told([*episodes(stored)]), f"digest {stored.digest}"]
     print_result("\n".join([options.data, *(f"  {line}" for line in lines)]))
 
 
-def flattened(data: str) -> str:
-    """What to say of the observations of a data set of Minari that have parts, which become one vector."""
+def in_one_vector(data: str) -> str:
+    """What to say of the observations of a data set of Minari that have parts."""
     from deeprl.running.collect.minari import described, is_data_set
 
     several = is_data_set(data) and described(data).observation_space.get("type") in ("Dict", "Tuple")
@@ -74,10 +74,8 @@ def convert(options: argparse.Namespace) -> None:
     spec, actions, env, stored = read(options)
     found = [*episodes(stored)]
     if is_data_set(options.data):
-        described_set = described(options.data)
-        write_folder(Path(options.target).expanduser(), described_set, stored)
-        flat = flattened(options.data)
-        print_result(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}{flat}")
+        write_folder(Path(options.target).expanduser(), described(options.data), stored)
+        print_result(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}{in_one_vector(options.data)}")
         return
     count = write(options.target, found, spec, actions, description=f"{env}, by deeprl")
     left = f"; {len(found) - count} without their start" if count < len(found) else ""

@@ -84,12 +84,19 @@ def is_state(before: object, value: object, growing: bool) -> bool:
     return before is not None or isinstance(value, int | float)
 
 
-def held(value: object) -> object:
-    """A copy of collections and numbers, a checksum of arrays and generators, which can change in place; of all else nothing."""
+def held(value: object, around: tuple[int, ...] = ()) -> object:
+    """A copy of collections and numbers, a checksum of arrays and generators, which can change in place; of all else nothing.
+
+    Args:
+        around: `id` of the collections that the value lies in, because a collection may lie in itself.
+    """
+    if id(value) in around:
+        return None
+    around = (*around, id(value))
     if isinstance(value, dict):
-        return {key: held(item) for key, item in value.items()}
+        return {key: held(item, around) for key, item in value.items()}
     if isinstance(value, list | tuple | deque):
-        return [held(item) for item in value]
+        return [held(item, around) for item in value]
     if isinstance(value, set | bytearray):
         return sorted(map(repr, value))
     if isinstance(value, torch.Generator):

@@ -88,3 +88,13 @@ def test_values_that_follow_from_fields_are_no_state():
     env.spec()
     require_stateless(before, agent=agent(step), env=env)
     assert "table" in vars(step)
+
+
+def test_a_collection_may_lie_in_itself():
+    ring = [1.0]
+    ring.append(ring)
+    before = contents(part=(choice := Storing(store=ring)))
+    require_stateless(before, part=choice)
+    choice()
+    with pytest.raises(ConfigError, match=r"keeps state in store"):
+        require_stateless(before, part=choice)
