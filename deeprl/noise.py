@@ -32,6 +32,12 @@ def torch_generator(seed: int, purpose: str, part: str | int = 0, block: int = 0
     return generator
 
 
+def initial_seed(seed: int, part: str) -> int:
+    """Seed of the global generators while a part is built, of 32 bits: ours draw from their own, layers of torch in a part of one's own
+    do not."""
+    return int(seed_sequence(seed, "init", part).generate_state(1)[0])
+
+
 def episode_seed(seed: int, index: int, episode: int, evaluation: bool = False) -> int:
     """Seed of one episode, for `reset(seed=...)`, of 31 bits. The lowest bit is 1 in evaluation and 0 in training, so that no evaluation
     episode repeats a training episode."""

@@ -20,3 +20,17 @@ def kept() -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         torch.set_rng_state(ours)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """As `kept`, and inside the generators start from a seed, because layers of torch draw their first weights from them.
+
+    Args:
+        seed: of 32 bits.
+    """
+    with kept():
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)  # of all devices
+        yield

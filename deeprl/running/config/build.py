@@ -15,6 +15,7 @@ from deeprl.errors import ConfigError, MachineError, UnknownNameError, located, 
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.cores import Memoryless
 from deeprl.learning.values.mapping import Identity
+from deeprl.noise import initial_seed
 from deeprl.running.config import tuned
 from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, accepted, instantiate, resolve
@@ -23,6 +24,7 @@ from deeprl.running.config.option_names import in_options, option_target
 from deeprl.running.config.own_files import of_users
 from deeprl.running.config.rules import asked_info, get
 from deeprl.running.runs.config_file import Config
+from deeprl.system import generators
 from deeprl.system.allowance import Allowance
 from deeprl.system.files import machine_fault
 from deeprl.types import Spec
@@ -153,7 +155,7 @@ def build_agent(config: Config, spec: Spec, allowed: Allowed = PACKAGES, saved: 
     except UNBUILDABLE as error:  # a node is not that of a part
         raise ConfigError(f"agent: it cannot be built here: {on_one_line(error)}") from error
     try:
-        with torch.device(config["device"]), limit:
+        with torch.device(config["device"]), limit, generators.seeded(initial_seed(config["seed"], "agent")):
             agent = part(spec=spec, seed=config["seed"])
     except ConfigError as error:
         raise ConfigError(in_options(str(error))) from error

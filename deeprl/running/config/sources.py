@@ -7,10 +7,12 @@ from typing import Any
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.learning.parts.divergence import Divergence
+from deeprl.noise import initial_seed
 from deeprl.replay.source import Source
 from deeprl.running.config.instantiate import Allowed, Deferred, resolve
 from deeprl.running.config.rules import get
 from deeprl.running.runs.config_file import Config
+from deeprl.system import generators
 from deeprl.types import Spec
 
 
@@ -41,15 +43,16 @@ def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own
         own["state_size"] = agent.state_size
     if make.cls.imagines:  # type: ignore[attr-defined]
         own["agent"] = agent
-    source = make(
-        spec=spec,
-        num=config["env"]["num"],
-        discount=config["discount"],
-        rewards=agent.rewards,
-        needs=agent.needs,
-        batch_device=config["device"],
-        **own,
-    )
+    with generators.seeded(initial_seed(config["seed"], "source")):
+        source = make(
+            spec=spec,
+            num=config["env"]["num"],
+            discount=config["discount"],
+            rewards=agent.rewards,
+            needs=agent.needs,
+            batch_device=config["device"],
+            **own,
+        )
     source.wants_pass = agent.wants_pass
     return source
 
