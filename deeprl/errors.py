@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
@@ -74,6 +75,15 @@ def origin(error: BaseException) -> str:
     written = [f"{file}:{line}" for file, line in frames if file and not file.startswith("<frozen ")]  # the import system is not its cause
     written = [place for place in written if "/site-packages/torch/" not in place] or written  # torch was called wrongly
     return f"{type(error).__name__} in {written[-1]}" if written else type(error).__name__
+
+
+def line_of_users(error: BaseException) -> str:
+    """File and line of the deepest call that is neither of deeprl nor of a library below it, from where the exception was caught; ""
+    without one."""
+    frames = [(str(frame.f_globals.get("__name__")).split(".")[0], frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    below = {"deeprl", "torch", "numpy", *sys.stdlib_module_names}
+    found = [f"{frame.f_code.co_filename}:{line}" for package, frame, line in frames if package not in below]
+    return found[-1] if found else ""
 
 
 def on_one_line(error: BaseException) -> str:

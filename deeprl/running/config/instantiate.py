@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deeprl.choice import Choice, grouped, keys_of, signature
-from deeprl.errors import ConfigError, UnknownNameError, located, origin
+from deeprl.errors import ConfigError, UnknownNameError, line_of_users, located, origin
 from deeprl.running.config.folders import left_out
 from deeprl.running.config.option_names import labelled
 from deeprl.running.config.rules import nearest
@@ -87,7 +87,7 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option:
     except ValueError as error:
         raise refusal(cls, path, error, option, key) from error
     except (TypeError, AttributeError, LookupError, ArithmeticError) as error:  # a value has a wrong type, and no check covers it
-        ours = cls.__module__.split(".")[0] == "deeprl"
+        ours = cls.__module__.split(".")[0] == "deeprl" and not line_of_users(error)  # which a part of ours may have called
         raise ConfigError(f"{labelled(path, cls, option)}: {f'{error}.' if ours else located(error)}") from error
     except NameError as error:
         raise ConfigError(f"{labelled(path, cls, option)}: {located(error)}") from error
@@ -100,6 +100,8 @@ def refusal(cls: type, path: str, error: ValueError, option: str | None = None, 
         key: under which the values stand; None: `path`.
     """
     text = str(error).rstrip(".")
+    if cls.__module__.split(".")[0] == "deeprl" and (place := line_of_users(error)):  # a part of ours has built it
+        text += f" ({place})"
     field = text.split()[0].partition("=")[0] if text else ""  # replay.data=DATA: ..., replay.share must be ...
     return ConfigError(f"{key or path}.{text}." if field in accepted(cls) else f"{labelled(path, cls, option)}: {text}.")
 
