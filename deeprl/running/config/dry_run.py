@@ -122,8 +122,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         ConfigError: a loss or its target fails, or a loss is not one finite number, or the agent cannot act, or one of them draws random
             numbers from a global generator.
     """
-    wide = 4 if spec.num_actions == 3 else 3  # B = A would let a wrong shape pass, as the batches of the run would not
-    size = (2, wide) if sequences or agent.needs & SEQUENCED else (wide,)
+    size = made_up_size(agent, spec, sequences)
     for name in agent.objectives:
         try:
             before = attributes(agent)  # a rollout of it is observed and prepared by the agent's parts too
@@ -149,6 +148,40 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         raise
     except Exception as error:
         raise ConfigError(f"{blamed(agent, error)}: the agent cannot act with these parts: {located(error)}") from error
+
+
+def require_timeless(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
+    """Compare the losses of a made-up batch now and late in a run, because compiled code reads step and number of updates once.
+
+    Args:
+        sequences: as in `dry_run`.
+
+    Raises:
+        ConfigError: a loss follows the clock.
+    """
+    size = made_up_size(agent, spec, sequences)
+    step, updates = agent.step, agent.updates
+    for name in agent.objectives:
+        with torch.no_grad():
+            batch = made_up_batch(agent, spec, size, device)
+            now = torch.as_tensor(agent.loss_of(name, batch).loss)
+            agent.clock.step, agent.clock.updates = LATE, LATE
+            try:
+                late = torch.as_tensor(agent.loss_of(name, batch).loss)
+            finally:
+                agent.clock.step, agent.clock.updates = step, updates
+        if not torch.allclose(now, late, rtol=1e-4):
+            raise ConfigError(
+                f"agent: its {name} loss follows the agent's step or number of updates, {float(now):.6g} now and {float(late):.6g} late "
+                "in a run, and accelerate=compiled would keep its first value: keep the number in a buffer that `after_update` writes, or "
+                "take accelerate=fast."
+            )
+
+
+def made_up_size(agent: Agent, spec: Spec, sequences: bool) -> tuple[int, ...]:
+    """Of a batch on which a wrong shape is seen: B = A would let it pass, as the batches of the run would not."""
+    wide = 4 if spec.num_actions == 3 else 3
+    return (2, wide) if sequences or agent.needs & SEQUENCED else (wide,)
 
 
 def check_target(agent: Any, batch: Batch) -> None:

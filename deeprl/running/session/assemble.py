@@ -22,7 +22,7 @@ from deeprl.running.collect.choice import OnRay, chosen
 from deeprl.running.collect.cluster import Cluster
 from deeprl.running.collect.collector import Actors, RemoteCollector
 from deeprl.running.config.build import build_agent, check_actions, check_device, check_replay, environment, require_model
-from deeprl.running.config.dry_run import dry_run
+from deeprl.running.config.dry_run import dry_run, require_timeless
 from deeprl.running.config.instantiate import Allowed, Deferred, instantiate
 from deeprl.running.config.sources import build_source, planned_updates, source_class
 from deeprl.running.config.stateless import contents, require_stateless
@@ -92,6 +92,8 @@ def assemble(
     before = contents(agent=agent, env=env)
     dry_run(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
     require_stateless(before, agent=agent, env=env)
+    if config["accelerate"]["mode"] == "compiled":
+        require_timeless(agent, spec, config["device"], issubclass(make_replay.cls, Sequences))
     tell_width(config, agent)
     tell_scale(agent, spec)
     tell_first_phase(agent, planned_updates(config, make_replay.cls))

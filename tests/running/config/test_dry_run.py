@@ -16,7 +16,7 @@ from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy_a
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.returns import Returns
-from deeprl.running.config.dry_run import dry_run
+from deeprl.running.config.dry_run import dry_run, require_timeless
 from deeprl.running.config.instantiate import construct
 from tests.builders import DISCRETE, value_agent
 
@@ -154,6 +154,22 @@ class Sized(ValueAgent):
     def infer(self, *given):
         self.asked[self.size] = 1
         return super().infer(*given)
+
+
+class Waning(ValueAgent):
+    """Learns less the longer it has learned, by a number that compiled code reads once."""
+
+    def views(self, batch):
+        return super().views(batch._replace(reward=batch.reward / (1 + self.step)))
+
+
+def test_a_loss_that_follows_the_clock_is_refused_where_it_is_compiled():
+    agent = value_agent()
+    require_timeless(agent, DISCRETE, "cpu")
+    agent.__class__, agent.clock.step = Waning, 3
+    with pytest.raises(ConfigError, match=r"its value loss follows the agent's step .* now and .* late in a run, and accelerate=compiled"):
+        require_timeless(agent, DISCRETE, "cpu")
+    assert (agent.step, agent.updates) == (3, 0)
 
 
 def test_what_follows_from_other_values_is_no_state():
