@@ -23,6 +23,7 @@ from deeprl.replay.layout import layout
 from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.mirror import DeviceMirror, fits
 from deeprl.replay.ring import Ring
+from deeprl.replay.sampler_check import require_resumes
 from deeprl.replay.samplers import Live, Sampler, Uniform, check_drawn
 from deeprl.replay.source import Pace, Settings, Source, rows_and_memory, steady
 from deeprl.types import Batch, Rows, Spec, State
@@ -95,6 +96,7 @@ class Replay(Source):
         one_of(self, device=("auto", "cpu", "cuda"))
         if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler must be that of replay=uniform, prioritized or lap, not {sampler!r}: set replay in place of it")
+        require_resumes(sampler)
         self.spec = spec
         self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(batch_device))
         self.layout = layout(spec, capacity, num, self.reach, self.stored_state)

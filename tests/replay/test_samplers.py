@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from deeprl.replay.replay import Replay
-from deeprl.replay.samplers import Live, Prioritized, Uniform, UniformDraws
+from deeprl.replay.sampler_check import require_resumes
+from deeprl.replay.samplers import Live, Prioritized, Sampler, Uniform, UniformDraws
 from deeprl.replay.sum_tree import BRANCH, SumTree
 from deeprl.schedules import Constant, Linear
 from deeprl.types import Rows, Spec
@@ -49,6 +51,7 @@ def test_beta_follows_the_step_that_it_is_told():
     replay = Replay(
         capacity=8, batch_size=2, sampler=Prioritized(beta=lambda step: seen.append(step) or 0.5), spec=SPEC, num=2, discount=0.9
     )
+    seen.clear()  # of the check at its start
     replay.append(rows(2))
     replay.draw(torch.zeros(2, dtype=torch.float64), 77)
     replay.draw(torch.zeros(2, dtype=torch.float64))
@@ -269,3 +272,40 @@ def test_what_nobody_can_copy_is_refused(what):
     replay.draws = Own()
     with pytest.raises(ValueError, match=f"the sampler Own drew .*{why}"):
         replay.draw(torch.zeros(4, dtype=torch.float64))
+
+
+class Turning(UniformDraws):
+    """Begins each draw one transition further, and may forget where it is."""
+
+    def __init__(self, forgets: str):
+        self.forgets, self.turn = forgets, 0
+
+    def draw(self, u, live, step):
+        self.turn += 1
+        number, weight = super().draw(u, live, step)
+        return live.first + (number - live.first + self.turn) % live.length, weight
+
+    def state_dict(self, live):
+        return {} if self.forgets == "saving" else {"turn": self.turn}
+
+    def load(self, state, live):
+        if self.forgets != "loading":
+            self.turn = state["turn"]
+
+
+@dataclass(frozen=True)
+class Turns(Sampler):
+    forgets: str = ""
+
+    def over(self, size):
+        return Turning(self.forgets)
+
+
+def test_a_sampler_that_forgets_is_refused():
+    require_resumes(Turns())
+    for sampler in (Uniform(), Prioritized(), Prioritized(alpha=0.5, initial="one", normalization="global"), Prioritized(least=1.0)):
+        require_resumes(sampler)
+    with pytest.raises(ValueError, match="sampler must draw after a resume .*Turning does not: what it keeps"):
+        Replay(capacity=4, batch_size=4, spec=SPEC, num=1, discount=0.9, sampler=Turns("loading"))
+    with pytest.raises(ValueError, match="Turning cannot load what it has saved: KeyError"):
+        require_resumes(Turns("saving"))
