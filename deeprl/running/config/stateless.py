@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from deeprl.choice import Choice
 from deeprl.errors import ConfigError
+from deeprl.system.terminal import say
 
 
 def require_stateless(before: Mapping[str, object] = MappingProxyType({}), **parts: object) -> None:
@@ -46,13 +47,15 @@ def contents(**parts: object) -> dict[str, object]:
 
 
 def attributes(agent: nn.Module) -> dict[str, object]:
-    """What attributes of an agent and its modules hold, by place, such that it can be compared later."""
+    """What attributes of an agent and its modules hold, by place, such that it can be compared later; nothing of tensors that are parameters
+    and buffers too."""
+    saved = frozenset(tensor.untyped_storage().data_ptr() for tensor in (*agent.parameters(), *agent.buffers()))
     blank, found = vars(nn.Module()).keys(), dict[str, object]()
     for path, module in agent.named_modules():
         for name, value in vars(module).items():
             place = f"{path}.{name}".lstrip(".")
             if name not in blank and name not in cached(type(module)):
-                found[place] = held(value)
+                found[place] = held(value, saved)
             for i, inner in enumerate(value if isinstance(value, tuple) else ()):  # a tuple hides a module, as `Copies` does
                 found |= {f"{place}.{i}.{key}": each for key, each in attributes(inner).items()} if isinstance(inner, nn.Module) else {}
     return found
@@ -78,31 +81,53 @@ def require_unchanged(what: str, before: dict[str, object], now: dict[str, objec
         raise ConfigError(f"agent: {what} changes {', '.join(changed)}, {instead}.")
 
 
+class UnsavedState:
+    """Tells once that attributes of an agent have changed while a run trained, which no check at its start sees: a part counts in
+    `after_update` or `observe`, say."""
+
+    def __init__(self, agent: nn.Module):
+        self.agent: nn.Module | None = agent
+        self.before = attributes(agent)
+
+    def tell(self) -> None:
+        if self.agent is None:
+            return
+        now = attributes(self.agent)
+        changed = [name for name, value in now.items() if value != self.before.get(name) and is_state(self.before.get(name), value, True)]
+        if changed:
+            self.agent = None
+            say(
+                f"agent: {', '.join(changed)} changed while the run trained, and no checkpoint holds attributes, so that a resumed run may be "
+                "another one: keep it in a buffer (`register_buffer`), or, if it follows from other values, in a functools.cached_property"
+            )
+
+
 def is_state(before: object, value: object, growing: bool) -> bool:
     if growing and isinstance(before, dict) and isinstance(value, dict):
         return any(key not in value or value[key] != item for key, item in before.items())
     return before is not None or isinstance(value, int | float)
 
 
-def held(value: object, around: tuple[int, ...] = ()) -> object:
+def held(value: object, saved: Collection[int] = (), around: tuple[int, ...] = ()) -> object:
     """A copy of collections and numbers, a checksum of arrays and generators, which can change in place; of all else nothing.
 
     Args:
+        saved: addresses of the memory of tensors of which nothing is held.
         around: `id` of the collections that the value lies in, because a collection may lie in itself.
     """
     if id(value) in around:
         return None
     around = (*around, id(value))
     if isinstance(value, dict):
-        return {key: held(item, around) for key, item in value.items()}
+        return {key: held(item, saved, around) for key, item in value.items()}
     if isinstance(value, list | tuple | deque):
-        return [held(item, around) for item in value]
+        return [held(item, saved, around) for item in value]
     if isinstance(value, set | bytearray):
         return sorted(map(repr, value))
     if isinstance(value, torch.Generator):
         return held(value.get_state())
     if isinstance(value, Tensor):
-        if value.is_meta or value.layout != torch.strided:
+        if value.is_meta or value.layout != torch.strided or value.untyped_storage().data_ptr() in saved:
             return None
         return held(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())  # bytes, because NumPy lacks bfloat16
     if isinstance(value, np.ndarray):

@@ -19,6 +19,7 @@ from deeprl.noise import NoiseStream
 from deeprl.replay.gather import Sample
 from deeprl.replay.source import Source
 from deeprl.running.accelerate.modes import precision
+from deeprl.running.config.stateless import UnsavedState
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers
@@ -78,7 +79,7 @@ class Trainer:
         self.guard = Guard(learner, precision(config["accelerate"]["matmul_precision"]), folder, config, lambda: self.step, source.intact)
         self.evaluator = Evaluator(config, agent, make_evaluation, folder)
         self.saver = Saver(config, checkpoints, source)
-        self.stopwatch, self.draws = Stopwatch(), GlobalDraws()
+        self.stopwatch, self.draws, self.unsaved = Stopwatch(), GlobalDraws(), UnsavedState(agent)
         self.update_noise = NoiseStream(
             seed, "update", ranks.named("agent"), lambda updates, g: agent.noise((updates, *source.batch_shape), g), 64, device
         )
@@ -297,6 +298,7 @@ class Trainer:
         """
         with self.stopwatch.pause():
             self.draws.tell()
+            self.unsaved.tell()
             self.guard.check(weights=True)
             require_same_weights(self.ranks, self.agent)
             try:

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from deeprl.choice import Choice
 from deeprl.envs.toy import Chain
 from deeprl.errors import ConfigError
-from deeprl.running.config.stateless import contents, require_stateless
+from deeprl.running.config.stateless import UnsavedState, contents, require_stateless
 
 
 @dataclass(frozen=True)
@@ -98,3 +99,21 @@ def test_a_collection_may_lie_in_itself():
     choice()
     with pytest.raises(ConfigError, match=r"keeps state in store"):
         require_stateless(before, part=choice)
+
+
+def test_attributes_that_change_while_a_run_trains_are_told_once(capfd):
+    module = agent(Step())
+    module.copied = [module.head.weight.data]  # which a checkpoint holds
+    module.updates, module.last = 0, None
+    watch = UnsavedState(module)
+    with torch.no_grad():
+        module.head.weight.add_(1.0)
+    module.last = [1.0]  # made once
+    watch.tell()
+    assert capfd.readouterr().err == ""
+    module.updates += 1
+    watch.tell()
+    assert "agent: updates changed while the run trained, and no checkpoint holds attributes" in capfd.readouterr().err
+    module.updates += 1
+    watch.tell()
+    assert capfd.readouterr().err == ""
