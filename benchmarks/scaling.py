@@ -140,6 +140,10 @@ def train_all(name: str, folder: Path, until: float, reverse: bool) -> None:
             trained(name, AHEAD, *ahead(study(cells(lines))), seed, folder, until)
 
 
+def steps_or_none(steps: float) -> str:
+    return "none" if np.isnan(steps) else f"{steps:,.0f}"
+
+
 def table(name: str) -> str:
     lines = of(name, grid(name))
     if len(lines) < len(grid(name)):
@@ -155,11 +159,11 @@ def table(name: str) -> str:
     rows += ["", f"| return | steps at a ratio of {ratios} | predicted at {AHEAD} | taken | within 30 % |", "|---" * 5 + "|"]
     seen = cells(unseen)[0] if len(unseen) == len(fresh(name)) else None
     for level in found.levels:
-        known = ", ".join(f"{steps:,.0f}" for steps in level.data)
+        known = ", ".join(map(steps_or_none, level.data))
         said = float(level.law(AHEAD)) if level.law and not level.doubt else float("nan")
         taken = reached(seen.steps, seen.returns.mean(0), level.threshold) if seen else float("nan")
         verdict = "yes" if abs(said / taken - 1) <= WITHIN else "no"
-        rows.append(f"| {level.threshold:.4g} | {known} | {said:,.0f} | {taken:,.0f} | {verdict if seen else 'not run'} |")
+        rows.append(f"| {level.threshold:.4g} | {known} | {steps_or_none(said)} | {steps_or_none(taken)} | {verdict if seen else 'not run'} |")
     ran = f"ratio {AHEAD}: batch {seen.batch:.0f}, rate {seen.rate:g}, {seen.returns.shape[0]} seeds" if seen else "nothing was run ahead"
     return "\n".join([*rows, "", ran, *found.notes])
 
