@@ -141,7 +141,10 @@ def require_connections(config: Config, overrides: list[str]) -> None:
         ConfigError: the run connects to what the user has not named.
     """
     named = [override.partition("=")[0] for override in overrides]
-    for word, destination in connections(config).items():
+    leading = connections(config)
+    missing = [word for word in leading if word.partition("=")[0] not in named]
+    if missing:
+        word = missing[0]
         key, _, value = word.partition("=")
         instead = f"{key}={'false' if value == 'true' else 'null'}"
-        require_asked(key in named, word, destination, f"repeat {shlex.quote(word)}, or say {instead}")
+        require_asked(False, word, leading[word], f"repeat {shlex.join(missing)}, or say {instead}")

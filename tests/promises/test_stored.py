@@ -164,7 +164,9 @@ def test_a_stored_configuration_does_not_switch_on_another_logger(run, monkeypat
     node = {"_target_": "deeprl.running.runs.mlflow.MLflow", "enabled": True, "uri": "http://127.0.0.1:9/"}
     edited(run, "logger.also", {"mlflow": node})
     monkeypatch.setattr(MLflow, "open", lambda *_: pytest.fail("MLflow was opened"))
-    assert "logger.also.mlflow.enabled=true: this connects to another logger" in sentence(capsys, "resume", run, "steps=400")
+    said = sentence(capsys, "resume", run, "steps=400")
+    assert "logger.also.mlflow.enabled=true: this connects to another logger" in said
+    assert "repeat logger.also.mlflow.enabled=true logger.also.mlflow.uri=http://127.0.0.1:9/," in said
     said = sentence(capsys, "resume", run, "steps=400", "logger.also.mlflow.enabled=true")
     assert "logger.also.mlflow.uri=http://127.0.0.1:9/: this connects to another logger" in said  # who says yes has seen where to
     assert console("resume", run, "steps=320", "logger.also.mlflow.enabled=false") == 0
