@@ -121,7 +121,8 @@ def changed(stored: Config, overrides: list[str]) -> Config:
             raise ConfigError(f"{override} is not of the form key=value.")
         if key.split(".")[0] in IDENTITY and key not in CHANGEABLE_BY_RESUME:
             raise ConfigError(
-                f"{override}: {key.split('.')[0]} cannot be changed, because it identifies the run. Start another run for it."
+                f"{override}: {key.split('.')[0]} cannot be changed, because it identifies the run. Start another run for it, "
+                "which begins with these weights if it has init_from=RUN."
             )
         if key in leaves and not {key, key.split(".")[0]} & set(RESUMABLE):
             raise ConfigError(f"{override}: {key} counts only where a run starts. Leave it out, or start another run with it.")

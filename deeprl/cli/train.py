@@ -30,8 +30,9 @@ from deeprl.running.config import folders
 from deeprl.running.config.by_hydra import FAULTS, prepare, run_once
 from deeprl.running.config.compose import compose, compose_with_folder, one_run, unresolved
 from deeprl.running.config.menu import groups
-from deeprl.running.config.overrides import first_of, for_hydra, key_of, quoted, swept
+from deeprl.running.config.overrides import REQUIRED, first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.resolve import resolve
+from deeprl.running.config.rules import FIXED
 from deeprl.running.config.rules import check as check_keys
 from deeprl.running.runs.config_file import Config, folder_of
 from deeprl.running.runs.folder import RunFolder, holder
@@ -164,6 +165,15 @@ def configuration(overrides: list[str], resolved: bool, place: str | None) -> st
     return OmegaConf.to_yaml(page).rstrip() if OmegaConf.is_config(page) else str(page)
 
 
+def without_dashes(words: list[str]) -> str:
+    """The first setting that was written as a flag, as a word of ours."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        key, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and key in (*FIXED, *REQUIRED):
+            return f"{key}={value if equals else after or 'value'}"
+    return "key=value"
+
+
 def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Hydra's flags, and the overrides as Hydra's grammar has them.
 
@@ -172,7 +182,7 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """
 
     def error(message: str) -> NoReturn:
-        raise ConfigError(f"{message}{foreign(words)}. A setting has no dashes: key=value (see --help).")
+        raise ConfigError(f"{message}{foreign(words)}. A setting has no dashes: {without_dashes(words)} (see --help).")
 
     parser = get_args_parser()
     parser.error = error  # type: ignore[method-assign]

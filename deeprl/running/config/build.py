@@ -45,6 +45,11 @@ def agents_for(kind: str, env: str = "") -> list[str]:
     return sorted(found, key=lambda name: not tuned.is_tuned(env, name))
 
 
+def few(names: list[str]) -> str:
+    """The first of many agents, and where the others are listed."""
+    return ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])} and {len(names) - FEW} more (`deeprl list agents`)"
+
+
 def kinds() -> dict[str, str]:
     """The kind of actions that each agent takes, as `agent_actions` says; without those of families of them, `agent=FAMILY/mine`."""
     found = {}
@@ -78,10 +83,12 @@ def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
         number = spec.num_actions or spec.action_dim
         raise ConfigError(
             f"{agent} takes {takes} actions, and {env} has {number} {has} action{'s' * (number != 1)}: "
-            f"choose one of agent={', '.join(agents_for(has, config['names']['env']))}, or another environment."
+            f"choose one of agent={few(agents_for(has, config['names']['env']))}, or another environment."
         )
 
 
+FEW = 8
+"""Agents that a message names"""
 UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, NameError, LookupError, ArithmeticError, AssertionError)
 """Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
 
@@ -317,6 +324,10 @@ def check_device(config: Config) -> None:
         ConfigError: the device is not available.
     """
     name = str(config["device"])
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name}: there is no such device. Take cpu, or cuda for a GPU of NVIDIA.") from error
     try:
         torch.zeros(1, device=name).item()  # item() fails on the device "meta", which holds no numbers
     except (RuntimeError, AssertionError) as error:

@@ -6,6 +6,7 @@ Hydra itself accepts two options for one slot (it takes the last), a key that no
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -108,12 +109,12 @@ def check_words(overrides: list[str]) -> None:
         ConfigError: an override cannot be right; the message names the first one.
     """
     known, chosen = groups(), dict[str, str]()
-    for override in overrides:
+    for index, override in enumerate(overrides):
         target = override.split("=", 1)[0]  # together with a package such as "@agent.actor_reduce"
         key, value = key_of(override), override.partition("=")[2]
         slot = key in known
         if not key or ("=" not in override and not override.startswith("~")):
-            spaced = " Write it without spaces beside the =." if "=" in overrides else meant_option(override)
+            spaced = " Write it without spaces beside the =." if "=" in overrides else torn(overrides, index) or meant_option(override)
             raise ConfigError(f"{override} is not of the form key=value (see --help).{spaced}")
         if not slot and "/" in key and "." in key and key.rpartition(".")[0] in known:
             raise ConfigError(f"{override}: a key has dots: {override.replace('/', '.', key.count('/'))}")
@@ -131,6 +132,8 @@ def check_words(overrides: list[str]) -> None:
             raise ConfigError(f"{override}: there is no key {key}.{renamed(key) or nearest(key, FIXED)}")
         if slot and value.startswith("["):
             raise ConfigError(f"{override}: {key} takes one option. For a run with each option, put -m first: -m {key}={value.strip('[]')}")
+        if slot and " " in value.strip() and "=" in value:
+            raise ConfigError(f"two settings stand in one pair of quotes, {override!r}: write each as a word of its own")
         if slot or "/" in key:
             require_option(override)
         if slot and chosen.setdefault(target, value) != value:
@@ -142,7 +145,25 @@ def check_words(overrides: list[str]) -> None:
             raise ConfigError(f"{override}: {key} is a slot, and an option of it is chosen with a slash: {key.replace('.', '/')}={value}")
         if sweeps(override):
             written = "" if slot else f" A list is written {key}=[{value}]."
-            raise ConfigError(f"{override} is a sweep: `deeprl sweep {override}`, or `{front_door()} -m {override}`.{written}")
+            if re.fullmatch(r"-?0,\d+", value):
+                written = f" A decimal number has a point: {key}={value.replace(',', '.')}."
+            words = shlex.join(word for word in overrides if not word.startswith("hydra."))
+            raise ConfigError(f"{override} is a sweep: `deeprl sweep {words}`, or `{front_door()} -m {words}`.{written}")
+
+
+def torn(overrides: list[str], index: int) -> str:
+    """A sentence about a word without =, if it is the rest of a value with spaces, or a value itself; else empty."""
+    first = next((i for i in reversed(range(index)) if "=" in overrides[i]), index)
+    if is_open(overrides[first]):
+        last = next((i for i in range(index, len(overrides)) if not is_open(" ".join(overrides[first : i + 1]))), index)
+        return f" A value with spaces is quoted: {shlex.quote(' '.join(overrides[first : last + 1]))}"
+    value = overrides[index + 1 : index + 2]
+    return f" Write {overrides[index]}={value[0]}" if "." in overrides[index] and value and "=" not in value[0] else ""
+
+
+def is_open(text: str) -> bool:
+    """Whether a bracket of it is not closed."""
+    return text.count("[") + text.count("{") > text.count("]") + text.count("}")
 
 
 def has_number(overrides: list[str], key: str) -> bool:

@@ -31,7 +31,8 @@ def complete(config: Config, user: set[str]) -> Config:
     for words in others:
         slot = words.partition("=")[0]
         of_slot = next((path for group, name, _ in files if sets(group, name, slot) and (path := file(group, name))), None)
-        say(f"{words} keeps its own defaults: {from_here(of_slot) if of_slot else 'a file of this run'} has no settings for it")
+        values = plain_values(get(config, slot.replace("/", ".")))
+        say(f"{words} keeps its own defaults{values}: {from_here(of_slot) if of_slot else 'a file of this run'} has no settings for it")
     complete_collect(config, user)
     fit_periods(config, user)
     for key in sorted(user.intersection(with_fractions(config))):
@@ -42,6 +43,13 @@ def complete(config: Config, user: set[str]) -> Config:
     check_source(config, user)
     tell_if_no_update(config, user)
     return config
+
+
+def plain_values(node: object) -> str:
+    """The numbers and words of a part's own keys, in brackets."""
+    leaves = node.items() if isinstance(node, dict) else ()
+    shown = [f"{key}={value}" for key, value in leaves if key[0] != "_" and isinstance(value, int | float | str)]
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def sets(group: str, name: str, slot: str) -> bool:
@@ -91,8 +99,14 @@ def tell_if_no_update(config: Config, user: Collection[str] = ()) -> None:
     source, num = source_class(config), config["env"]["num"]
     figures = ", ".join(f"{key}={get(config, key)}" for key in ("steps", *source.paced_by))
     if source.paced_by and not planned_updates(config):
-        advice = "" if "budget" in user else ". A short run that learns: budget=tiny"
+        lower = ", or lower replay.learning_starts" if "replay.learning_starts" in source.paced_by else ""
+        advice = "" if "budget" in user else f". Raise steps{lower}; a short run that learns: budget=tiny"
         say(f"this run will make no update, because it ends too early: {figures}{advice}")
+    elif "replay.learning_starts" in source.paced_by and 2 * (starts := get(config, "replay.learning_starts")) > config["steps"]:
+        say(
+            f"this run learns late: its first {starts:,} of {config['steps']:,} steps come before the first update (replay.learning_starts), "
+            f"and {planned_updates(config):,} updates follow"
+        )
     elif (until := source.learns_until(config["replay"], num)) is not None and config["steps"] > until:
         say(f"this run will learn nothing after its first {until:,} steps at most: {figures}")
     elif num * -(-config["steps"] // num) < (most := source.longest(config["replay"], num)):
