@@ -43,7 +43,7 @@ def help_page() -> str:
             "examples",
             *columns([(f"{front_door()} {words}", text) for words, text in EXAMPLES]),
             "",
-            "slots, with the options of dqn and td3, which recipes replace; `deeprl list [SLOT]` has all",
+            "slots, with the options of dqn and td3; other agents have others: `deeprl list [SLOT]`",
             *table([slot for slot in all_slots() if "@" not in slot.name]),  # a place has the options of another slot
             "",
             "keys and their defaults, which a tuned file of agent and environment may change;",

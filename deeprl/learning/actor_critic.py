@@ -165,7 +165,7 @@ class ActorCritic(Agent):
         """L_Q; the error is the largest of an ensemble's, a mean over k."""
         renewed = self.renewed(batch)
         online, target, batch = self.views(batch)
-        chosen = online.now.at(batch.action)  # Z_{k,j}(s, a), first, because a value has a gradient only if its first reader has one
+        chosen = online.now.at(batch.action)  # Z_{k,j}(s, a), before no_grad, because `now` is computed once
         with torch.no_grad():
             returns = for_each(self.targets(online, target, batch), chosen, self.ensemble)  # y_k, for every critic j
             weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)

@@ -148,7 +148,7 @@ class ValueAgent(Agent):
     def loss(self, batch: Batch) -> Term:
         """Σ_k mean w_k D(f(y_k), f(Q_k(s, a))) + auxiliary, where y_k is the target of iteration k; the error is a mean over k."""
         online, target, batch = self.views(batch)
-        chosen = online.now.at(batch.action)  # Q_k(s, a), first, because a value has a gradient only if its first reader has one
+        chosen = online.now.at(batch.action)  # Q_k(s, a), before no_grad, because `now` is computed once
         with torch.no_grad():
             returns = self.targets(online, target, batch)  # y_k
             weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)

@@ -13,7 +13,7 @@ from deeprl.tools.check.record import Record, forecast
 
 HOUR = 3600.0
 HUGE = 100.0
-"""Entry of an observation that saturates a network of standard initial values"""
+"""Entry of an observation that saturates a network of standard initial values, and reward that dwarfs its first outputs"""
 
 
 def suspicions(record: Record) -> list[Suspicion]:
@@ -100,6 +100,15 @@ def head(record: Record) -> Found:
         )
 
 
+def rewards(record: Record) -> Found:
+    if (size := record.seen.reward_size) > HUGE:
+        yield (
+            "agent/rewards",
+            f"Rewards that are learned from are {size:,.4g} in size on average, and values are many times that: choose "
+            "agent/rewards=scaled, or divide them in the environment.",
+        )
+
+
 def observations(record: Record) -> Found:
     seen = record.seen
     if seen.largest > HUGE:
@@ -115,4 +124,4 @@ def observations(record: Record) -> Found:
         )
 
 
-MEASURED: tuple[Callable[[Record], Found], ...] = (evaluation, checkpoints, head, observations)
+MEASURED: tuple[Callable[[Record], Found], ...] = (evaluation, checkpoints, head, rewards, observations)

@@ -25,7 +25,7 @@ def problems(groups: dict[str, list[RunRecord]], different: Iterable[Setting]) -
     runs = list(chain.from_iterable(groups.values()))
     return [
         *unfinished(runs), *inexact(runs), *from_data(runs), *nameless(runs), *mixed(different), *lengths(groups), *seeds(groups),
-        *unequal(runs), *computed(runs),
+        *alike(groups), *unequal(runs), *computed(runs),
     ]  # fmt: skip
 
 
@@ -132,6 +132,19 @@ def seeds(groups: dict[str, list[RunRecord]]) -> Iterator[str]:
         if len(set(counts.values())) > 1:
             each = ", ".join(f"{number} on {task}" for task, number in sorted(counts.items()))
             yield f"{group} has {each}: aggregates over tasks count every run alike, and so these tasks unequally"
+
+
+def alike(groups: dict[str, list[RunRecord]]) -> Iterator[str]:
+    """Groups whose settings have changed nothing, as those of an optimizer in a run without updates do."""
+    found: dict[tuple, list[str]] = {}
+    for group, runs in groups.items():
+        for task in sorted({run.task for run in runs}):
+            curves = {run.seed: tuple(run.curve.reward.tolist()) for run in runs if run.task == task and run.final}
+            if len(curves) > 1 and len({*chain.from_iterable(curves.values())}) > 1:  # else all may have reached what can be reached
+                found.setdefault((task, *sorted(curves.items())), []).append(group)
+    for (task, *_), names in found.items():
+        if len(names) > 1:
+            yield f"on {task} all evaluations of {' and '.join(names)} are equal, seed by seed: their settings changed nothing"
 
 
 def unequal(runs: list[RunRecord]) -> Iterator[str]:

@@ -350,7 +350,9 @@ def test_every_other_pair_is_refused_with_both_names_and_the_way_out(agent, env,
     text, way_out = str(error.value).split("choose one of")
     assert f"agent={agent} takes {kind} actions" in text
     assert f"env={env} has" in text
-    assert way_out.split("agent=")[1].split(", or")[0].split(", ") == sorted(name for name in KINDS if KINDS[name] != kind)
+    others = sorted(name for name in KINDS if KINDS[name] != kind)
+    assert way_out.split("agent=")[1].split(" and ")[0].split(", ") == others[: build.FEW]
+    assert f" and {len(others) - build.FEW} more (`deeprl list agents`), or" in way_out
 
 
 @pytest.mark.parametrize(("agent", "env"), [("idqn", "mujoco/hopper"), ("td3", "atari/pong")])

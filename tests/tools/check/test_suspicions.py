@@ -41,6 +41,7 @@ WRONG = {
     "imitation": (replace(SOUND, imitates=True), "replay", "replay=uniform has what this policy itself plays"),
     "narrow head": (BOUNDED, "agent.head.high", "give 50"),
     "wide head": (replace(SOUND, support=(0.0, 1_002.0)), "agent.head.high", "at most 100"),
+    "large rewards": (within("seen", reward_size=101.0, reward_largest=200.0), "agent/rewards", "101"),
     "large observations": (within("seen", largest=101.0), "agent/normalize", "101"),
     "constants": (within("seen", constant=2), "env", "2 of 3"),
     # just beyond the limits, whose other sides are in RIGHT
@@ -82,6 +83,7 @@ RIGHT = {
     "wide head": replace(SOUND, support=(0.0, 1_000.0)),
     "no reward seen": within("seen", replace(SOUND, support=(0.0, 1e6)), reward_size=0.0, reward_largest=0.0),
     "observations": within("seen", largest=100.0),
+    "rewards": within("seen", reward_size=100.0, reward_largest=200.0),
     "evaluation": within("evaluating", setup=3.62),
     "disk": within("memory", disk_available=10**9),
     "checkpoints": with_keys(within("speed", startup=3_559.2), checkpoint__every=None),

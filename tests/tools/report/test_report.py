@@ -412,6 +412,14 @@ def test_a_run_that_is_unlike_the_others_is_named(tmp_path, change, sentence):
     assert [note for note in notes(tmp_path) if re.search(sentence, note)]
 
 
+def test_settings_that_changed_nothing_are_told(tmp_path):
+    for rate, seed in ((0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)):
+        write_run(tmp_path / f"{rate}_{seed}", (1.0, 2.0 + seed), seed=seed, optimizer={"lr": rate})
+    told = [note for note in notes(tmp_path) if "equal, seed by seed" in note]
+    assert len(told) == 1
+    assert "their settings changed nothing" in told[0]
+
+
 def test_steps_of_a_run_that_learns_from_data_are_not_called_steps_of_its_environment(tmp_path):
     """The axis said environment steps of a run that made none (TD3+BC beside its player)."""
     player, offline = write_run(tmp_path / "player", seed=0), write_run(tmp_path / "offline", seed=1)
