@@ -163,7 +163,9 @@ def table(name: str) -> str:
         said = float(level.law(AHEAD)) if level.law and not level.doubt else float("nan")
         taken = reached(seen.steps, seen.returns.mean(0), level.threshold) if seen else float("nan")
         verdict = "yes" if abs(said / taken - 1) <= WITHIN else "no"
-        rows.append(f"| {level.threshold:.4g} | {known} | {steps_or_none(said)} | {steps_or_none(taken)} | {verdict if seen else 'not run'} |")
+        rows.append(
+            f"| {level.threshold:.4g} | {known} | {steps_or_none(said)} | {steps_or_none(taken)} | {verdict if seen else 'not run'} |"
+        )
     ran = f"ratio {AHEAD}: batch {seen.batch:.0f}, rate {seen.rate:g}, {seen.returns.shape[0]} seeds" if seen else "nothing was run ahead"
     return "\n".join([*rows, "", ran, *found.notes])
 

@@ -114,8 +114,8 @@ def own(error: BaseException) -> BaseException:
 
 
 def advance(game: Game, action: object, seed: int | None) -> StepResult | Failure:
-    """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised, as is
-    a step of another form."""
+    """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised, as
+    is a step of another form."""
     answer = game.step(action)
     if len(answer) != 4:
         raise ValueError(f"{type(game).__name__}.step gave {len(answer)} values, not 4: observation, reward, terminated, ended")

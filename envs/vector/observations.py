@@ -26,7 +26,7 @@ def brief(space: spaces.Space) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def fault_of(obs: np.ndarray, spec: Spec) -> str:
+def fault_of(obs: object, spec: Spec) -> str:
     """Description of a faulty observation: its type, its shape, or a number that is not finite. Empty without a fault."""
     dtype = NUMPY[spec.obs_dtype]
     if not isinstance(obs, np.ndarray):

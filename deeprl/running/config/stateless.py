@@ -47,8 +47,8 @@ def contents(**parts: object) -> dict[str, object]:
 
 
 def attributes(agent: nn.Module) -> dict[str, object]:
-    """What attributes of an agent and its modules hold, by place, such that it can be compared later; nothing of tensors that are parameters
-    and buffers too."""
+    """What attributes of an agent and its modules hold, by place, such that it can be compared later; nothing of tensors that are
+    parameters and buffers too."""
     saved = frozenset(tensor.untyped_storage().data_ptr() for tensor in (*agent.parameters(), *agent.buffers()))
     blank, found = vars(nn.Module()).keys(), dict[str, object]()
     for path, module in agent.named_modules():
@@ -93,12 +93,13 @@ class UnsavedState:
         if self.agent is None:
             return
         now = attributes(self.agent)
-        changed = [name for name, value in now.items() if value != self.before.get(name) and is_state(self.before.get(name), value, True)]
+        before = {name: self.before.get(name) for name in now}
+        changed = [name for name, value in now.items() if value != before[name] and is_state(before[name], value, True)]
         if changed:
             self.agent = None
             say(
-                f"agent: {', '.join(changed)} changed while the run trained, and no checkpoint holds attributes, so that a resumed run may be "
-                "another one: keep it in a buffer (`register_buffer`), or, if it follows from other values, in a functools.cached_property"
+                f"agent: {', '.join(changed)} changed while the run trained, and no checkpoint holds attributes, so that a resumed run may "
+                "be another one: keep it in a buffer (`register_buffer`), or, if it follows from others, in a functools.cached_property"
             )
 
 

@@ -104,8 +104,8 @@ def tell_if_no_update(config: Config, user: Collection[str] = ()) -> None:
         say(f"this run will make no update, because it ends too early: {figures}{advice}")
     elif "replay.learning_starts" in source.paced_by and 2 * (starts := get(config, "replay.learning_starts")) > config["steps"]:
         say(
-            f"this run learns late: its first {starts:,} of {config['steps']:,} steps come before the first update (replay.learning_starts), "
-            f"and {planned_updates(config):,} updates follow"
+            f"this run learns late: its first {starts:,} of {config['steps']:,} steps come before the first update "
+            f"(replay.learning_starts), and {planned_updates(config):,} updates follow"
         )
     elif (until := source.learns_until(config["replay"], num)) is not None and config["steps"] > until:
         say(f"this run will learn nothing after its first {until:,} steps at most: {figures}")

@@ -127,8 +127,8 @@ def evaluate(
             if late:
                 after = envs.truncate_episodes(after, late)
                 remedy = (
-                    "set env.max_episode_steps, let the function return gymnasium.wrappers.TimeLimit(env, STEPS), or let a game of your own "
-                    "truncate its episodes and tell its `limit`"
+                    "set env.max_episode_steps, let the function return gymnasium.wrappers.TimeLimit(env, STEPS), or let a game of your "
+                    "own truncate its episodes and tell its `limit`"
                 )
                 cause = f"an episode of an evaluation was cut off after {longest:,} steps, because no time limit of {envs.name} is known"
                 warnings.warn(f"{cause}: {remedy}", RuntimeWarning, stacklevel=2)

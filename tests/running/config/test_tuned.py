@@ -144,7 +144,9 @@ def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     assert (config["replay"]["learning_starts"], config["agent"]["chain"]["target_update_period"]) == (77, 99)
     assert "no tuned settings" not in capsys.readouterr().err
     complete(*compose(["agent=own", "env=classic/cartpole", "agent/chain=polyak"])[:2])
-    assert re.search(r"agent/chain=polyak keeps its own defaults \(tau=0.005\): \S*/own.yaml has no settings for it\n", capsys.readouterr().err)
+    assert re.search(
+        r"agent/chain=polyak keeps its own defaults \(tau=0.005\): \S*/own.yaml has no settings for it\n", capsys.readouterr().err
+    )
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):
