@@ -1,4 +1,5 @@
 """`deeprl list`: the slots. `deeprl list SLOT`: the options of a slot, each with the first comment of its file.
+`deeprl list SLOT=OPTION`: its file, with each key, its value and what it means, and the files from which that starts.
 `deeprl list combinations`: which backups fit which heads, and the reasons why others do not."""
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from deeprl.running.config.captions import caption
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import placed
 from deeprl.running.config.rules import nearest
+from deeprl.running.config.tuned import lineage
 from deeprl.system.machine import extra
 from deeprl.system.terminal import columns, print_result
 
@@ -29,7 +31,7 @@ NAMES: dict[str, str | None] = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    text = "agent, env, experiment, replay, agent/backup ..., or combinations; the default lists the slots"
+    text = "agent, env, experiment, replay, agent/backup ..., an option, agent/chain=polyak, or combinations; the default lists the slots"
     parser.add_argument("slot", nargs="?", help=text)
     parser.add_argument("--config-dir", type=Path, metavar="FOLDER", help="an additional folder of configurations")
 
@@ -37,6 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     if asked.config_dir:
         folders.add(asked.config_dir)
+    if asked.slot and "=" in asked.slot:
+        print_result(keys(asked.slot))
+        return 0
     slot = NAMES.get(asked.slot, asked.slot)
     if slot and "/" not in slot and not options(slot):  # chain, heads, replays, metaworld
         alone = slot.removesuffix("s")
@@ -53,6 +58,21 @@ def run(asked: argparse.Namespace) -> int:
     else:
         raise ConfigError(f"deeprl list {slot}: there is no such slot.{nearest(slot, [*groups(), 'combinations'])}")
     return 0
+
+
+def keys(word: str) -> str:
+    """The files of an option, its own first.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    slot, _, name = word.partition("=")
+    group = placed(slot).partition("@")[0]
+    group = group if group in groups() else f"agent/{group}"
+    if name not in options(group):
+        raise ConfigError(f"deeprl list {word}: there is no such option.{nearest(name, options(group))}")
+    files = [folders.file(group, each) or folders.file(group, f"_{each.rpartition('/')[0]}") for each in lineage(name, group)]
+    return "\n".join(f"{folders.source(path)}\n{path.read_text()}" for path in files if path)
 
 
 def listed(slot: str) -> list[tuple[str, str]]:

@@ -110,6 +110,16 @@ def test_games_of_atari_share_a_line(capsys):
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  atari/")] == ["atari/..."]
 
 
+def test_list_of_an_option_has_its_keys(capsys):
+    assert console("list", "agent/chain=polyak") == exits.FINISHED
+    assert "tau: 0.005" in capsys.readouterr().out
+    assert console("list", "agent=double_dqn") == exits.FINISHED
+    assert "override backup: double" in (text := capsys.readouterr().out)
+    assert "- chain: single" in text  # of dqn, from which it starts
+    assert console("list", "agent/chain=polyack") == exits.WRONG
+    assert "Did you mean polyak?" in capsys.readouterr().err
+
+
 def test_list_of_a_slot_that_does_not_exist(capsys):
     assert console("list", "agent/backups") == exits.WRONG
     assert "Did you mean agent/backup?" in capsys.readouterr().err

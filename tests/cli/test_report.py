@@ -32,7 +32,7 @@ def test_a_run_that_training_wrote(finished, tmp_path, monkeypatch, capsys):
 def test_groups_names_and_folder_are_the_users(tmp_path, capsys, undrawn):
     for lr in (1, 2):
         for seed in (0, 1):
-            write_run(tmp_path / "runs" / f"{lr}{seed}", lr=lr, seed=seed)
+            write_run(tmp_path / "runs" / f"{lr}{seed}", (1.0, lr + 1.0), lr=lr, seed=seed)
     out = tmp_path / "out"
     assert console("report", tmp_path / "runs", "--group", "agent.lr", "--names", "low, high", "--out", out) == exits.FINISHED
     assert capsys.readouterr().err == ""
