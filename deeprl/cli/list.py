@@ -17,6 +17,7 @@ from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import placed
 from deeprl.running.config.rules import nearest
 from deeprl.running.config.tuned import lineage
+from deeprl.system.files import read_regular
 from deeprl.system.machine import extra
 from deeprl.system.terminal import columns, print_result
 
@@ -72,7 +73,7 @@ def keys(word: str) -> str:
     if name not in options(group):
         raise ConfigError(f"deeprl list {word}: there is no such option.{nearest(name, options(group))}")
     files = [folders.file(group, each) or folders.file(group, f"_{each.rpartition('/')[0]}") for each in lineage(name, group)]
-    return "\n".join(f"{folders.source(path)}\n{path.read_text()}" for path in files if path)
+    return "\n".join(f"{folders.source(path)}\n{read_regular(path, 1 << 20).decode(errors='replace')}" for path in files if path)
 
 
 def listed(slot: str) -> list[tuple[str, str]]:
