@@ -37,20 +37,18 @@ class BestEpochs:
         self.epochs = self.waited = 0
 
     def train_(
-        self, update: Callable[[Tensor], None], error: Callable[[], Tensor], number: int, epochs: Epochs, generator: torch.Generator
+        self, update: Callable[[Tensor], None], error: Callable[[], Tensor], samples: Tensor, epochs: Epochs, generator: torch.Generator
     ) -> None:
-        """Train each member on a bootstrap sample of its own, in another order each epoch.
+        """Train each member on its own sample, in another order each epoch.
 
         Args:
             update: of all members, by numbers (n, B) of transitions.
             error: (n,), held-out error of each member.
-            number: of transitions that are trained on.
+            samples: (n, N) numbers of transitions, on the CPU.
             generator: on the CPU.
         """
-        size, device = (len(self.error), number), self.error.device
-        mine = torch.randint(number, size, generator=generator)
         while self.waited < epochs.patience and self.epochs != epochs.most:
-            shuffled = mine.gather(1, torch.rand(size, generator=generator).argsort(1)).to(device)
+            shuffled = samples.gather(1, torch.rand(samples.shape, generator=generator).argsort(1)).to(self.error.device)
             for index in shuffled.split(epochs.batch_size, 1):
                 update(index)
             self.judge_(error())

@@ -44,8 +44,8 @@ class ModelEnsemble(ModelChoice):
     """
     Args:
         loss: what members minimise.
-        members, elites: networks, and how many of them predict.
-        hidden: widths of the hidden layers, of SiLU. Networks of learned terminations have the first two.
+        members, elites: networks, and how many of them predict. There are as many of learned terminations, of the same layers.
+        hidden: widths of the hidden layers, of SiLU.
         weight_decay: ½ times its factor of the squared weights, layer by layer; one number is for all.
         batch_size: transitions of an update of each member.
         holdout: share of the transitions that are held out, at most `holdout_most` of them.
@@ -146,7 +146,7 @@ class Dynamics(nn.Module):
         initialise(self, seed, "model")
         self.weights = list(self.parameters())
         self.optimizer = Adam(lr=choice.lr).build(self.weights)
-        self.terminations = TerminationModel(choice.members, obs, choice.hidden[:2], choice.lr, seed) if learns_ends else None
+        self.terminations = TerminationModel(choice.members, obs + action, choice.hidden, choice.lr, seed) if learns_ends else None
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S + D) or (n, B, S + D) -> μ and ℓ of (r, s' − s), (n, B, 1 + S)."""
@@ -195,7 +195,8 @@ class Dynamics(nn.Module):
         kept, train = data.at(order[:held]), order[held:] if number > held else order  # no copy of what is trained on
         self.measure(data, train)
         best, epochs = BestEpochs(self.weights), Epochs(choice.batch_size, choice.patience, choice.epochs)
-        best.train_(lambda index: self.update(data.at(train[index]), step), lambda: self.score(kept), len(train), epochs, generator)
+        mine = torch.randint(len(train), (choice.members, len(train)), generator=generator)  # each member's bootstrap sample
+        best.train_(lambda index: self.update(data.at(train[index]), step), lambda: self.score(kept), mine, epochs, generator)
         best.restore_()
         self.elite.copy_(best.error.argsort()[: choice.elites])
         found = {
@@ -204,7 +205,7 @@ class Dynamics(nn.Module):
             **self.judged(kept.at(torch.arange(min(held, JUDGED))).sloped(slopes)),
         }
         if self.terminations is not None:
-            found |= self.terminations.fit(data.after, data.terminated, train, order[:held], epochs, generator)
+            found |= self.terminations.fit(data.inputs, data.terminated, train, order[:held], epochs, generator)
         return found
 
     def judged(self, data: Data) -> dict[str, float]:
@@ -224,14 +225,13 @@ class Dynamics(nn.Module):
     @torch.no_grad()
     def predict(self, obs: Tensor, action: Tensor, generator: torch.Generator) -> Prediction:
         """By another member of the elite for each row, whose Gaussian is drawn from if it has one."""
-        device, number = obs.device, len(obs)
+        device, number, inputs = obs.device, len(obs), torch.cat([obs, action], 1)
         member = self.elite[torch.randint(len(self.elite), (number,), generator=generator).to(device)]
-        mean, log_variance = (part[member, torch.arange(number, device=device)] for part in self.chunked(torch.cat([obs, action], 1)))
+        mean, log_variance = (part[member, torch.arange(number, device=device)] for part in self.chunked(inputs))
         if self.bounds is not None:
             mean = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator).to(device)
-        after = obs + mean[:, 1:]
-        ends = torch.zeros(number, dtype=torch.bool, device=device) if self.terminations is None else self.terminations.terminates(after)
-        return Prediction(mean[:, 0], after, ends)
+        ends = torch.zeros(number, dtype=torch.bool, device=device) if self.terminations is None else self.terminations.terminates(inputs)
+        return Prediction(mean[:, 0], obs + mean[:, 1:], ends)
 
     def state(self) -> State:
         own = {} if self.terminations is None else {"termination_optimizer": self.terminations.optimizer.state_dict()}

@@ -1,12 +1,13 @@
-"""A learned rule of terminations, for tasks whose own is not known: an ensemble of classifiers of the observation after a step.
+"""Learned terminations, for tasks whose rule is not known: an ensemble of classifiers of a step.
 
-    L = Σ_members mean [ −d ln p(s') − (1 − d) ln (1 − p(s')) ],      p(s') = sigmoid(network((s' − mean) / deviation))
-    an episode terminates at s' where the mean of p over the members is above ½
+    L = Σ_members mean [ −d ln p(s, a) − (1 − d) ln (1 − p(s, a)) ],      p(s, a) = sigmoid(network(((s, a) − mean) / deviation))
+    a step of the model terminates where the mean of p over the members is above ½
 
 It has networks of its own, because the gradient of a likelihood grows with e^−ℓ: in the layers of the dynamics it would leave the
-cross-entropy of a rare event almost no part. It looks at s', as a rule of an environment does, and so its errors are not those of the model
-of the dynamics. It is trained on the same held-out transitions and in the same way, after the dynamics, which are what they are with a rule
-that is given, bit for bit.
+cross-entropy of a rare event almost no part. It looks at s and a, and not at the predicted s', so that its errors are not those of the
+dynamics, whose loss may neglect what decides about an end. It is trained after the dynamics, which are what they are with a rule that is
+given, bit for bit, with the same held-out transitions. Each member sees all others, and no bootstrap sample of them, because that leaves
+out a third of what is rare.
 """
 
 from __future__ import annotations
@@ -48,65 +49,65 @@ class TerminationModel(nn.Module):
     """
     Args:
         members: networks.
-        obs: S.
+        size: S + D.
         hidden: widths of the hidden layers, of SiLU.
         lr: of their Adam.
 
     Attributes:
-        mean, deviation: (S,) of the observations that members were trained with.
+        mean, deviation: (S + D,) of the inputs that members were trained with.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, members: int, obs: int, hidden: Sequence[int], lr: float, seed: int):
+    def __init__(self, members: int, size: int, hidden: Sequence[int], lr: float, seed: int):
         super().__init__()
-        self.network = MLP(members, (obs, *hidden, 1), activate_last=False, activation="silu")
-        self.register_buffer("mean", torch.zeros(obs))
-        self.register_buffer("deviation", torch.ones(obs))
+        self.network = MLP(members, (size, *hidden, 1), activate_last=False, activation="silu")
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
         initialise(self, seed, "termination model")
         self.weights = list(self.parameters())
         self.optimizer = Adam(lr=lr).build(self.weights)
         self.told = False
         """Whether a line has said that terminations are not recognised"""
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """(B, S) or (n, B, S) -> logits of a termination, (n, B)."""
-        return self.network((obs - self.mean) / self.deviation)[..., 0]
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, S + D) or (n, B, S + D) -> logits of a termination, (n, B)."""
+        return self.network((inputs - self.mean) / self.deviation)[..., 0]
 
-    def cross_entropy(self, obs: Tensor, terminated: Tensor) -> Tensor:
+    def cross_entropy(self, inputs: Tensor, terminated: Tensor) -> Tensor:
         """(n,), the mean over transitions, in nats.
 
         Args:
-            obs: s', (B, S) or (n, B, S).
+            inputs: s and a, (B, S + D) or (n, B, S + D).
             terminated: (B,) or (n, B) float32.
         """
-        logits = self(obs)
+        logits = self(inputs)
         return F.binary_cross_entropy_with_logits(logits, terminated.expand_as(logits), reduction="none").mean(-1)
 
-    def update(self, obs: Tensor, terminated: Tensor) -> None:
+    def update(self, inputs: Tensor, terminated: Tensor) -> None:
         with differentiated(self.weights):
-            gradients = torch.autograd.grad(self.cross_entropy(obs, terminated).sum(), self.weights)
+            gradients = torch.autograd.grad(self.cross_entropy(inputs, terminated).sum(), self.weights)
         self.optimizer.step(gradients, 0)
 
     @torch.no_grad()
-    def terminates(self, obs: Tensor) -> Tensor:
-        """Observations after a step, (B, S) -> (B,) bool."""
-        return torch.cat([self(some).sigmoid().mean(0) > 0.5 for some in obs.split(CHUNK)])
+    def terminates(self, inputs: Tensor) -> Tensor:
+        """s and a, (B, S + D) -> (B,) bool."""
+        return torch.cat([self(some).sigmoid().mean(0) > 0.5 for some in inputs.split(CHUNK)])
 
     def fit(
-        self, obs: Tensor, terminated: Tensor, train: Tensor, held: Tensor, epochs: Epochs, generator: torch.Generator
+        self, inputs: Tensor, terminated: Tensor, train: Tensor, held: Tensor, epochs: Epochs, generator: torch.Generator
     ) -> dict[str, float]:
         """Train the members, going on from their weights. Returns numbers for the log.
 
         Args:
-            obs, terminated: s' (N, S), and (N,) float32, of all transitions.
+            inputs, terminated: s and a (N, S + D), and (N,) float32, of all transitions.
             train, held: numbers of those that are trained on, and held out.
             generator: on the CPU.
         """
-        for buffer, moment in zip((self.mean, self.deviation), moments(obs[train])):
+        for buffer, moment in zip((self.mean, self.deviation), moments(inputs[train])):
             buffer.copy_(moment)
-        known, ends = obs[held], terminated[held]
+        known, ends = inputs[held], terminated[held]
         # relative gains of an error that goes to 0 have no end
         enough = 0.01 * base_entropy(terminated[train].sum().item(), len(train))
 
@@ -115,7 +116,8 @@ class TerminationModel(nn.Module):
                 return self.cross_entropy(known, ends).clamp(min=enough)
 
         best = BestEpochs(self.weights)
-        best.train_(lambda index: self.update(obs[train[index]], terminated[train[index]]), error, len(train), epochs, generator)
+        everything = torch.arange(len(train)).expand(len(best.error), -1)
+        best.train_(lambda index: self.update(inputs[train[index]], terminated[train[index]]), error, everything, epochs, generator)
         best.restore_()
         recall, precision = recall_and_precision(self.terminates(known), ends > 0)
         self.tell(recall, int(ends.sum()))

@@ -166,7 +166,7 @@ def test_recall_and_precision_by_hand():
 def test_a_training_ends_where_nothing_terminates():
     """Its cross-entropy goes to 0, and relative gains of 1 % would have no end."""
     model, shown = trained(linear_world(200), ends=True, epochs=None, lr=2e-2, members=1, elites=1)
-    assert not model.terminations.terminates(linear_world(200, seed=3).after).any()
+    assert not model.terminations.terminates(linear_world(200, seed=3).inputs).any()
     assert math.isnan(shown["model/termination_recall"])
 
 
@@ -216,7 +216,7 @@ NAN = torch.tensor(math.nan)
         ({"elite": torch.tensor([1, 1])}, r"the elite \[1, 1\]"),
         ({"optimizer": []}, "the stored optimizer of the model has"),
         ({"termination_optimizer": None}, "the stored termination optimizer of the model has None"),
-        ({"terminations.deviation": torch.zeros(2)}, "deviations or squares of gradients"),
+        ({"terminations.deviation": torch.zeros(3)}, "deviations or squares of gradients"),
     ],
 )
 def test_a_state_that_none_can_have_is_refused(change, message):
