@@ -31,6 +31,11 @@ FEW = 10
 """Held-out terminations below which a low recall may be chance"""
 
 
+def cross_entropy(logits: Tensor, terminated: Tensor) -> Tensor:
+    """(n,), the mean over transitions, in nats, from logits (n, B), and (B,) or (n, B) float32."""
+    return F.binary_cross_entropy_with_logits(logits, terminated.expand_as(logits), reduction="none").mean(-1)
+
+
 def recall_and_precision(said: Tensor, terminated: Tensor) -> tuple[float, float]:
     """The share of terminations (B,) bool that are said to be some, and of those said to be some (B,) bool that are. NaN where there are
     none."""
@@ -75,25 +80,18 @@ class TerminationModel(nn.Module):
         """(B, S + D) or (n, B, S + D) -> logits of a termination, (n, B)."""
         return self.network((inputs - self.mean) / self.deviation)[..., 0]
 
-    def cross_entropy(self, inputs: Tensor, terminated: Tensor) -> Tensor:
-        """(n,), the mean over transitions, in nats.
-
-        Args:
-            inputs: s and a, (B, S + D) or (n, B, S + D).
-            terminated: (B,) or (n, B) float32.
-        """
-        logits = self(inputs)
-        return F.binary_cross_entropy_with_logits(logits, terminated.expand_as(logits), reduction="none").mean(-1)
-
     def update(self, inputs: Tensor, terminated: Tensor) -> None:
         with differentiated(self.weights):
-            gradients = torch.autograd.grad(self.cross_entropy(inputs, terminated).sum(), self.weights)
+            gradients = torch.autograd.grad(cross_entropy(self(inputs), terminated).sum(), self.weights)
         self.optimizer.step(gradients, 0)
 
     @torch.no_grad()
+    def chunked(self, inputs: Tensor) -> Tensor:
+        return torch.cat([self(some) for some in inputs.split(CHUNK)], 1)
+
     def terminates(self, inputs: Tensor) -> Tensor:
         """s and a, (B, S + D) -> (B,) bool."""
-        return torch.cat([self(some).sigmoid().mean(0) > 0.5 for some in inputs.split(CHUNK)])
+        return self.chunked(inputs).sigmoid().mean(0) > 0.5
 
     def fit(
         self, inputs: Tensor, terminated: Tensor, train: Tensor, held: Tensor, epochs: Epochs, generator: torch.Generator
@@ -112,8 +110,7 @@ class TerminationModel(nn.Module):
         enough = 0.01 * base_entropy(terminated[train].sum().item(), len(train))
 
         def error() -> Tensor:
-            with torch.no_grad():
-                return self.cross_entropy(known, ends).clamp(min=enough)
+            return cross_entropy(self.chunked(known), ends).clamp(min=enough)
 
         best = BestEpochs(self.weights)
         everything = torch.arange(len(train)).expand(len(best.error), -1)
@@ -130,5 +127,5 @@ class TerminationModel(nn.Module):
             say(
                 f"the model recognises {round(recall * number)} of {number} terminations that it was not trained on, so that imagined "
                 "episodes go on where those of the environment end: give the environment a method terminates(observations), its rule, or "
-                "collect more steps before the first training (replay.learning_starts)"
+                "let the model learn from more steps (replay.learning_starts) or longer (replay.model.epochs)"
             )

@@ -9,7 +9,7 @@ import torch
 
 from deeprl.agents.dynamics import Data, Likelihood, Squared
 from deeprl.agents.model_ensemble import Bounds, Dynamics, ModelEnsemble
-from deeprl.agents.termination_model import base_entropy, recall_and_precision
+from deeprl.agents.termination_model import base_entropy, cross_entropy, recall_and_precision
 from deeprl.learning.networks.blocks import initialise
 
 NOISE = torch.tensor([0.5, 0.1, 0.3])
@@ -156,7 +156,9 @@ def test_dynamics_are_the_same_whether_terminations_are_learned_or_given():
     assert given.state().keys() == {"module", "optimizer"}
 
 
-def test_recall_and_precision_by_hand():
+def test_terminations_by_hand():
+    logits = torch.tensor([[math.log(3.0), 0.0]])  # probabilities of 3/4 and 1/2
+    assert cross_entropy(logits, torch.tensor([0.0, 1.0])).tolist() == pytest.approx([(math.log(4.0) + math.log(2.0)) / 2])
     said, terminated = torch.tensor([True, True, True, False, False]), torch.tensor([True, False, False, True, False])
     assert recall_and_precision(said, terminated) == (0.5, pytest.approx(1 / 3))
     assert all(math.isnan(each) for each in recall_and_precision(said & False, terminated & False))
