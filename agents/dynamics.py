@@ -57,6 +57,12 @@ class Squared(ModelLoss):
         return (mean - target).square().mean(-1)
 
 
+def moments(column: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (K,) of (N, K). The deviation of what never changes is 1, so that nothing is divided by 0."""
+    deviation = column.std(0, correction=0)
+    return column.mean(0), torch.where(deviation < 1e-12, 1.0, deviation)
+
+
 class Data(NamedTuple):
     """Transitions that a model learns from."""
 

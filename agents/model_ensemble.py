@@ -8,7 +8,7 @@
 Each member has its own bootstrap sample. Training ends when no member's error on held-out transitions has fallen by 1 % for some epochs.
 Each keeps the weights of its best epoch, and those with the least error there are the elite, which alone predict. The loss is in the
 environment's units. So are the outputs of the authors' networks, where a reward that varies much starts at the upper bound of its
-variance, at which its mean hardly learns.
+variance, at which its mean hardly learns. Terminations, where they are learned, have networks of their own (agents/termination_model.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deeprl.agents.best_epochs import BestEpochs
-from deeprl.agents.dynamics import CHUNK, Data, Likelihood, ModelChoice, ModelLoss, Prediction, Slopes
+from deeprl.agents.best_epochs import BestEpochs, Epochs
+from deeprl.agents.dynamics import CHUNK, Data, Likelihood, ModelChoice, ModelLoss, Prediction, Slopes, moments
 from deeprl.agents.model_state import require_sound
+from deeprl.agents.termination_model import TerminationModel
 from deeprl.choice import counts, in_range
 from deeprl.learning.networks.blocks import Block, initialise
 from deeprl.learning.networks.layers import Init
@@ -43,13 +44,13 @@ class ModelEnsemble(ModelChoice):
     """
     Args:
         loss: what members minimise.
-        members, elites: networks, and how many of them predict.
+        members, elites: networks, and how many of them predict. There are as many of learned terminations, of the same layers.
         hidden: widths of the hidden layers, of SiLU.
         weight_decay: ½ times its factor of the squared weights, layer by layer; one number is for all.
         batch_size: transitions of an update of each member.
         holdout: share of the transitions that are held out, at most `holdout_most` of them.
         patience: epochs without a gain of 1 % after which training ends.
-        epochs: most of one training; None: any number.
+        epochs: most of one training, and of one of terminations; None: any number.
         low, high: of log-variances at the start.
     """
 
@@ -72,6 +73,10 @@ class ModelEnsemble(ModelChoice):
         widths(self, "hidden")
         in_range(self, lr=(0, None), holdout=(0, 0.9), high=(None, None))
         in_range(self, low=(None, self.high))
+        if self.holdout == 0:
+            raise ValueError("holdout must be above 0, not 0, because the error of held-out transitions ends a training: set 0.05")
+        if self.lr == 0:
+            raise ValueError("lr must be above 0, not 0, because the model would learn nothing: set 0.001")
         if self.elites > self.members:
             raise ValueError(f"elites must be at most members={self.members}, not {self.elites}")
         if not isinstance(self.loss, ModelLoss):
@@ -129,8 +134,8 @@ class Dynamics(nn.Module):
 
     def __init__(self, choice: ModelEnsemble, obs: int, action: int, learns_ends: bool, seed: int):
         super().__init__()
-        self.choice, self.size, self.learns_ends = choice, 1 + obs, learns_ends
-        outputs = self.size * (1 + choice.loss.gaussian) + learns_ends
+        self.choice, self.size = choice, 1 + obs
+        outputs = self.size * (1 + choice.loss.gaussian)
         self.network = MLP(choice.members, (obs + action, *choice.hidden, outputs), activate_last=False, activation="silu")
         self.bounds = Bounds(choice.members, self.size, choice.low, choice.high) if choice.loss.gaussian else None
         self.register_buffer("mean", torch.zeros(obs + action))
@@ -141,34 +146,29 @@ class Dynamics(nn.Module):
         initialise(self, seed, "model")
         self.weights = list(self.parameters())
         self.optimizer = Adam(lr=choice.lr).build(self.weights)
+        self.terminations = TerminationModel(choice.members, obs + action, choice.hidden, choice.lr, seed) if learns_ends else None
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, S + D) or (n, B, S + D) -> μ and ℓ of (r, s' − s), (n, B, 1 + S), and logits of a termination, (n, B), or zeros."""
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S + D) or (n, B, S + D) -> μ and ℓ of (r, s' − s), (n, B, 1 + S)."""
         found = self.network((inputs - self.mean) / self.deviation)
-        mean, rest = found[..., : self.size], found[..., self.size :]
-        ends = rest[..., -1] if self.learns_ends else torch.zeros_like(mean[..., 0])
-        log_variance = torch.zeros_like(mean)
+        mean, log_variance = found[..., : self.size], torch.zeros_like(found[..., : self.size])
         if self.bounds is not None:
-            log_variance = self.bounds(rest[..., : self.size]) + 2 * self.target_deviation.log()
-        return self.target_mean + self.target_deviation * mean, log_variance, ends
+            log_variance = self.bounds(found[..., self.size :]) + 2 * self.target_deviation.log()
+        return self.target_mean + self.target_deviation * mean, log_variance
 
     def measure(self, data: Data, index: Tensor) -> None:
-        """Take the moments of these transitions. What never changes is not divided by its deviation."""
+        """Take the moments of these transitions."""
         for name, column in (("", data.inputs), ("target_", data.targets)):
-            chosen = column[index]
-            deviation = chosen.std(0, correction=0)
-            getattr(self, f"{name}mean").copy_(chosen.mean(0))
-            del chosen  # before the other is copied
-            getattr(self, f"{name}deviation").copy_(torch.where(deviation < 1e-12, 1.0, deviation))
+            mean, deviation = moments(column[index])
+            getattr(self, f"{name}mean").copy_(mean)
+            getattr(self, f"{name}deviation").copy_(deviation)
 
     # ---- learning
 
     def loss(self, batch: Data, step: int) -> Tensor:
         """Loss of all members, each with a batch of its own (n, B, …)."""
-        mean, log_variance, ends = self(batch.inputs)
+        mean, log_variance = self(batch.inputs)
         total = self.choice.loss(mean, log_variance, batch.targets, batch.slopes, step).mean(-1).sum()
-        if self.learns_ends:
-            total = total + F.binary_cross_entropy_with_logits(ends, batch.terminated, reduction="none").mean(-1).sum()
         if self.bounds is not None:
             total = total + self.bounds.cost()
         decay: Sequence[float] = self.choice.weight_decay  # type: ignore[assignment]  # after __post_init__
@@ -194,26 +194,24 @@ class Dynamics(nn.Module):
         order = torch.randperm(number, generator=generator).to(device)
         kept, train = data.at(order[:held]), order[held:] if number > held else order  # no copy of what is trained on
         self.measure(data, train)
-        size = choice.members, len(train)
-        mine = torch.randint(size[1], size, generator=generator)  # each member's bootstrap sample
-        best = BestEpochs(self.weights)
-        while best.waited < choice.patience and best.epochs != choice.epochs:
-            shuffled = mine.gather(1, torch.rand(size, generator=generator).argsort(1)).to(device)
-            for index in shuffled.split(choice.batch_size, 1):
-                self.update(data.at(train[index]), step)
-            best.judge_(self.score(kept))
+        best, epochs = BestEpochs(self.weights), Epochs(choice.batch_size, choice.patience, choice.epochs)
+        mine = torch.randint(len(train), (choice.members, len(train)), generator=generator)  # each member's bootstrap sample
+        best.train_(lambda index: self.update(data.at(train[index]), step), lambda: self.score(kept), mine, epochs, generator)
         best.restore_()
         self.elite.copy_(best.error.argsort()[: choice.elites])
-        return {
+        found = {
             "model/epochs": float(best.epochs),
             "model/holdout_error": best.error[self.elite].mean().item(),
             **self.judged(kept.at(torch.arange(min(held, JUDGED))).sloped(slopes)),
         }
+        if self.terminations is not None:
+            found |= self.terminations.fit(data.inputs, data.terminated, train, order[:held], epochs, generator)
+        return found
 
     def judged(self, data: Data) -> dict[str, float]:
         """Numbers of held-out transitions, means over the elite: the squared error; of Gaussian members the share of targets within one
         standard deviation, 0.68 where they are calibrated; and the squared error of a value to first order, (∇V(s')·(ŝ' − s'))²."""
-        mean, log_variance, _ = (part[self.elite] for part in self.chunked(data.inputs))
+        mean, log_variance = (part[self.elite] for part in self.chunked(data.inputs))
         error = mean - data.targets
         found = {"model/squared_error": error.square().mean().item()}
         if self.bounds is not None:
@@ -227,17 +225,21 @@ class Dynamics(nn.Module):
     @torch.no_grad()
     def predict(self, obs: Tensor, action: Tensor, generator: torch.Generator) -> Prediction:
         """By another member of the elite for each row, whose Gaussian is drawn from if it has one."""
-        device, number = obs.device, len(obs)
+        device, number, inputs = obs.device, len(obs), torch.cat([obs, action], 1)
         member = self.elite[torch.randint(len(self.elite), (number,), generator=generator).to(device)]
-        mean, log_variance, ends = (part[member, torch.arange(number, device=device)] for part in self.chunked(torch.cat([obs, action], 1)))
+        mean, log_variance = (part[member, torch.arange(number, device=device)] for part in self.chunked(inputs))
         if self.bounds is not None:
             mean = mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=generator).to(device)
-        return Prediction(mean[:, 0], obs + mean[:, 1:], ends > 0)
+        ends = torch.zeros(number, dtype=torch.bool, device=device) if self.terminations is None else self.terminations.terminates(inputs)
+        return Prediction(mean[:, 0], obs + mean[:, 1:], ends)
 
     def state(self) -> State:
-        return {"module": self.state_dict(), "optimizer": self.optimizer.state_dict()}
+        own = {} if self.terminations is None else {"termination_optimizer": self.terminations.optimizer.state_dict()}
+        return {"module": self.state_dict(), "optimizer": self.optimizer.state_dict(), **own}
 
     def load(self, state: State) -> None:
-        module, optimizer = require_sound(state, self.state_dict(), self.optimizer.state_dict(), self.choice.members)
-        self.load_state_dict(module)
-        self.optimizer.load_state_dict(optimizer)
+        found = require_sound(state, self.state(), self.choice.members)
+        self.load_state_dict(found["module"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        if self.terminations is not None:
+            self.terminations.optimizer.load_state_dict(found["termination_optimizer"])

@@ -42,28 +42,27 @@ def require_possible(found: object, window: int, retain: int) -> None:
             raise ValueError(f"the stored replay has {name!r:.60}={value!r:.60} among numbers of its model, which are named model/…")
 
 
-def require_sound(
-    state: State, module: dict[str, Tensor], optimizer: dict[str, Tensor], members: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The stored tensors of an ensemble and of its optimizer.
+def require_sound(state: State, own: State, members: int) -> dict[str, dict[str, Tensor]]:
+    """The stored tensors of an ensemble and of its optimizers.
 
     Args:
         state: what a checkpoint has of its networks.
-        module, optimizer: its own tensors.
+        own: the ensemble's own tensors; what is not its `module` is an optimizer's.
         members: networks.
 
     Raises:
         ValueError: they are those of another model, or none can have them.
     """
-    found = alike(state.get("module"), module, "model")
-    moments = alike(state.get("optimizer"), optimizer, "optimizer of the model")
-    elite = found["elite"].tolist()
+    kinds = {name: "model" if name == "module" else f"{name.replace('_', ' ')} of the model" for name in own}
+    found = {name: alike(state.get(name), own[name], kinds[name]) for name in own}
+    elite = found["module"]["elite"].tolist()
     if len(set(elite)) < len(elite) or not all(0 <= member < members for member in elite):
         raise ValueError(f"the stored model has the elite {elite}, not {len(elite)} of its {members} members")
-    positive = all((found[name] > 0).all() for name in ("deviation", "target_deviation"))
-    if not positive or any((moments[name] < 0).any() for name in ("square", "count")):
+    positive = all((value > 0).all() for name, value in found["module"].items() if name.endswith("deviation"))
+    moments = [part[name] for kind, part in found.items() if kind != "module" for name in ("square", "count")]
+    if not positive or any((moment < 0).any() for moment in moments):
         raise ValueError("the stored model has deviations or squares of gradients that are negative, which none can be")
-    return found, moments
+    return found
 
 
 def alike(found: object, own: dict[str, Tensor], what: str) -> dict[str, Tensor]:

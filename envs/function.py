@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,12 +10,14 @@ from weakref import WeakSet
 
 import gymnasium
 from gymnasium.vector import VectorEnv
+from torch import Tensor
 
 from deeprl.errors import ConfigError
 from deeprl.system.functions import GIVEN, found, takes
 from deeprl.types import Spec
 
-from .gym import GymGame, looked_at, missing
+from .gym import GymGame, layers_of, looked_at, missing
+from .terminations import rule_of_layers
 from .vector.choice import EnvChoice
 from .vector.parts import form_of
 
@@ -105,6 +107,10 @@ class Function(EnvChoice):
         return looked_at(
             self.build(), self.mask, self.vector == "sync", "return gymnasium.wrappers.TimeLimit(env, STEPS) from the function"
         )
+
+    def terminates(self) -> Callable[[Tensor], Tensor] | None:
+        game = self.build()
+        return rule_of_layers(game, layers_of(game.env))
 
     @property
     def pictures(self) -> bool:  # type: ignore[override]

@@ -6,13 +6,14 @@ import contextlib
 import difflib
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import find_highest_version, parse_env_id
+from torch import Tensor
 
 from deeprl.system.functions import found
 from deeprl.system.terminal import say
@@ -24,6 +25,7 @@ from .games import GAMES
 from .glance import tell
 from .goals import goals_of
 from .masks import KEY
+from .terminations import rule_of_layers
 from .vector.backend import Game
 from .vector.choice import EnvChoice
 from .vector.parts import Form, form_of
@@ -340,3 +342,7 @@ class Gym(Registered):
             return looked_at(game, self.mask, self.vector == "sync")
         except ValueError as error:
             raise ValueError(f"env.id={self.id}: {error}") from error
+
+    def terminates(self) -> Callable[[Tensor], Tensor] | None:
+        game = self.build()
+        return rule_of_layers(game, layers_of(game.env))

@@ -9,6 +9,7 @@ import torch
 
 from deeprl.agents.dynamics import Data, Likelihood, Squared
 from deeprl.agents.model_ensemble import Bounds, Dynamics, ModelEnsemble
+from deeprl.agents.termination_model import base_entropy, cross_entropy, recall_and_precision
 from deeprl.learning.networks.blocks import initialise
 
 NOISE = torch.tensor([0.5, 0.1, 0.3])
@@ -58,7 +59,7 @@ def test_noise_is_recovered_and_held_out_targets_are_calibrated(gaussian):
     """Within 10 %; and 0.64 to 0.72 of the targets of transitions that no member has seen lie within one standard deviation."""
     model, shown = gaussian
     fresh = linear_world(2000, seed=7)
-    _, log_variance, _ = model.chunked(fresh.inputs)
+    _, log_variance = model.chunked(fresh.inputs)
     assert (0.5 * log_variance).exp().mean((0, 1)).tolist() == pytest.approx(NOISE.tolist(), rel=0.1)
     judged = model.judged(fresh)
     assert 0.64 < judged["model/calibration"] < 0.72
@@ -121,6 +122,66 @@ def test_terminations_are_learned_where_the_rule_is_not_known():
     assert model.predict(obs, torch.zeros(4, 1), torch.Generator().manual_seed(0)).terminated.tolist() == [False, False, True, True]
 
 
+def edged(number: int, seed: int) -> Data:
+    """A point in a plane whose episodes end beyond an edge: 3 % of the steps. Dynamics without noise."""
+    generator = torch.Generator().manual_seed(seed)
+    obs, action = (2 * torch.rand(number, size, generator=generator) - 1 for size in (2, 1))
+    change = 0.3 * torch.cat([obs[:, 1:], action], 1)
+    after = obs + change
+    targets = torch.cat([-obs[:, :1].square(), change], 1)
+    return Data(torch.cat([obs, action], 1), targets, (after[:, 0].abs() > 1.1).float(), after, torch.zeros(number, 0, 2))
+
+
+def test_rare_terminations_are_learned_beside_a_likelihood():
+    """As one more output of the networks of the dynamics none was recognised, because the gradient of the likelihood grows with e^−ℓ."""
+    model, shown = trained(edged(1500, 0), ends=True, members=2, elites=1, hidden=(32, 32), lr=3e-3)
+    fresh = edged(2000, 1)
+    found = model.predict(fresh.inputs[:, :2], fresh.inputs[:, 2:], torch.Generator().manual_seed(0)).terminated
+    recall, precision = recall_and_precision(found, fresh.terminated > 0)
+    assert recall > 0.7
+    assert precision > 0.7
+    assert shown["model/termination_recall"] > 0.7
+    assert shown["model/termination_precision"] > 0.7
+
+
+def test_dynamics_are_the_same_whether_terminations_are_learned_or_given():
+    """They shared layers and a loss, which in one world made the error of the dynamics 400 times as large."""
+    data = linear_world(100, ends=lambda inputs: inputs[:, 1] > 0.5)
+    given, learned = (trained(data, ends=ends, epochs=2)[0] for ends in (False, True))
+    assert all(torch.equal(one, learned.state_dict()[name]) for name, one in given.state_dict().items())
+    obs, action = data.inputs[:, :2], data.inputs[:, 2:]
+    one, two = (model.predict(obs, action, torch.Generator().manual_seed(0)) for model in (given, learned))
+    assert torch.equal(one.obs, two.obs)
+    assert torch.equal(one.reward, two.reward)
+    assert given.state().keys() == {"module", "optimizer"}
+
+
+def test_terminations_by_hand():
+    logits = torch.tensor([[math.log(3.0), 0.0]])  # probabilities of 3/4 and 1/2
+    assert cross_entropy(logits, torch.tensor([0.0, 1.0])).tolist() == pytest.approx([(math.log(4.0) + math.log(2.0)) / 2])
+    said, terminated = torch.tensor([True, True, True, False, False]), torch.tensor([True, False, False, True, False])
+    assert recall_and_precision(said, terminated) == (0.5, pytest.approx(1 / 3))
+    assert all(math.isnan(each) for each in recall_and_precision(said & False, terminated & False))
+    assert base_entropy(1, 6) == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+
+
+def test_a_training_ends_where_nothing_terminates():
+    """Its cross-entropy goes to 0, and relative gains of 1 % would have no end."""
+    model, shown = trained(linear_world(200), ends=True, epochs=None, lr=2e-2, members=1, elites=1)
+    assert not model.terminations.terminates(linear_world(200, seed=3).inputs).any()
+    assert math.isnan(shown["model/termination_recall"])
+
+
+def test_a_line_says_once_that_terminations_are_not_recognised(capsys):
+    data, chance = linear_world(200), torch.rand(200, generator=torch.Generator().manual_seed(3)) < 0.3
+    model, _ = trained(data._replace(terminated=chance.float()), ends=True, epochs=3)  # nothing that is seen decides about them
+    model.fit(data._replace(terminated=chance.float()), None, torch.Generator().manual_seed(2), 0)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "terminations that it was not trained on" in said[0]
+    assert "a method terminates(observations)" in said[0]
+
+
 def test_the_decay_is_that_of_each_layer():
     data = linear_world(8)
     batch = Data(*(column.expand(1, *column.shape) for column in data))
@@ -131,8 +192,9 @@ def test_the_decay_is_that_of_each_layer():
     assert (decayed.loss(batch, 0) - plain.loss(batch, 0)).item() == pytest.approx(0.05 * squares[0] + 0.1 * squares[1], rel=1e-4)
 
 
-def test_loaded_it_goes_on_as_it_would_have(gaussian):
-    one, other = (trained(linear_world(100), epochs=1)[0] for _ in range(2))
+@pytest.mark.parametrize("ends", [False, True])
+def test_loaded_it_goes_on_as_it_would_have(ends):
+    one, other = (trained(linear_world(100), ends=ends, epochs=1)[0] for _ in range(2))
     other.fit(linear_world(50, seed=3), None, torch.Generator().manual_seed(2), 0)
     other.load({name: {key: value.clone() for key, value in part.items()} for name, part in one.state().items()})
     for model in (one, other):
@@ -155,10 +217,12 @@ NAN = torch.tensor(math.nan)
         ({"elite": torch.tensor([0, 3])}, r"the elite \[0, 3\], not 2 of its 3 members"),
         ({"elite": torch.tensor([1, 1])}, r"the elite \[1, 1\]"),
         ({"optimizer": []}, "the stored optimizer of the model has"),
+        ({"termination_optimizer": None}, "the stored termination optimizer of the model has None"),
+        ({"terminations.deviation": torch.zeros(3)}, "deviations or squares of gradients"),
     ],
 )
 def test_a_state_that_none_can_have_is_refused(change, message):
-    model = ModelEnsemble(members=3, elites=2, hidden=(2,), weight_decay=0).build(2, 1, False, 0)
+    model = ModelEnsemble(members=3, elites=2, hidden=(2,), weight_decay=0).build(2, 1, True, 0)
     state = model.state()
     whole = {name: value for name, value in change.items() if name in state}
     inner = {name: value for name, value in change.items() if name not in state}
@@ -175,6 +239,8 @@ def test_a_state_that_none_can_have_is_refused(change, message):
         ({"weight_decay": True}, "weight_decay must be"),
         ({"high": "a"}, "high must be a number, not 'a'"),
         ({"holdout": 1.0}, "holdout must be between 0 and 0.9"),
+        ({"holdout": 0}, "holdout must be above 0, not 0"),
+        ({"lr": 0.0}, "lr must be above 0, not 0"),
         ({"loss": 3}, "loss must be that of a model"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1"),
     ],

@@ -225,13 +225,13 @@ class Living(TorchDispatchMode):
         return self
 
 
-@pytest.mark.parametrize(("loss", "values"), [(Likelihood(), 0), (ValueGradient(), 4)])
-def test_the_memory_of_a_training_is_that_of_its_tensors(loss, values):
+@pytest.mark.parametrize(("loss", "values", "ends"), [(Likelihood(), 0, False), (ValueGradient(), 4, False), (Likelihood(), 0, True)])
+def test_the_memory_of_a_training_is_that_of_its_tensors(loss, values, ends):
     choice = ModelEnsemble(loss=loss, members=2, elites=1, hidden=(2,), weight_decay=0, epochs=1, batch_size=20, holdout=0.05)
     rows, size = 1000, 60
     inputs, after = torch.randn(rows, size + 1), torch.randn(rows, size)
     data = Data(inputs, torch.randn(rows, size + 1), torch.zeros(rows), after, torch.zeros(rows, 0, size))
-    model = choice.build(size, 1, False, 0)
+    model = choice.build(size, 1, ends, 0)
     with Living()(*data, *model.state_dict().values()) as living:
         model.fit(data, lambda obs: torch.ones(len(obs), 4, size), torch.Generator(), 0)
     assert 0.8 < living.most / choice.memory(rows, size, 1, values) < 1.2

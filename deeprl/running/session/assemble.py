@@ -154,7 +154,8 @@ def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay
         own: arguments of this kind of source.
 
     Raises:
-        ConfigError: the machine has too little memory for it, or it exchanges goals, and the environment has none.
+        ConfigError: the machine has too little memory for it, it exchanges goals, and the environment has none, or it asks the environment
+            for its rule of terminations, which is none.
     """
     own |= distributed.shard(config["replay"], ranks)
     if make_replay.cls.relabels:  # type: ignore[attr-defined]
@@ -165,7 +166,10 @@ def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay
                 f"replay={config['names']['replay']} needs an environment with goals: {error}. Such is env=goals/reach."
             ) from error
     if make_replay.cls.imagines:  # type: ignore[attr-defined]
-        own["terminates"] = env.terminates() if hasattr(env, "terminates") else None
+        try:
+            own["terminates"] = env.terminates() if hasattr(env, "terminates") else None
+        except ValueError as error:
+            raise ConfigError(f"replay={config['names']['replay']} asks {env.name} when it terminates: {error}.") from error
     found = build_source(config, spec, agent, make_replay, **own)
     try:
         room = found.room()
