@@ -19,7 +19,8 @@ from deeprl.tools.report.runs import RunRecord, number
 from deeprl.tools.scaling.build import MARK, NUMBERS, UNFINISHED, Asked, Made, page_of, plain, runs_in
 from deeprl.tools.scaling.cells import Note, cells, require_grid
 from deeprl.tools.scaling.page import render_sizes
-from deeprl.tools.scaling.study import Level, NeverReachedError, comparable, spread
+from deeprl.tools.scaling.returns import NeverReachedError, spread
+from deeprl.tools.scaling.study import Level, comparable
 
 
 class Size(NamedTuple):
@@ -41,7 +42,7 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     assert asked.size is not None
     claim(out, MARK, frozenset({PAGE, NUMBERS}))
     sizes = sizes_of(runs_in(folders, notes.append), asked, notes.append)
-    asked = asked._replace(returns=asked.returns or common_returns(sizes, asked.rate))
+    asked = asked._replace(returns=asked.returns or common_returns(sizes, asked.rate, notes.append))
     made: dict[str, Made] = {}
     for place, size in enumerate(sizes, 1):
         own: list[str] = []
@@ -96,21 +97,28 @@ def counted(run: RunRecord, allow: Sequence[str], note: Note) -> float:
         return float("nan")
 
 
-def common_returns(sizes: Sequence[Size], rate: str) -> list[float]:
+def common_returns(sizes: Sequence[Size], rate: str, note: Note) -> list[float]:
     """Those of the size that comes highest, because a small network may never reach them.
+
+    Args:
+        note: takes a sentence if a run that ends early bounds them.
 
     Raises:
         ConfigError: nothing is learned at any size.
     """
-    found = []
+    found: list[tuple[list[float], list[str]]] = []
     for size in sizes:
+        own: list[str] = []
         try:
-            found.append(spread(comparable(cells(size.runs, rate, lambda text: None)[0], lambda text: None)))
+            found.append((spread(comparable(cells(size.runs, rate, lambda text: None)[0], lambda text: None), own.append), own))
         except NeverReachedError as error:
             said = str(error)
     if not found:
-        raise ConfigError(f"{said}: name lower returns with --returns, or train a grid with more steps.")
-    return max(found, key=max)
+        raise ConfigError(said)
+    returns, said_of_it = max(found, key=lambda each: max(each[0]))
+    for text in said_of_it:
+        note(text)
+    return returns
 
 
 def row(place: int, size: Size, made: Made) -> JsonObject:
