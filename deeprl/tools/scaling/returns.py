@@ -84,7 +84,7 @@ def middle(table: Sequence[Cell], asked: Sequence[float], note: Callable[[str], 
         dull = f"name lower returns with --returns, above {low:.4g}, the level of the first evaluations, or {MORE}"
         nothing = f"{MORE}, because none ends above {low:.4g}, the level of the first evaluations"
         raise NeverReachedError(f"no cell reaches a return of {words}: {dull if high > low else nothing}.")
-    early = "is reached at the first evaluation or before the first update (replay.learning_starts), if at all: it takes no learning"
     learnable = any(cell.learns(top_of(cell)) for cell in table) and high > low
     remedy = f"Name returns up to {high:.4g} with --returns, or {MORE}" if learnable else MORE.capitalize()
-    raise NeverReachedError(f"a return of {words} {early}. {remedy}.")
+    early = "what is reached of it is reached at the first evaluation or before the first update (replay.learning_starts)"
+    raise NeverReachedError(f"no cell learns a return of {words}: {early}. {remedy}.")

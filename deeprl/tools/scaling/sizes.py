@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.groups import ABSENT, settings
 from deeprl.tools.report.runs import RunRecord, number
-from deeprl.tools.scaling.build import MARK, NUMBERS, UNFINISHED, Asked, Made, page_of, plain, runs_in
+from deeprl.tools.scaling.build import FIGURE, MARK, NUMBERS, UNFINISHED, Asked, Made, page_of, plain, runs_in
 from deeprl.tools.scaling.cells import Note, cells, require_grid
 from deeprl.tools.scaling.page import render_sizes
 from deeprl.tools.scaling.returns import NeverReachedError, spread
@@ -43,6 +44,7 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     claim(out, MARK, frozenset({PAGE, NUMBERS}))
     sizes = sizes_of(runs_in(folders, notes.append), asked, notes.append)
     asked = asked._replace(returns=asked.returns or common_returns(sizes, asked.rate, notes.append))
+    remove_sizes(out, len(sizes))
     made: dict[str, Made] = {}
     for place, size in enumerate(sizes, 1):
         own: list[str] = []
@@ -61,6 +63,28 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     facts = {"size": asked.size, "sizes": rows, "budgets": steps, "next": best.best, "words": best.words, "notes": notes}
     write(out, {NUMBERS: json.dumps(plain(facts), indent=1, allow_nan=False).encode(), PAGE: page.encode()}, set(), UNFINISHED)
     return notes, best.words
+
+
+def remove_sizes(out: Path, most: int) -> None:
+    """Remove pages of sizes that an earlier command wrote into `out`, and that this one does not replace: size_{most + 1} and above. Only
+    our files go, and a folder with others stays with them."""
+    for folder in out.glob("size_*"):
+        place = folder.name.removeprefix("size_")
+        if not (place.isdecimal() and int(place) > most and marked(folder)):
+            continue
+        for name in (FIGURE, NUMBERS, PAGE):
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something else
+            folder.rmdir()
+
+
+def marked(folder: Path) -> bool:
+    """Whether its page is one of this command."""
+    try:
+        with (folder / PAGE).open("rb") as file:
+            return MARK in file.read(1000)
+    except OSError:
+        return False
 
 
 def sizes_of(runs: Sequence[RunRecord], asked: Asked, note: Note) -> list[Size]:

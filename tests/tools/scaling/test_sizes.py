@@ -9,7 +9,7 @@ import pytest
 from deeprl.errors import ConfigError
 from deeprl.tools.report.runs import read
 from deeprl.tools.scaling import here, sizes
-from deeprl.tools.scaling.build import Asked
+from deeprl.tools.scaling.build import MARK, Asked
 from tests.builders import CARTPOLE, settled
 from tests.tools.report.folders import SYSTEM, write_run
 
@@ -109,3 +109,14 @@ def test_an_agent_that_cannot_be_built_has_unknown_parameters(runs, tmp_path):
     notes, _ = sizes.build([runs], tmp_path / "out", asked(parameters=None, returns=[20.0]))
     assert sum("are not counted" in note for note in notes) == 2
     assert json.loads((tmp_path / "out" / "scaling.json").read_text())["sizes"][0]["parameters"] is None
+
+
+def test_pages_of_sizes_that_the_grid_has_no_longer_are_removed(tmp_path):
+    """The page of a third size of an earlier command stayed beside a comparison of two."""
+    for name, text in (("size_2", MARK), ("size_3", MARK), ("size_4", b"mine"), ("size_5", MARK), ("size_x", MARK)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html").write_bytes(text)
+    (tmp_path / "size_5" / "mine.txt").write_text("notes")
+    sizes.remove_sizes(tmp_path, 2)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["size_2", "size_4", "size_5", "size_x"]
+    assert [each.name for each in (tmp_path / "size_5").iterdir()] == ["mine.txt"]

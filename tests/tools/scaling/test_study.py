@@ -156,7 +156,7 @@ def test_where_more_updates_take_more_data_the_next_run_is_the_fastest_cell():
 
 
 def test_a_ratio_at_the_end_of_the_range_is_an_extrapolation_without_an_interval():
-    """Its interval was of one point: no sample can pass the end of the range. A step costs ten times an update, so more updates are best."""
+    """Its interval was of one point: no sample can pass the end of the range. Steps are dear, so more updates are best."""
     dear = [each._replace(pace=np.full(2, 1.0 + each.sigma * 0.001)) for each in grid(sigmas=(1, 2, 4), seeds=2)]
     best = next_run(study(dear, [600.0], draws=5), None)
     assert best["ratio"] == 16
@@ -197,10 +197,10 @@ def test_a_return_at_the_first_evaluation_is_no_point_of_a_law():
 def test_a_return_that_takes_no_learning_is_refused():
     """A grid that learned nothing had a full study of the level of untrained agents."""
     table = grid(seeds=1, noise=0.0, sigmas=(1, 2))
-    with pytest.raises(NeverReachedError, match=r"a return of 1 is reached at the first evaluation .* Name returns up to"):
+    with pytest.raises(NeverReachedError, match=r"no cell learns a return of 1: .* at the first evaluation .* Name returns up to"):
         study(table, [1.0], draws=2)
     flat = [each._replace(returns=np.full_like(each.returns, 9.0)) for each in table]
-    with pytest.raises(NeverReachedError, match=r"takes no learning\. Train a grid") as refused:
+    with pytest.raises(NeverReachedError, match=r"no cell learns a return of 9: .*\. Train a grid") as refused:
         study(flat, [9.0], draws=2)
     assert "--returns" not in str(refused.value)
     with pytest.raises(NeverReachedError, match="no cell reaches a return of 20: train a grid with more steps, because none ends above 9"):
