@@ -13,6 +13,7 @@ import numpy as np
 from deeprl.errors import ConfigError
 from deeprl.running.config.folders import packages
 from deeprl.running.config.rules import get
+from deeprl.system.files import opened
 from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.groups import ABSENT, settings
@@ -44,7 +45,6 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     claim(out, MARK, frozenset({PAGE, NUMBERS}))
     sizes = sizes_of(runs_in(folders, notes.append), asked, notes.append)
     asked = asked._replace(returns=asked.returns or common_returns(sizes, asked.rate, notes.append))
-    remove_sizes(out, len(sizes))
     made: dict[str, Made] = {}
     for place, size in enumerate(sizes, 1):
         own: list[str] = []
@@ -62,6 +62,7 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     page = render_sizes(sizes[0].runs[0], rows, steps, asked._asdict(), best.words, notes)
     facts = {"size": asked.size, "sizes": rows, "budgets": steps, "next": best.best, "words": best.words, "notes": notes}
     write(out, {NUMBERS: json.dumps(plain(facts), indent=1, allow_nan=False).encode(), PAGE: page.encode()}, set(), UNFINISHED)
+    remove_sizes(out, len(sizes))
     return notes, best.words
 
 
@@ -80,8 +81,10 @@ def remove_sizes(out: Path, most: int) -> None:
 
 def marked(folder: Path) -> bool:
     """Whether its page is one of this command."""
+    if folder.is_symlink():  # what it leads to was not written there
+        return False
     try:
-        with (folder / PAGE).open("rb") as file:
+        with opened(folder / PAGE) as file:
             return MARK in file.read(1000)
     except OSError:
         return False
