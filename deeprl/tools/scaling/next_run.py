@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deeprl.system.strict_json import JsonObject
+from deeprl.tools.scaling.returns import untrained
 from deeprl.tools.scaling.study import Level, Study, at, proposed
 
 UNKNOWN = [float("nan"), float("nan")]
@@ -60,7 +61,8 @@ def beyond(found: Study, level: Level, sigma: float) -> str:
 
 def observed(found: Study, hours: float | None) -> JsonObject | None:
     """The cell of the grid with the highest return within `hours`, and of those with that return the one of the fewest hours."""
-    for level in sorted(found.levels, key=lambda each: -each.threshold):
+    low = untrained(found.table)
+    for level in sorted((each for each in found.levels if each.threshold > low), key=lambda each: -each.threshold):
         pairs = [(cell, cell.data(level.threshold)) for cell in found.table if cell.learns(level.threshold)]
         if not pairs:
             continue

@@ -71,14 +71,15 @@ def middle(table: Sequence[Cell], asked: Sequence[float], note: Callable[[str], 
     Raises:
         NeverReachedError: none is.
     """
-    learned = [each for each in asked if any(cell.learns(each) for cell in table)]
+    low = untrained(table)
+    learned = [each for each in asked if each > low and any(cell.learns(each) for cell in table)]
     if learned:
         chosen = learned[(len(learned) - 1) // 2]
         if len(learned) < len(asked):
             rest = ", ".join(f"{each:.4g}" for each in asked if each not in learned)
             note(f"no cell learns a return of {rest}: the best batch and rate are those for a return of {chosen:.4g}")
         return chosen
-    low, high = untrained(table), max(tops(table).values())
+    high = max(tops(table).values())
     words = ", ".join(f"{each:g}" for each in asked)
     if min(asked) > high:
         dull = f"name lower returns with --returns, above {low:.4g}, the level of the first evaluations, or {MORE}"
@@ -86,5 +87,8 @@ def middle(table: Sequence[Cell], asked: Sequence[float], note: Callable[[str], 
         raise NeverReachedError(f"no cell reaches a return of {words}: {dull if high > low else nothing}.")
     learnable = any(cell.learns(top_of(cell)) for cell in table) and high > low
     remedy = f"Name returns up to {high:.4g} with --returns, or {MORE}" if learnable else MORE.capitalize()
-    early = "what is reached of it is reached at the first evaluation or before the first update (replay.learning_starts)"
+    early = (
+        f"it is no higher than {low:.4g}, the level of the first evaluations, or is reached at the first evaluation or before the first "
+        "update (replay.learning_starts)"
+    )
     raise NeverReachedError(f"no cell learns a return of {words}: {early}. {remedy}.")

@@ -16,7 +16,7 @@ import numpy as np
 
 from deeprl.tools.scaling.cells import Cell
 from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, power_law, reached
-from deeprl.tools.scaling.returns import NeverReachedError, middle, spread
+from deeprl.tools.scaling.returns import NeverReachedError, middle, spread, untrained
 from deeprl.tools.scaling.speed import StepTime, pace
 
 DRAWS = 100
@@ -62,8 +62,8 @@ class Level:
     left_out: float
     """Relative error at the largest ratio of the law that is fitted without it; NaN with fewer than three, or where it is not reached"""
     censored: np.ndarray
-    """(ratios,) bool: reached at the first evaluation or before the first update. How many steps learning takes is not known there, so the
-    law is of the other ratios"""
+    """(ratios,) bool: reached at the first evaluation or before the first update, or no higher than the level of the first evaluations. How
+    many steps learning takes is not known there, so the law is of the other ratios"""
 
     @property
     def known(self) -> np.ndarray:
@@ -173,16 +173,19 @@ def study(
     if np.isnan(data).all():
         raise NeverReachedError(f"no bootstrap sample reaches a return of {decisive:g}: name lower returns with --returns.")
     batch, rate = (best(table, data, sigma, of, over, note=notes.append) for of, over in (("batch", "rate"), ("rate", "batch")))
-    levels = [level(table, threshold, sigma, batch, rate) for threshold in asked]
+    low = untrained(table)
+    levels = [level(table, threshold, sigma, batch, rate, low) for threshold in asked]
     speed = speed or pace(table)
     drawn = zip(samples, data) if max(len(each.returns) for each in table) > 1 else ()
-    redone = [sampled(table, rows, reach[None], sigma, asked, speed) for rows, reach in drawn if not np.isnan(reach).all()]
+    redone = [sampled(table, rows, reach[None], sigma, asked, speed, low) for rows, reach in drawn if not np.isnan(reach).all()]
     if not redone:
         notes.append("every cell has one seed: laws and the next run have no intervals")
     for each in levels:
         if never := each.sigma[np.isnan(each.data)].tolist():
             notes.append(f"a return of {each.threshold:.4g} is never reached at a ratio of {', '.join(f'{value:g}' for value in never)}")
-        if early := each.sigma[each.censored].tolist():
+        if each.threshold <= low:
+            notes.append(f"a return of {each.threshold:.4g} is not above {low:.4g}, the level of the first evaluations: it has no law")
+        elif early := each.sigma[each.censored].tolist():
             notes.append(
                 f"a return of {each.threshold:.4g} is reached at the first evaluation or before the first update at a ratio of "
                 f"{', '.join(f'{value:g}' for value in early)}: how many steps it takes is not known, and its law is of the other ratios"
@@ -207,17 +210,24 @@ def study(
 
 
 def sampled(
-    table: Sequence[Cell], rows: Sequence[np.ndarray], data: np.ndarray, sigma: np.ndarray, asked: Sequence[float], speed: StepTime
+    table: Sequence[Cell],
+    rows: Sequence[np.ndarray],
+    data: np.ndarray,
+    sigma: np.ndarray,
+    asked: Sequence[float],
+    speed: StepTime,
+    low: float,
 ) -> Study:
     """The study of one bootstrap sample.
 
     Args:
         rows: seeds of each cell, (seeds,), with repetition.
         data: (1, cells) steps of the sample to the return of the best settings.
+        low: level of the first evaluations, of all seeds.
     """
     drawn = [each._replace(returns=each.returns[chosen]) for each, chosen in zip(table, rows)]
     batch, rate = (best(drawn, data, sigma, of, over, note=lambda text: None) for of, over in (("batch", "rate"), ("rate", "batch")))
-    return Study(batch, rate, [level(drawn, threshold, sigma, batch, rate) for threshold in asked], speed, starts=table[0].starts)
+    return Study(batch, rate, [level(drawn, threshold, sigma, batch, rate, low) for threshold in asked], speed, starts=table[0].starts)
 
 
 def lacking(levels: Sequence[Level], samples: Sequence[Study], draws: int) -> list[str]:
@@ -285,10 +295,14 @@ def winner(data: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(np.isinf(known).all(1), np.nan, values[known.argmin(1)])
 
 
-def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: BestValue, rate: BestValue) -> Level:
+def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: BestValue, rate: BestValue, low: float) -> Level:
+    """
+    Args:
+        low: level of the first evaluations. A return that is not above it takes no learning, and all its points are censored.
+    """
     chosen = [nearest([each for each in table if each.sigma == ratio], float(at(batch, ratio)), float(at(rate, ratio))) for ratio in sigma]
     data = np.array([each.data(threshold) for each in chosen])
-    censored = np.array([each.early(steps) for each, steps in zip(chosen, data)])
+    censored = np.array([each.early(steps) or bool(threshold <= low and np.isfinite(steps)) for each, steps in zip(chosen, data)])
     known = ~np.isnan(data) & ~censored
     law = data_law(sigma[known], data[known]) if known.sum() > 1 else None
     left_out = np.nan

@@ -78,7 +78,7 @@ def test_ratios_at_which_nothing_is_learned_are_named_and_falling_curves_are_one
         write_run(tmp_path / f"{sigma}", curve, config={"replay": {"ratio": sigma, "batch_size": 64}})
     with pytest.raises(ConfigError, match="at a ratio of 0.5 no cell ends above 50, .*--returns, or .* more steps"):
         build([tmp_path], tmp_path / "out", asked(returns=None))
-    notes, _ = build([tmp_path], tmp_path / "other", asked(returns=[20, 40]))
+    notes, _ = build([tmp_path], tmp_path / "other", asked(returns=[20, 60]))
     assert [note for note in notes if "mean curve" in note] == [
         "3 of 3 mean curves fall, by up to 42% of their range; the step that reaches a return is that of their monotone form"  # 16.7 of 40
     ]

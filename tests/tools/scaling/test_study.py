@@ -199,6 +199,9 @@ def test_a_return_that_takes_no_learning_is_refused():
     table = grid(seeds=1, noise=0.0, sigmas=(1, 2))
     with pytest.raises(NeverReachedError, match=r"no cell learns a return of 1: .* at the first evaluation .* Name returns up to"):
         study(table, [1.0], draws=2)
+    uneven = [each._replace(returns=each.returns + 3 * (each.sigma == 1)) for each in table]  # where ratio 2 starts is below their median
+    with pytest.raises(NeverReachedError, match=r"no cell learns a return of 1: .* the level of the first evaluations"):
+        study(uneven, [1.0], draws=2)
     flat = [each._replace(returns=np.full_like(each.returns, 9.0)) for each in table]
     with pytest.raises(NeverReachedError, match=r"no cell learns a return of 9: .*\. Train a grid") as refused:
         study(flat, [9.0], draws=2)
