@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     notes, words = (sizes if options.size else build).build(options.folders, out, asked)
     for note in notes:
         say(f"note: {note}")
-    print_result(f"{out / 'index.html'}\nthe next run: {words or 'no law names one'}")
+    print_result(f"{out / 'index.html'}\nthe next run: {words or 'neither a law nor a cell of the grid names one'}")
     return 0
 
 

@@ -14,21 +14,22 @@ import numpy as np
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.config.folders import packages
 from deeprl.running.config.overrides import key_of
-from deeprl.running.config.rules import get
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.runs import RunRecord, find, read_all
 from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, Note, cells
-from deeprl.tools.scaling.fits import frontier, operations, reached
+from deeprl.tools.scaling.fits import frontier, operations
+from deeprl.tools.scaling.next_run import next_run
 from deeprl.tools.scaling.page import ends, figure, of_budget, render, span, whole
-from deeprl.tools.scaling.study import BEYOND, Level, NeverReachedError, StepTime, Study, pace, study
+from deeprl.tools.scaling.returns import NeverReachedError
+from deeprl.tools.scaling.speed import StepTime, pace
+from deeprl.tools.scaling.study import BEYOND, Level, Study, study
 
 MARK = b'<meta name="generator" content="deeprl scaling">'
 FIGURE, NUMBERS = "laws.png", "scaling.json"
 LEFT_OUT = " characters are left out "
 """In a command that was too long for system.json"""
-STARTS = "replay.learning_starts"
 UNFINISHED = b"<!doctype html>" + MARK + b"<p>This page was not finished. Its command makes it again.</p>"
 
 
@@ -57,7 +58,7 @@ class Made(NamedTuple):
 
     found: Study
     best: JsonObject | None
-    """The next run; None: no law names one"""
+    """The next run; None: neither a law nor a cell of the grid names one"""
     words: str | None
     """Those of the next run for a terminal"""
 
@@ -66,7 +67,7 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     """Write the page on all runs in and below `folders` into the folder `out`.
 
     Returns:
-        what a reader must know, a sentence each, and the words of the next run; None: no law names one.
+        what a reader must know, a sentence each, and the words of the next run; None: neither a law nor a cell of the grid names one.
 
     Raises:
         ConfigError: the runs are no grid; no run reaches a threshold; `out` holds something else.
@@ -109,13 +110,10 @@ def page_of(runs: Sequence[RunRecord], out: Path, asked: Asked, notes: list[str]
     try:
         found = study(table, asked.returns, speed=speed)
     except NeverReachedError as error:
-        raise ConfigError(f"{error}: name lower returns with --returns, or train a grid with more steps.") from error
+        raise ConfigError(str(error)) from error
     notes += found.notes
-    best, parameters = found.next_run(asked.hours), asked.parameters[0] if asked.parameters else None
+    best, parameters = next_run(found, asked.hours), asked.parameters[0] if asked.parameters else None
     words = spelled(best, runs[0], (asked.rate, *tied), notes.append) if best else None
-    if best and best["steps"] <= (starts := float(get(runs[0].config, STARTS, 0))):
-        low = f"a return of {best['return']:.4g} takes no learning"
-        notes.append(f"the next run ends before its first update ({STARTS}={starts:.0f}): {low}, name higher ones with --returns")
     rows, ahead, image = cell_rows(table, found, parameters), frontier_rows(found), figure(found)
     clock = {"here": machine, "grid": pace(table), "machines": sorted({run.machines[-1].hardware for run in runs if run.machines})}
     facts = {"clock": clock, "task": runs[0].task, "agent": runs[0].agent, "runs": sum(len(each.returns) for each in table), "label": label}
@@ -142,7 +140,10 @@ def told(best: JsonObject, words: str, clock: JsonObject) -> str:
             f"{said} {ends(best['intervals'][name], shown)}" for said, name, shown in ((steps, "steps", whole), (hours, "hours", span))
         )
         what = "95 % over bootstrap samples of the seeds"
-    return f"{words}\na return of {best['return']:.4g} in {steps}, {hours} ({what}; speed {speed})"
+    if best["observed"]:
+        what = "observed"
+    remark = best["remark"] and f". {best['remark']}"
+    return f"{words}\na return of {best['return']:.4g} in {steps}, {hours} ({what}; speed {speed}){remark}"
 
 
 def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str], note: Note) -> str:
@@ -180,8 +181,8 @@ def typed(run: RunRecord) -> list[str] | None:
 def cell_rows(table: Sequence[Cell], found: Study, parameters: float | None) -> list[JsonObject]:
     """A row for each cell: the data to every return, and whether it is on the frontier of data and samples at the highest."""
     thresholds = [level.threshold for level in found.levels]
-    data = np.array([[reached(each.steps, each.returns.mean(0), threshold) for threshold in thresholds] for each in table])
-    samples = data[:, -1] * [each.sigma * each.batch for each in table]
+    data = np.array([[each.data(threshold) for threshold in thresholds] for each in table])
+    samples = np.maximum(data[:, -1] - found.starts, 0.0) * [each.sigma * each.batch for each in table]
     kept = ~np.isnan(data[:, -1])
     front = np.zeros(len(table), bool)
     front[kept] = frontier(data[kept, -1], samples[kept])
@@ -222,8 +223,8 @@ def frontier_row(found: Study, level: Level, sigma: np.ndarray) -> JsonObject:
     row = {"return": level.threshold, "places": [dict(zip(columns, place)) for place in zip(*columns.values())], "cheapest": None}
     if found.pace.known and not level.doubt:
         ratio, hours = found.best_ratio(level)
-        ratios, times = found.interval(level, lambda one, it: np.array(one.best_ratio(it))).T
-        row["cheapest"] = {"sigma": ratio, "hours": hours, "sigma_interval": ratios, "hours_interval": times}
+        times = found.interval(level, lambda one, it: one.best_ratio(it)[1])
+        row["cheapest"] = {"sigma": ratio, "hours": hours, "sigma_interval": found.ratio_interval(level), "hours_interval": times}
     return row
 
 
@@ -239,6 +240,7 @@ def numbers_of(
         "clock": {**clock, "grid": asdict(clock["grid"])},
         "best_ratio": growth and growth._asdict(),
         "samples": len(found.samples),
+        "starts": found.starts,
         "frontier": ahead,
         "next": best,
         "cells": rows,

@@ -11,13 +11,15 @@ from deeprl.errors import ConfigError
 from deeprl.running.config.rules import get
 from deeprl.tools.report.groups import important, settings
 from deeprl.tools.report.runs import RunRecord, number, short
-from deeprl.tools.scaling.fits import falling
+from deeprl.tools.scaling.fits import falling, reached
 
-RATIO, BATCH = "replay.ratio", "replay.batch_size"
+RATIO, BATCH, STARTS = "replay.ratio", "replay.batch_size", "replay.learning_starts"
 FALLS = 0.15
 """A mean curve that falls by more than this share of its range is named"""
 SEEDS = 3
 """Fewer seeds of a cell are named"""
+NAMED = 3
+"""So many runs or cells are named in a sentence, the others counted"""
 Note = Callable[[str], object]
 
 
@@ -34,10 +36,29 @@ class Cell(NamedTuple):
     """(seeds, E)"""
     pace: np.ndarray
     """(seeds,) seconds an environment step; NaN where unknown"""
+    starts: float = 0.0
+    """Environment steps before the first update"""
+    updating: np.ndarray | float = 1.0
+    """(seeds,) share of the steps of each run that come after `starts`"""
+    short: str = ""
+    """Name of the unfinished run at whose last evaluation the cell ends; "" where none ends it"""
 
     @property
     def name(self) -> str:
         return f"ratio {self.sigma:g}, batch {self.batch:g}, rate {self.rate:g}"
+
+    def data(self, threshold: float) -> float:
+        """Environment steps of the mean curve to a return; NaN: never."""
+        return reached(self.steps, self.returns.mean(0), threshold)
+
+    def early(self, data: float) -> bool:
+        """Whether so many steps end at the first evaluation or before the first update, so that they do not tell what learning takes."""
+        return bool(data <= max(float(self.steps[0]), self.starts))
+
+    def learns(self, threshold: float) -> bool:
+        """Whether the mean curve has a return, and not `early`."""
+        data = self.data(threshold)
+        return bool(np.isfinite(data)) and not self.early(data)
 
 
 def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell], list[str]]:
@@ -51,11 +72,8 @@ def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell],
         ConfigError: runs of several tasks; a key of the grid that no run has; a further key that differs.
     """
     left = [run for run in runs if len(run.curve.step)]
-    for run in runs:
-        if run.state != "finished":
-            note(f"{run.name} is {run.state} at step {run.step:,}{run.remark and f': {run.remark}'}: it counts as far as it goes")
-        if not len(run.curve.step):
-            note(f"{run.name} has no evaluation and is left out")
+    if empty := [run.name for run in runs if not len(run.curve.step)]:
+        note(f"{count(empty, 'run has', 'runs have')} no evaluation and {'is' if len(empty) == 1 else 'are'} left out: {listed(empty)}")
     if not left:
         raise ConfigError("no run has an evaluation yet.")
     if len(tasks := sorted({run.task for run in left})) > 1:
@@ -65,8 +83,18 @@ def cells(runs: Sequence[RunRecord], rate: str, note: Note) -> tuple[list[Cell],
     for run in left:
         sigma, batch, lr = (float(get(run.config, key)) for key in (RATIO, BATCH, rate))
         found.setdefault((sigma, batch, lr), []).append(run)
-    table = [cell_of(place, each, note) for place, each in sorted(found.items())]
+    for runs_of_cell in found.values():
+        require_seeds(runs_of_cell)
+    counted = {place: together(each) for place, each in sorted(found.items())}
+    note_unfinished(left, {id(run) for each in counted.values() for run in each}, note)
+    table = [cell_of(place, each) for place, each in counted.items()]
+    if uneven := [each.name for each, those in zip(table, counted.values()) if len({int(run.curve.step[-1]) for run in those}) > 1]:
+        note(f"seeds of a cell end at different steps, and what all of them have counts: {listed(uneven)}")
+    if apart := [each.name for each in table if not len(each.steps)]:
+        note(f"the seeds of a cell have no evaluation at a common step, and the cell is left out: {listed(apart)}")
     table = [each for each in table if len(each.steps)]
+    if not table:
+        raise ConfigError("no cell has seeds with an evaluation at a common step. Give folders of runs with equal evaluation.every.")
     if len(ends := {int(each.steps[-1]) for each in table}) > 1:
         note(f"cells end at different steps, {min(ends):,} to {max(ends):,}: what a short one has not reached counts as not reached")
     if fallen := [share for each in table if (share := falling(each.returns.mean(0))) > FALLS]:
@@ -118,15 +146,61 @@ def times_of_flat(leaves: Sequence[dict[str, str]]) -> set[str]:
     return {each + time for each in flat for time in ("begin", "duration")}
 
 
-def cell_of(place: tuple[float, float, float], runs: Sequence[RunRecord], note: Note) -> Cell:
+def require_seeds(runs: Sequence[RunRecord]) -> None:
     if len({run.seed for run in runs}) < len(runs):
         raise ConfigError(f"{', '.join(run.name for run in runs)}: a seed stands twice among equal runs. Give the folder of one of them.")
-    common = np.array(sorted(set.intersection(*({*run.curve.step.tolist()} for run in runs))))
+
+
+def together(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs of a cell that count. An unfinished one is left out where the others have more evaluated steps in all without it, because
+    a cell ends where the first of its runs does: one that failed at its start would cut the cell to nothing."""
+    order = sorted(runs, key=lambda run: (run.state == "finished", run.curve.step[-1]), reverse=True)
+    least = max(sum(run.state == "finished" for run in runs), 1)
+    sizes = range(least, len(order) + 1)
+    best = max(sizes, key=lambda size: (size * max(common_steps(order[:size]), default=0), size))
+    kept = {id(run) for run in order[:best]}
+    return [run for run in runs if id(run) in kept]
+
+
+def common_steps(runs: Sequence[RunRecord]) -> list[int]:
+    """Steps at which all runs have an evaluation, in rising order."""
+    return sorted(set.intersection(*({*run.curve.step.tolist()} for run in runs)))
+
+
+def cell_of(place: tuple[float, float, float], runs: Sequence[RunRecord]) -> Cell:
+    common = np.array(common_steps(runs))
     returns = np.stack([run.curve.reward[np.isin(run.curve.step, common)] for run in runs])
     pace = np.array([run.curve.seconds[-1] / run.curve.step[-1] if run.curve.step[-1] else np.nan for run in runs])
-    found = Cell(*place, common, returns, pace)
-    if not len(common):
-        note(f"{found.name}: its seeds have no evaluation at a common step, and are left out")
-    if len({run.curve.step[-1] for run in runs}) > 1:
-        note(f"{found.name}: its seeds end at different steps; what all have counts")
-    return found
+    starts = float(get(runs[0].config, STARTS, 0) or 0)
+    updating = np.array([max(1 - starts / run.curve.step[-1], 0.0) if run.curve.step[-1] else 0.0 for run in runs])
+    first = min(runs, key=lambda run: run.curve.step[-1])
+    return Cell(*place, common, returns, pace, starts, updating, "" if first.state == "finished" else first.name)
+
+
+def note_unfinished(runs: Sequence[RunRecord], counted: set[int], note: Note) -> None:
+    """A sentence on unfinished runs that count, and one on those that are left out.
+
+    Args:
+        counted: `id` of the runs that count.
+    """
+    unfinished = [run for run in runs if run.state != "finished"]
+    kept, out = ([state_of(run) for run in unfinished if (id(run) in counted) == side] for side in (True, False))
+    if kept:
+        verbs = ("is", "counts") if len(kept) == 1 else ("are", "count")
+        note(f"{count(kept, 'run', 'runs')} {verbs[0]} not finished and {verbs[1]} as far as evaluated: {listed(kept)}")
+    if out:
+        note(f"{count(out, 'unfinished run is', 'unfinished runs are')} left out, because other seeds go further: {listed(out)}")
+
+
+def state_of(run: RunRecord) -> str:
+    return f"{run.name} ({run.state} at step {run.step:,}{run.remark and f': {run.remark}'})"
+
+
+def count(those: Sequence[str], one: str, many: str) -> str:
+    return f"{len(those)} {one if len(those) == 1 else many}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and the number of the others."""
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return "; ".join(names[:NAMED]) + rest

@@ -2,7 +2,8 @@
 
     (1, 2)   B*(σ) = a σ^b,  η*(σ) = a σ^b                      σ: updates an environment step, the replay ratio
     (3)      D_J(σ) = D_min + (β/σ)^α                           environment steps to the first return J
-    (4)      C_J(σ) = 10 · N · B*(σ) · σ · D_J(σ)               floating-point operations; N: parameters of all networks
+    (4)      C_J(σ) = 10 · N · B*(σ) · σ · D_J(σ)               floating-point operations; N: parameters of all networks. Of the steps
+                                                                those before the first update count for nothing, unlike in the paper
 
 Slopes b are printed with their sign: the paper writes σ^(−α). Its code fits (3) as m(c + (σ/b)^(−a)), which is the same family with
 D_min = m·c and (β/σ)^α = m (σ/b)^(−a); here the two factors are solved for in closed form at each α, so that no start has to be searched.
@@ -148,9 +149,11 @@ def relative_error(predicted: np.ndarray, observed: np.ndarray) -> float:
     return float(np.sqrt(np.mean((np.asarray(predicted) / np.asarray(observed) - 1) ** 2)))
 
 
-def operations(parameters: float, batch: np.ndarray | float, sigma: np.ndarray | float, data: np.ndarray | float) -> np.ndarray:
-    """(4): floating-point operations of `data` environment steps."""
-    return OPERATIONS * parameters * np.asarray(batch) * np.asarray(sigma) * np.asarray(data)
+def operations(
+    parameters: float, batch: np.ndarray | float, sigma: np.ndarray | float, data: np.ndarray | float, starts: float = 0.0
+) -> np.ndarray:
+    """(4): floating-point operations of `data` environment steps, of which the first `starts` have no update."""
+    return OPERATIONS * parameters * np.asarray(batch) * np.asarray(sigma) * np.maximum(np.asarray(data) - starts, 0.0)
 
 
 # ---- choices
@@ -164,6 +167,8 @@ def frontier(data: np.ndarray, compute: np.ndarray) -> np.ndarray:
 
 
 def cheapest(sigmas: np.ndarray, cost: np.ndarray) -> tuple[float, float]:
-    """The σ of the least cost on a grid, and that cost."""
+    """The σ of the least cost on a grid, and that cost; costs of NaN are left out, and of nothing else both are NaN."""
+    if np.isnan(cost).all():
+        return float("nan"), float("nan")
     place = int(np.nanargmin(cost))
     return float(sigmas[place]), float(cost[place])

@@ -20,7 +20,7 @@ from deeprl.tools.check.facts import networks
 from deeprl.tools.check.record import Speed
 from deeprl.tools.report.runs import RunRecord, machine
 from deeprl.tools.scaling.cells import BATCH, Note
-from deeprl.tools.scaling.study import StepTime
+from deeprl.tools.scaling.speed import StepTime
 
 SECONDS = 3.0
 """Duration of the measured training at each batch size, and at most that of an evaluation behind it"""

@@ -21,7 +21,8 @@ from deeprl.tools.report.figures import COLOURS, png, styled
 from deeprl.tools.report.page import number, visible
 from deeprl.tools.report.runs import RunRecord
 from deeprl.tools.scaling.fits import PowerLaw, power_law
-from deeprl.tools.scaling.study import BEYOND, DRAWS, Level, StepTime, Study, at
+from deeprl.tools.scaling.speed import StepTime
+from deeprl.tools.scaling.study import BEYOND, DRAWS, Level, Study, at
 
 TEMPLATE, SIZES = (Path(__file__).with_name(name) for name in ("page.html", "sizes.html"))
 
@@ -129,6 +130,7 @@ def ends(pair: Sequence[float], shown: Callable[[float], str]) -> str:
 def of_budget(found: Study) -> PowerLaw | None:
     """The best ratio as a power of the budget in hours, (5), over the returns; None with fewer than two."""
     pairs = [found.best_ratio(level) for level in found.levels if not level.doubt] if found.pace.known else []
+    pairs = [pair for pair in pairs if np.isfinite(pair).all()]
     ratios, hours = (np.array(column) for column in zip(*pairs)) if pairs else (np.empty(0), np.empty(0))
     return power_law(hours, ratios) if len(np.unique(hours)) > 1 else None
 
@@ -140,7 +142,7 @@ def figure(found: Study) -> bytes:
     inside = (sigmas >= found.levels[0].sigma.min()) & (sigmas <= found.levels[0].sigma.max())
     trusted = [level for level in found.levels if not level.doubt]
     banded = trusted[-1] if trusted and found.samples else None
-    unit, scale = unit_of(max((float(found.cost(level, sigmas).max()) for level in trusted), default=1.0))
+    unit, scale = unit_of(max((float(np.nanmax(found.cost(level, sigmas), initial=0.0)) for level in trusted), default=1.0))
 
     def lines(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, dotted: bool = True) -> None:
         axes.plot(x[inside], y[inside], color=colour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +13,16 @@ import numpy as np
 from deeprl.errors import ConfigError
 from deeprl.running.config.folders import packages
 from deeprl.running.config.rules import get
+from deeprl.system.files import opened
 from deeprl.system.strict_json import JsonObject
 from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.groups import ABSENT, settings
 from deeprl.tools.report.runs import RunRecord, number
-from deeprl.tools.scaling.build import MARK, NUMBERS, UNFINISHED, Asked, Made, page_of, plain, runs_in
+from deeprl.tools.scaling.build import FIGURE, MARK, NUMBERS, UNFINISHED, Asked, Made, page_of, plain, runs_in
 from deeprl.tools.scaling.cells import Note, cells, require_grid
 from deeprl.tools.scaling.page import render_sizes
-from deeprl.tools.scaling.study import Level, NeverReachedError, comparable, spread
+from deeprl.tools.scaling.returns import NeverReachedError, spread
+from deeprl.tools.scaling.study import Level, comparable
 
 
 class Size(NamedTuple):
@@ -41,7 +44,7 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     assert asked.size is not None
     claim(out, MARK, frozenset({PAGE, NUMBERS}))
     sizes = sizes_of(runs_in(folders, notes.append), asked, notes.append)
-    asked = asked._replace(returns=asked.returns or common_returns(sizes, asked.rate))
+    asked = asked._replace(returns=asked.returns or common_returns(sizes, asked.rate, notes.append))
     made: dict[str, Made] = {}
     for place, size in enumerate(sizes, 1):
         own: list[str] = []
@@ -59,7 +62,32 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     page = render_sizes(sizes[0].runs[0], rows, steps, asked._asdict(), best.words, notes)
     facts = {"size": asked.size, "sizes": rows, "budgets": steps, "next": best.best, "words": best.words, "notes": notes}
     write(out, {NUMBERS: json.dumps(plain(facts), indent=1, allow_nan=False).encode(), PAGE: page.encode()}, set(), UNFINISHED)
+    remove_sizes(out, len(sizes))
     return notes, best.words
+
+
+def remove_sizes(out: Path, most: int) -> None:
+    """Remove pages of sizes that an earlier command wrote into `out`, and that this one does not replace: size_{most + 1} and above. Only
+    our files go, and a folder with others stays with them."""
+    for folder in out.glob("size_*"):
+        place = folder.name.removeprefix("size_")
+        if not (place.isdecimal() and int(place) > most and marked(folder)):
+            continue
+        for name in (FIGURE, NUMBERS, PAGE):
+            (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something else
+            folder.rmdir()
+
+
+def marked(folder: Path) -> bool:
+    """Whether its page is one of this command."""
+    if folder.is_symlink():  # what it leads to was not written there
+        return False
+    try:
+        with opened(folder / PAGE) as file:
+            return MARK in file.read(1000)
+    except OSError:
+        return False
 
 
 def sizes_of(runs: Sequence[RunRecord], asked: Asked, note: Note) -> list[Size]:
@@ -96,21 +124,28 @@ def counted(run: RunRecord, allow: Sequence[str], note: Note) -> float:
         return float("nan")
 
 
-def common_returns(sizes: Sequence[Size], rate: str) -> list[float]:
+def common_returns(sizes: Sequence[Size], rate: str, note: Note) -> list[float]:
     """Those of the size that comes highest, because a small network may never reach them.
+
+    Args:
+        note: takes a sentence if a run that ends early bounds them.
 
     Raises:
         ConfigError: nothing is learned at any size.
     """
-    found = []
+    found: list[tuple[list[float], list[str]]] = []
     for size in sizes:
+        own: list[str] = []
         try:
-            found.append(spread(comparable(cells(size.runs, rate, lambda text: None)[0], lambda text: None)))
+            found.append((spread(comparable(cells(size.runs, rate, lambda text: None)[0], lambda text: None), own.append), own))
         except NeverReachedError as error:
             said = str(error)
     if not found:
-        raise ConfigError(f"{said}: name lower returns with --returns, or train a grid with more steps.")
-    return max(found, key=max)
+        raise ConfigError(said)
+    returns, said_of_it = max(found, key=lambda each: max(each[0]))
+    for text in said_of_it:
+        note(text)
+    return returns
 
 
 def row(place: int, size: Size, made: Made) -> JsonObject:

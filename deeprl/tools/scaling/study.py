@@ -1,4 +1,4 @@
-"""From a table of cells to laws, their intervals, and the settings of the next run.
+"""From a table of cells to laws and their intervals.
 
 What the paper leaves open is chosen so: best rates and batch sizes are averaged geometrically over the other axis and over bootstrap
 samples of the seeds; the data that a replay ratio needs are those of the cell nearest to the laws of (1) and (2), not the least of all
@@ -13,22 +13,23 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import scipy  # `scipy.optimize` is imported by its first use
 
-from deeprl.system.strict_json import JsonObject
 from deeprl.tools.scaling.cells import Cell
-from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, isotonic, power_law, reached
+from deeprl.tools.scaling.fits import DataLaw, PowerLaw, cheapest, data_law, power_law, reached
+from deeprl.tools.scaling.returns import NeverReachedError, middle, spread, untrained
+from deeprl.tools.scaling.speed import StepTime, pace
 
 DRAWS = 100
 """Bootstrap samples of the seeds, as in the paper"""
-THRESHOLDS = 6
-"""Returns for which laws are fitted, unless the command names some"""
 MISSES = 0.15
 """Relative error of a law on its own points, from which it is not extrapolated"""
 FAR = 0.3
 """Relative error at the largest ratio of a law without it, from which it is named"""
 BEYOND = 4.0
 """How far past the largest and the smallest ratio of the grid a law is asked"""
+NEAR = 0.5
+"""Share of the fewest observed steps after the first update, below which a law is not asked for hours: one without a floor falls to the
+first update and below, where updates would cost nothing"""
 MULTIPLE = 16
 """Batch sizes that are proposed are multiples of it"""
 
@@ -60,12 +61,20 @@ class Level:
     law: DataLaw | None
     left_out: float
     """Relative error at the largest ratio of the law that is fitted without it; NaN with fewer than three, or where it is not reached"""
+    censored: np.ndarray
+    """(ratios,) bool: reached at the first evaluation or before the first update, or no higher than the level of the first evaluations. How
+    many steps learning takes is not known there, so the law is of the other ratios"""
+
+    @property
+    def known(self) -> np.ndarray:
+        """(ratios,) bool: points of the law."""
+        return ~np.isnan(self.data) & ~self.censored
 
     @property
     def doubt(self) -> str:
         """Why its law is not extrapolated; "" if nothing speaks against it."""
         if self.law is None:
-            return "it is reached at fewer than two ratios"
+            return f"it is reached {'by learning ' if self.censored.any() else ''}at fewer than two ratios"
         if self.law.error > MISSES:
             return f"its law misses the data by {self.law.error:.0%} (up to {MISSES:.0%} is extrapolated): more updates may take more data"
         return ""
@@ -79,15 +88,23 @@ class Study:
     pace: StepTime
     notes: list[str] = field(default_factory=list)
     samples: list[Study] = field(default_factory=list)
-    """The study of each bootstrap sample of the seeds in which some cell reaches the median return; empty with one seed"""
+    """The study of each bootstrap sample of the seeds in which some cell reaches the return of the best settings; empty with one seed"""
+    table: Sequence[Cell] = ()
+    """Cells that it is of"""
+    starts: float = 0.0
+    """Environment steps before the first update"""
 
     def data(self, level: Level, sigma: np.ndarray | float) -> np.ndarray:
         """Environment steps to the return of a level, as its law predicts; NaN without a law."""
         return level.law(sigma) if level.law else np.full_like(np.asarray(sigma, float), np.nan)
 
     def cost(self, level: Level, sigma: np.ndarray | float) -> np.ndarray:
-        """Hours to the return of a level, as its laws predict."""
-        return self.data(level, sigma) * self.pace(sigma, proposed(self.batch, sigma)) / 3600
+        """Hours to the return of a level, as its laws predict; NaN without a law, and where it comes too near to the first update."""
+        steps = self.data(level, sigma)
+        hours = self.pace.seconds(steps, sigma, proposed(self.batch, sigma), self.starts) / 3600
+        if not self.starts or not level.known.any():
+            return hours
+        return np.where(steps - self.starts >= NEAR * (level.data[level.known].min() - self.starts), hours, np.nan)
 
     def interval(self, level: Level, of: Callable[[Study, Level], np.ndarray | float]) -> np.ndarray:
         """(2, ...): between which 95 % of the values `of` a level lie, over the samples in which the level has a law; NaN without any."""
@@ -103,54 +120,17 @@ class Study:
         return np.geomspace(sigma.min() / BEYOND, sigma.max() * BEYOND, 400)
 
     def best_ratio(self, level: Level) -> tuple[float, float]:
-        """The ratio that reaches the return of a level in the fewest hours, and these hours."""
+        """The ratio that reaches the return of a level in the fewest hours, and these hours; NaN if no hours are known."""
         return cheapest(self.grid(), self.cost(level, self.grid()))
 
-    def next_run(self, hours: float | None) -> JsonObject | None:
-        """Settings for the highest return that is reached within `hours`; None: without a limit. None if no law can be extrapolated, or no
-        return is that cheap, or no run told its speed.
+    def at_end(self, level: Level) -> bool:
+        """Whether the cheapest ratio of a level is an end of the range in which it is searched."""
+        asked = self.grid()[~np.isnan(self.cost(level, self.grid()))]
+        return len(asked) > 0 and self.best_ratio(level)[0] in asked[[0, -1]]
 
-        Returns:
-            "return", "ratio", "batch_size", "rate", "steps", "hours", and under "intervals" the ends of all but the first, of 95 % over the
-            samples: steps and hours are those of a run with these very settings, "ratio" is that of the fewest hours.
-        """
-        for level in sorted(self.levels, key=lambda each: -each.threshold):
-            if level.law is None or level.doubt or not self.pace.known:
-                continue
-            sigma, cost = self.best_ratio(level)
-            if hours is None or cost <= hours:
-                return self.run_at(level, sigma, cost)
-        return None
-
-    def run_at(self, level: Level, sigma: float, hours: float) -> JsonObject:
-        batch = float(proposed(self.batch, sigma))
-        each_step = float(self.pace(sigma, batch)) / 3600
-        asked: dict[str, Callable[[Study, Level], np.ndarray | float]] = {
-            "ratio": lambda drawn, it: drawn.best_ratio(it)[0],
-            "batch_size": lambda drawn, it: proposed(drawn.batch, sigma),
-            "rate": lambda drawn, it: at(drawn.rate, sigma),
-            "steps": lambda drawn, it: drawn.data(it, sigma),
-            "hours": lambda drawn, it: drawn.data(it, sigma) * each_step,
-        }
-        found = {"return": level.threshold, "ratio": sigma, "batch_size": batch, "rate": float(at(self.rate, sigma))}
-        found |= {"steps": float(self.data(level, sigma)), "hours": hours}
-        return {**found, "intervals": {name: self.interval(level, of).tolist() for name, of in asked.items()}}
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """Seconds of an environment step: step + σ (update + sample · B)"""
-
-    step: float
-    update: float
-    sample: float
-
-    @property
-    def known(self) -> bool:
-        return self.step + self.update + self.sample > 0
-
-    def __call__(self, sigma: np.ndarray | float, batch: np.ndarray | float) -> np.ndarray:
-        return self.step + np.asarray(sigma) * (self.update + self.sample * np.asarray(batch))
+    def ratio_interval(self, level: Level) -> np.ndarray:
+        """(2,): `interval` of the cheapest ratio; NaN where that is an end of the range, because the samples cannot pass it."""
+        return np.full(2, np.nan) if self.at_end(level) else self.interval(level, lambda drawn, it: drawn.best_ratio(it)[0])
 
 
 def at(setting: BestValue, sigma: np.ndarray | float) -> np.ndarray:
@@ -166,44 +146,50 @@ def proposed(batch: BestValue, sigma: np.ndarray | float) -> np.ndarray:
 # ---- the study
 
 
-class NeverReachedError(ValueError):
-    """No cell reaches the returns that are asked for."""
-
-
 def study(
     table: Sequence[Cell], thresholds: Sequence[float] | None = None, draws: int = DRAWS, seed: int = 0, speed: StepTime | None = None
 ) -> Study:
     """
     Args:
-        thresholds: returns J; None: `THRESHOLDS` between what all ratios reach.
+        thresholds: returns J; None: those of `spread`, whose median then decides on the best settings; otherwise see `middle`.
         draws, seed: of the bootstrap over seeds.
         speed: of the machine whose hours are asked; None: that of the runs.
 
     Raises:
-        NeverReachedError: no cell reaches the median of the thresholds.
+        NeverReachedError: no cell reaches one of the thresholds by learning.
     """
     notes: list[str] = []
     table = comparable(table, notes.append)
     sigma = np.array(sorted({each.sigma for each in table}))
     if len(sigma) < 3:
         notes.append(f"the grid has {len(sigma)} replay ratios: laws of fewer than 3 say little")
-    asked = sorted(thresholds) if thresholds is not None else spread(table)
-    middle = float(np.median(asked))
+    asked = sorted(thresholds) if thresholds is not None else spread(table, notes.append)
+    decisive = middle(table, asked, notes.append) if thresholds is not None else float(np.median(asked))
     rng = np.random.default_rng(seed)
     samples = [[rng.integers(0, len(each.returns), len(each.returns)) for each in table] for _ in range(draws)]
-    data = np.array([[reached(each.steps, each.returns[rows].mean(0), middle) for each, rows in zip(table, chosen)] for chosen in samples])
+    data = np.array(
+        [[reached(each.steps, each.returns[rows].mean(0), decisive) for each, rows in zip(table, chosen)] for chosen in samples]
+    )
     if np.isnan(data).all():
-        raise NeverReachedError(f"no cell reaches a return of {middle:g}")
+        raise NeverReachedError(f"no bootstrap sample reaches a return of {decisive:g}: name lower returns with --returns.")
     batch, rate = (best(table, data, sigma, of, over, note=notes.append) for of, over in (("batch", "rate"), ("rate", "batch")))
-    levels = [level(table, threshold, sigma, batch, rate) for threshold in asked]
+    low = untrained(table)
+    levels = [level(table, threshold, sigma, batch, rate, low) for threshold in asked]
     speed = speed or pace(table)
     drawn = zip(samples, data) if max(len(each.returns) for each in table) > 1 else ()
-    redone = [sampled(table, rows, reach[None], sigma, asked, speed) for rows, reach in drawn if not np.isnan(reach).all()]
+    redone = [sampled(table, rows, reach[None], sigma, asked, speed, low) for rows, reach in drawn if not np.isnan(reach).all()]
     if not redone:
         notes.append("every cell has one seed: laws and the next run have no intervals")
     for each in levels:
         if never := each.sigma[np.isnan(each.data)].tolist():
             notes.append(f"a return of {each.threshold:.4g} is never reached at a ratio of {', '.join(f'{value:g}' for value in never)}")
+        if each.threshold <= low:
+            notes.append(f"a return of {each.threshold:.4g} is not above {low:.4g}, the level of the first evaluations: it has no law")
+        elif early := each.sigma[each.censored].tolist():
+            notes.append(
+                f"a return of {each.threshold:.4g} is reached at the first evaluation or before the first update at a ratio of "
+                f"{', '.join(f'{value:g}' for value in early)}: how many steps it takes is not known, and its law is of the other ratios"
+            )
     notes += [f"a return of {each.threshold:.4g} is not extrapolated: {each.doubt}" for each in levels if each.doubt]
     if wide := [f"{each.threshold:.4g}" for each in levels if not each.doubt and abs(each.left_out) > FAR]:
         notes.append(
@@ -211,28 +197,37 @@ def study(
             "what lies beyond the grid may be missed as far"
         )
     notes += lacking([place for place in levels if not place.doubt], redone, draws)
-    found = Study(batch, rate, levels, speed, notes, redone)
+    found = Study(batch, rate, levels, speed, notes, redone, table, table[0].starts)
     if not found.pace.known:
         notes.append("no run tells its times: hours are unknown, and no next run is named")
         return found
-    ends = found.grid()[[0, -1]]
-    if any(not each.doubt and found.best_ratio(each)[0] in ends for each in levels):
+    last = [found.best_ratio(each)[0] for each in levels if not each.doubt and found.at_end(each)]
+    if {*last} - {*found.grid()[[0, -1]]}:
+        notes.append("the cheapest ratio is where a law comes near to the first update and is no longer asked: train there first")
+    if {*last} & {*found.grid()[[0, -1]]}:
         notes.append(f"the cheapest ratio is {BEYOND:g} times beyond the grid, where laws are no longer asked: train there first")
     return found
 
 
 def sampled(
-    table: Sequence[Cell], rows: Sequence[np.ndarray], data: np.ndarray, sigma: np.ndarray, asked: Sequence[float], speed: StepTime
+    table: Sequence[Cell],
+    rows: Sequence[np.ndarray],
+    data: np.ndarray,
+    sigma: np.ndarray,
+    asked: Sequence[float],
+    speed: StepTime,
+    low: float,
 ) -> Study:
     """The study of one bootstrap sample.
 
     Args:
         rows: seeds of each cell, (seeds,), with repetition.
-        data: (1, cells) steps of the sample to the median return.
+        data: (1, cells) steps of the sample to the return of the best settings.
+        low: level of the first evaluations, of all seeds.
     """
     drawn = [each._replace(returns=each.returns[chosen]) for each, chosen in zip(table, rows)]
     batch, rate = (best(drawn, data, sigma, of, over, note=lambda text: None) for of, over in (("batch", "rate"), ("rate", "batch")))
-    return Study(batch, rate, [level(drawn, threshold, sigma, batch, rate) for threshold in asked], speed)
+    return Study(batch, rate, [level(drawn, threshold, sigma, batch, rate, low) for threshold in asked], speed, starts=table[0].starts)
 
 
 def lacking(levels: Sequence[Level], samples: Sequence[Study], draws: int) -> list[str]:
@@ -259,22 +254,6 @@ def comparable(table: Sequence[Cell], note: Callable[[str], object]) -> list[Cel
     what = f"{len(table) - len(kept)} of {len(table)} cells are left out" if kept else "nothing is left out, and laws may be of the grid"
     note(f"batch sizes and rates differ between the ratios: {what}")
     return kept or list(table)
-
-
-def spread(table: Sequence[Cell]) -> list[float]:
-    """Returns between the level at the first evaluation and the best that some cell of every ratio reaches: from 40 to 95 % of the way.
-
-    Raises:
-        NeverReachedError: nothing is learned at some ratio.
-    """
-    tops: dict[float, float] = {}
-    for each in table:
-        tops[each.sigma] = max(tops.get(each.sigma, -np.inf), float(isotonic(each.returns.mean(0))[-1]))
-    top, low = min(tops.values()), float(np.median([each.returns.mean(0)[0] for each in table]))
-    if not top > low:
-        dull = ", ".join(f"{sigma:g}" for sigma, found in sorted(tops.items()) if not found > low)
-        raise NeverReachedError(f"at a ratio of {dull} no cell ends above {low:g}, the level of the first evaluations")
-    return [float(low + share * (top - low)) for share in np.linspace(0.4, 0.95, THRESHOLDS)]
 
 
 def best(table: Sequence[Cell], data: np.ndarray, sigma: np.ndarray, of: str, over: str, note: Callable[[str], object]) -> BestValue:
@@ -316,16 +295,21 @@ def winner(data: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.where(np.isinf(known).all(1), np.nan, values[known.argmin(1)])
 
 
-def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: BestValue, rate: BestValue) -> Level:
+def level(table: Sequence[Cell], threshold: float, sigma: np.ndarray, batch: BestValue, rate: BestValue, low: float) -> Level:
+    """
+    Args:
+        low: level of the first evaluations. A return that is not above it takes no learning, and all its points are censored.
+    """
     chosen = [nearest([each for each in table if each.sigma == ratio], float(at(batch, ratio)), float(at(rate, ratio))) for ratio in sigma]
-    data = np.array([reached(each.steps, each.returns.mean(0), threshold) for each in chosen])
-    known = ~np.isnan(data) & (data > 0)
+    data = np.array([each.data(threshold) for each in chosen])
+    censored = np.array([each.early(steps) or bool(threshold <= low and np.isfinite(steps)) for each, steps in zip(chosen, data)])
+    known = ~np.isnan(data) & ~censored
     law = data_law(sigma[known], data[known]) if known.sum() > 1 else None
     left_out = np.nan
     if known.sum() > 2 and known[-1]:
         shorter = data_law(sigma[known][:-1], data[known][:-1])
         left_out = float(shorter(sigma[known][-1]) / data[known][-1] - 1)
-    return Level(threshold, sigma, data, np.array([each.batch for each in chosen]), law, left_out)
+    return Level(threshold, sigma, data, np.array([each.batch for each in chosen]), law, left_out, censored)
 
 
 def nearest(table: Sequence[Cell], batch: float, rate: float) -> Cell:
@@ -335,13 +319,3 @@ def nearest(table: Sequence[Cell], batch: float, rate: float) -> Cell:
 
 def _distance(cell: Cell, batch: float, rate: float) -> float:
     return abs(np.log(cell.batch / batch)) + abs(np.log(cell.rate / rate))
-
-
-def pace(table: Sequence[Cell]) -> StepTime:
-    """Least squares, with no part below 0, over runs whose speed is known."""
-    rows = [((1.0, each.sigma, each.sigma * each.batch), seconds) for each in table for seconds in each.pace if not np.isnan(seconds)]
-    if not rows:
-        return StepTime(np.nan, np.nan, np.nan)
-    columns, seconds = np.array([row for row, _ in rows]), np.array([second for _, second in rows])
-    scale = columns.max(0)
-    return StepTime(*(scipy.optimize.nnls(columns / scale, seconds)[0] / scale).tolist())

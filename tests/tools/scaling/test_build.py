@@ -9,7 +9,7 @@ from PIL import Image
 
 from deeprl.errors import ConfigError
 from deeprl.tools.scaling.build import Asked, build
-from deeprl.tools.scaling.study import StepTime
+from deeprl.tools.scaling.speed import StepTime
 from tests.tools.report.folders import SYSTEM, write_run
 
 
@@ -78,16 +78,56 @@ def test_ratios_at_which_nothing_is_learned_are_named_and_falling_curves_are_one
         write_run(tmp_path / f"{sigma}", curve, config={"replay": {"ratio": sigma, "batch_size": 64}})
     with pytest.raises(ConfigError, match="at a ratio of 0.5 no cell ends above 50, .*--returns, or .* more steps"):
         build([tmp_path], tmp_path / "out", asked(returns=None))
-    notes, _ = build([tmp_path], tmp_path / "other", asked(returns=[20, 40]))
+    notes, _ = build([tmp_path], tmp_path / "other", asked(returns=[20, 60]))
     assert [note for note in notes if "mean curve" in note] == [
         "3 of 3 mean curves fall, by up to 42% of their range; the step that reaches a return is that of their monotone form"  # 16.7 of 40
     ]
 
 
-def test_a_next_run_without_an_update_is_named(tmp_path):
+@pytest.mark.parametrize("starts", [400, 650])
+def test_the_next_run_has_updates(tmp_path, starts):
+    """It ended before its first update: a law of three ratios has no floor and was asked below learning_starts."""
+    grid(tmp_path / "runs", replay={"learning_starts": starts})
+    build([tmp_path / "runs"], tmp_path / "out", asked())
+    facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
+    assert facts["next"]["steps"] > starts
+    assert facts["starts"] == starts
+    assert facts["levels"][0]["censored"] == [False, False, starts == 650]  # 50 is reached after 485 steps at a ratio of 4
+
+
+def test_a_grid_without_an_update_is_refused(tmp_path):
     grid(tmp_path / "runs", replay={"learning_starts": 5_000})
-    notes, _ = build([tmp_path / "runs"], tmp_path / "out", asked())
-    assert any("ends before its first update (replay.learning_starts=5000)" in note for note in notes)
+    with pytest.raises(ConfigError, match=r"no cell learns a return of 50, 70: .* before the first update \(replay\.learning_starts\)"):
+        build([tmp_path / "runs"], tmp_path / "out", asked())
+
+
+@pytest.mark.parametrize("state", ["failed", "running"])
+def test_an_unfinished_run_does_not_shorten_a_cell_that_has_longer_ones(tmp_path, state):
+    """One of four seeds that failed at step 200 cut its cell to it, and the returns asked of the whole grid to what that one had."""
+    for sigma, seed in product((1, 2, 4), (0, 1, 2, 3)):
+        short = (sigma, seed) == (2, 3)
+        returns = 100 * (1 - np.exp(-np.arange(1, 3 if short else 31) / (4 + 12 / sigma)))
+        config = {"replay": {"ratio": sigma, "batch_size": 64}}
+        write_run(tmp_path / f"{sigma}_{seed}", returns.tolist(), seed=seed, config=config, state=state if short else "finished")
+    notes, _ = build([tmp_path], tmp_path / "out", asked(returns=None))
+    facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
+    assert [cell["seeds"] for cell in facts["cells"]] == [4, 3, 4]
+    assert facts["levels"][-1]["threshold"] > 70
+    assert f"1 unfinished run is left out, because other seeds go further: 2_3 ({state} at step 200)" in notes
+
+
+def test_unfinished_runs_of_nearly_equal_length_all_count(tmp_path):
+    """A grid that still trains: each cell ends where the first of its runs does."""
+    for sigma, seed in product((1, 2), (0, 1, 2)):
+        returns = 100 * (1 - np.exp(-np.arange(1, 25 + 2 * seed) / (4 + 12 / sigma)))
+        config = {"replay": {"ratio": sigma, "batch_size": 64}}
+        write_run(tmp_path / f"{sigma}_{seed}", returns.tolist(), seed=seed, config=config, state="running")
+    notes, _ = build([tmp_path], tmp_path / "out", asked())
+    facts = json.loads((tmp_path / "out" / "scaling.json").read_text())
+    assert [cell["seeds"] for cell in facts["cells"]] == [3, 3]
+    unfinished = "6 runs are not finished and count as far as evaluated: 1_0 (running at step 2,400); 1_1 (running at step 2,600); "
+    assert f"{unfinished}1_2 (running at step 2,800) and 3 more" in notes
+    assert any(note.startswith("seeds of a cell end at different steps") for note in notes)
 
 
 def test_keys_that_go_with_the_rate_are_in_the_words_of_the_next_run(tmp_path):

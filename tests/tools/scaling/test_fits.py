@@ -90,3 +90,12 @@ def test_the_cheapest_ratio_is_that_of_the_formula():
     """D = 1 + 1/σ and cost δ + σ a step: (1 + 1/σ)(δ + σ) is least at σ = √δ."""
     grid = np.linspace(0.1, 10, 9901)
     assert cheapest(grid, (1 + 1 / grid) * (4 + grid))[0] == pytest.approx(2, abs=1e-3)
+
+
+def test_steps_before_the_first_update_take_no_operations():
+    assert operations(2.0, 3.0, 0.5, np.array([100.0, 30.0]), starts=40.0) == pytest.approx([10 * 2 * 3 * 0.5 * 60, 0.0])
+
+
+def test_costs_that_are_unknown_are_not_the_least():
+    assert cheapest(np.array([1.0, 2.0, 4.0]), np.array([np.nan, 3.0, 5.0])) == (2.0, 3.0)
+    assert np.isnan(cheapest(np.array([1.0, 2.0]), np.full(2, np.nan))).all()

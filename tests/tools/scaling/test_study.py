@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from deeprl.tools.scaling.cells import Cell
-from deeprl.tools.scaling.study import nearest, pace, proposed, study
+from deeprl.tools.scaling.fits import reached
+from deeprl.tools.scaling.next_run import next_run
+from deeprl.tools.scaling.returns import NeverReachedError
+from deeprl.tools.scaling.speed import pace
+from deeprl.tools.scaling.study import nearest, proposed, study
 
 STEPS = np.arange(1000.0, 60_001, 1000)
 SIGMAS, BATCHES, RATES = (1, 2, 4, 8, 16), (16, 32, 64, 128, 256, 512), (1e-4, 2e-4, 4e-4, 8e-4, 16e-4)
@@ -60,13 +64,13 @@ def test_hours_are_the_speed_of_the_machine_times_the_data(known):
 
 
 def test_a_budget_names_the_highest_return_that_it_pays(known):
-    every = known.next_run(None)
+    every = next_run(known, None)
     assert every["return"] == known.levels[-1].threshold
     assert every["batch_size"] % 16 == 0
-    less = known.next_run(0.6 * every["hours"])
+    less = next_run(known, 0.6 * every["hours"])
     assert less["return"] < every["return"]
     assert less["hours"] <= 0.6 * every["hours"]
-    assert known.next_run(1e-9) is None
+    assert next_run(known, 1e-9) is None
     for name, (low, high) in every["intervals"].items():
         assert low <= every[name] <= high, name
     low, high = every["intervals"]["steps"]
@@ -127,7 +131,7 @@ def test_one_batch_size_and_one_rate_are_a_study_too():
     found = study(grid(batches=(128,), rates=(4e-4,), noise=0.0, seeds=1), draws=5)
     assert found.batch.best.tolist() == pytest.approx([128] * 5)
     assert proposed(found.batch, 3.0) == 128
-    assert found.next_run(None)["rate"] == pytest.approx(4e-4)
+    assert next_run(found, None)["rate"] == pytest.approx(4e-4)
 
 
 def test_the_nearest_cell_is_by_ratio():
@@ -136,11 +140,91 @@ def test_the_nearest_cell_is_by_ratio():
     assert not pace([each._replace(pace=np.array([np.nan])) for each in table]).known
 
 
-def test_more_updates_that_take_more_data_are_not_extrapolated():
+def test_where_more_updates_take_more_data_the_next_run_is_the_fastest_cell():
+    """There was none: no law is extrapolated, and the grid's own cells were not asked."""
     rising = [each._replace(returns=1000 * (1 - np.exp(-STEPS / (3_000 * each.sigma**0.5)))[None]) for each in grid(seeds=1)]
     found = study(rising, [600.0], draws=2)
     assert "not extrapolated: its law misses the data by" in found.notes[-1]
-    assert found.next_run(None) is None
+    best = next_run(found, None)
+    steps = reached(STEPS, rising[0].returns[0], 600.0)
+    assert (best["ratio"], best["batch_size"], best["rate"], best["steps"]) == (1, 16, 1e-4, steps)
+    assert best["hours"] == pytest.approx(steps * (0.01 + 0.001 + 16 * 2e-5) / 3600)
+    assert best["observed"]
+    assert "No law" in best["remark"]
+    assert np.isnan(best["intervals"]["steps"]).all()
+    assert next_run(found, 0.9 * best["hours"]) is None
+
+
+def test_a_ratio_at_the_end_of_the_range_is_an_extrapolation_without_an_interval():
+    """Its interval was of one point: no sample can pass the end of the range. Steps are dear, so more updates are best."""
+    dear = [each._replace(pace=np.full(2, 1.0 + each.sigma * 0.001)) for each in grid(sigmas=(1, 2, 4), seeds=2)]
+    best = next_run(study(dear, [600.0], draws=5), None)
+    assert best["ratio"] == 16
+    assert np.isnan(best["intervals"]["ratio"]).all()
+    assert np.isfinite(best["intervals"]["steps"]).all()
+    assert "The ratio of 16 lies beyond the grid (1 to 4)" in best["remark"]
+    assert "may lie further" in best["remark"]
+    inside = next_run(study(grid(sigmas=(1, 2, 4), seeds=2), [600.0], draws=5), None)
+    assert inside["remark"] == "" or not 1 <= inside["ratio"] <= 4
+
+
+def test_hours_count_no_updates_before_learning_starts():
+    """Every step had its updates: with 5,000 steps of 7,000 before the first one the hours were too long, and the best ratio too small."""
+    starts, steps = 5_000.0, np.arange(200.0, 12_001, 200)
+    table = []
+    for sigma in (1, 2, 4, 8):
+        returns = 1000 * (1 - np.exp(-np.maximum(steps - starts, 0) / (3_000 * sigma**-0.5)))
+        updating = 1 - starts / 12_000
+        speed = np.full(1, 0.001 + updating * sigma * 6e-4)
+        table.append(Cell(sigma, 64, 1e-3, steps, returns[None], speed, starts, np.array([updating])))
+    found = study(table, [300.0], draws=2)
+    best = next_run(found, None)
+    assert best["hours"] == pytest.approx((best["steps"] * 0.001 + (best["steps"] - starts) * best["ratio"] * 6e-4) / 3600, rel=1e-6)
+    cost = [float(found.pace.seconds(5_000, 8, 64, starts)), float(found.pace.seconds(6_000, 8, 64, starts))]
+    assert cost == pytest.approx([5.0, 6.0 + 1_000 * 8 * 6e-4])
+
+
+def test_a_return_at_the_first_evaluation_is_no_point_of_a_law():
+    """It counted as reached there, after as many steps as the evaluations were apart."""
+    table = [each._replace(returns=each.returns + 600 * (each.sigma == 16)) for each in grid(seeds=1, noise=0.0)]
+    (level,) = study(table, [500.0], draws=2).levels
+    assert level.censored.tolist() == [False] * 4 + [True]
+    assert level.law.points == 4
+    notes = study(table, [500.0], draws=2).notes
+    assert any("500 is reached at the first evaluation or before the first update at a ratio of 16" in note for note in notes)
+
+
+def test_a_return_that_takes_no_learning_is_refused():
+    """A grid that learned nothing had a full study of the level of untrained agents."""
+    table = grid(seeds=1, noise=0.0, sigmas=(1, 2))
+    with pytest.raises(NeverReachedError, match=r"no cell learns a return of 1: .* at the first evaluation .* Name returns up to"):
+        study(table, [1.0], draws=2)
+    uneven = [each._replace(returns=each.returns + 3 * (each.sigma == 1)) for each in table]  # where ratio 2 starts is below their median
+    with pytest.raises(NeverReachedError, match=r"no cell learns a return of 1: .* the level of the first evaluations"):
+        study(uneven, [1.0], draws=2)
+    flat = [each._replace(returns=np.full_like(each.returns, 9.0)) for each in table]
+    with pytest.raises(NeverReachedError, match=r"no cell learns a return of 9: .*\. Train a grid") as refused:
+        study(flat, [9.0], draws=2)
+    assert "--returns" not in str(refused.value)
+    with pytest.raises(NeverReachedError, match="no cell reaches a return of 20: train a grid with more steps, because none ends above 9"):
+        study(flat, [20.0], draws=2)
+
+
+def test_of_asked_returns_the_middle_one_that_is_reached_decides():
+    """Of 300 and 2000 it was 1150, which nobody had asked and no cell reached: the study was refused."""
+    table = grid(seeds=1, noise=0.0, sigmas=(1, 2))
+    found, alone = study(table, [300.0, 2000.0], draws=2), study(table, [300.0], draws=2)
+    assert found.levels[0].data == pytest.approx(alone.levels[0].data)
+    assert any("no cell learns a return of 2000: the best batch and rate are those for a return of 300" in note for note in found.notes)
+    assert [level.law is None for level in found.levels] == [False, True]
+
+
+def test_a_cell_that_an_unfinished_run_ends_early_and_that_bounds_the_returns_is_named():
+    table = [each._replace(short="grid/7") if each.sigma == 2 else each for each in grid(seeds=1, sigmas=(1, 2))]
+    assert not any("grid/7" in note for note in study(table, draws=2).notes)
+    cut = [each._replace(steps=each.steps[:2], returns=each.returns[:, :2]) if each.sigma == 2 else each for each in table]
+    (note,) = [note for note in study(cut, draws=2).notes if "grid/7" in note]
+    assert "at step 2,000 of 60,000" in note
 
 
 def test_cells_that_some_ratios_lack_are_left_out():
@@ -153,5 +237,5 @@ def test_cells_that_some_ratios_lack_are_left_out():
 def test_one_seed_has_no_interval():
     found = study(grid(seeds=1), [600.0], draws=5)
     assert np.isnan([found.batch.low, found.batch.high]).all()
-    assert np.isnan([*found.next_run(None)["intervals"].values()]).all()
+    assert np.isnan([*next_run(found, None)["intervals"].values()]).all()
     assert any("every cell has one seed" in note for note in found.notes)
