@@ -31,14 +31,16 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
         return f"stopped at step {trainer.step:,} and saved. Go on with:  {resume}{trusted}"
     summary = trainer.folder.read_summary() or {}
     final, names = summary["final"], trainer.config["names"]
-    episodes = f"{final['episodes']} evaluation episode{'s' if final['episodes'] != 1 else ''}"
+    several = final["episodes"] != 1
+    score = f"{final['mean']:.1f}{' ± {:.1f} (std)'.format(final['std']) if several else ''}"
+    episodes = f"{final['episodes']} evaluation episode{'s' if several else ''}"
     early = f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.standing.stopped_early}"
     if str(trainer.standing.stopped_early).startswith("stop.return"):
         early += f". On to the last step:  {resume} stop.return=null{trusted}"
     above = shlex.quote(str(shown if shown.is_absolute() else Path(*shown.parts[:1])))  # "." has no parts
     return "\n".join(
         [
-            f"{names['agent']} on {names['env']}: return {final['mean']:.1f} ± {final['std']:.1f} over {episodes}"
+            f"{names['agent']} on {names['env']}: return {score} over {episodes}"
             f" after {trainer.step:,} steps and {trainer.agent.updates:,} updates ({summary['wall_seconds']:.0f} s)",
             *([early] if trainer.standing.stopped_early else []),
             f"run folder: {quoted}",

@@ -15,6 +15,7 @@ from deeprl.errors import FINISHED, STOPPED, RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.system import terminal
 from deeprl.system.portable import end_group
+from deeprl.system.progress import significant
 from deeprl.system.terminal import say
 
 VARIABLE = "DEEPRL_ON_END"
@@ -79,5 +80,5 @@ def facts_of(run: Path, code: int) -> dict[str, object]:
         final = (folder.read_summary() or {}).get("final") if code == FINISHED else None
         mean = final.get("mean") if isinstance(final, dict) else None
         if type(mean) in (int, float):
-            found["return"], score = mean, f", return {mean:.4g}"
+            found["return"], score = mean, f", return {significant(mean)}"
     return {**found, "text": f"deeprl: {found['run']} {found['state']} at step {found.get('step', 'unknown')}{score}"}

@@ -11,7 +11,7 @@ from deeprl.cli.arguments import counting
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
-from deeprl.system.progress import duration
+from deeprl.system.progress import duration, significant
 from deeprl.system.terminal import clear, one_line, print_result, say
 from deeprl.tools.sweep.job_status import look
 
@@ -80,7 +80,7 @@ def row_of(path: Path) -> StatusRow:
         state,
         f"{standing.step:,}",
         f"{steps:,}" if isinstance(steps, int) else "",
-        "" if standing.returned is None else f"{standing.returned:.4g}",
+        "" if standing.returned is None else significant(standing.returned),
         f"{standing.speed:,.0f}" if standing.speed else "",
         left,
         saved(path),

@@ -19,6 +19,7 @@ from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.places import STAMP, new_folder
 from deeprl.system.files import replace_file
 from deeprl.system.machine import extra, lacking, usable_cores
+from deeprl.system.progress import significant
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import print_result, say
 from deeprl.tools.sweep.conduct import conduct
@@ -211,7 +212,7 @@ def ended(path: Path, study: optuna.Study, space: Space, settings: Settings, tru
     elif counts["complete"]:
         print_result(f"no importance.png: it needs {figures.FEWEST} complete trials of unequal return")
     if trial := results.best(study):
-        print_result(f"best: trial {trial.number}, return {trial.values[0]:.4g}, {' '.join(space.settings(trial.params))}")
+        print_result(f"best: trial {trial.number}, return {significant(trial.values[0])}, {' '.join(space.settings(trial.params))}")
         print_result(f"Train with it, on a seed that no trial has seen:\n  {results.command(path, settings, space)}")
     if counts[results.OPEN] or counts["not sampled"]:
         print_result(f"Go on with:  {resume_command(path)}{trusted}")

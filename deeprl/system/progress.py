@@ -10,6 +10,11 @@ from typing import Any, TextIO
 from deeprl.system.terminal import console, is_terminal, printable, say
 
 
+def significant(value: float) -> str:
+    """A return for people: four significant digits, and no exponent below a thousand millions."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
 class Progress:
     """Steps, speed, remaining time, the last training return and the last evaluation. Nothing of it is logged.
 
@@ -125,9 +130,9 @@ class Progress:
         if self._speed and self.step < self.total:
             words.append(f"{duration((self.total - self.step) / self._speed)} left")
         if self._returned is not None:
-            words.append(f"return {self._returned:.4g}")
+            words.append(f"return {significant(self._returned)}")
         if self._evaluated is not None:
-            words.append(f"evaluation {self._evaluated:.4g}")
+            words.append(f"evaluation {significant(self._evaluated)}")
         return "  ".join(words)
 
 
