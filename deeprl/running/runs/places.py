@@ -150,6 +150,8 @@ def find_runs(path: Path, note: Callable[[str], object] = say) -> list[Path]:
     if not (found := found or strange):
         if (path / DATA).exists():
             raise RunFolderError(f"{path} is no run folder: {instead(path)}")
+        if (path / "checkpoints").is_dir():
+            raise RunFolderError(f"{path} has checkpoints, and its config.yaml is missing, which says what the run is")
         raise RunFolderError(f"{path} is no run folder and holds none: name a folder with a config.yaml, or one above it")
     return sorted(found)
 

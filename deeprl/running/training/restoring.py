@@ -81,7 +81,9 @@ def newest(checkpoints: Checkpoints, ranks: Ranks, folder: Path, most: dict[str,
         reasons.append(str(error))
         if following is not None and ranks.first:
             warnings.warn(f"{error}. Trying the checkpoint of step {following} instead.", CheckpointWarning, stacklevel=2)
-    raise CheckpointError("; ".join(dict.fromkeys(reasons)))
+    whole = ". The weights are other files: deeprl eval takes them, and init_from=RUN begins another run with them"
+    only_rows = all(f"{checkpoints.replay}/" in reason for reason in reasons)
+    raise CheckpointError("; ".join(dict.fromkeys(reasons)) + (whole if reasons and only_rows else ""))
 
 
 def offered(checkpoints: Checkpoints) -> tuple[list[int], CheckpointError | None]:
