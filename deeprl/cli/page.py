@@ -8,6 +8,7 @@ from importlib import metadata
 import deeprl
 from deeprl.running.config.captions import Caption, keys, slots
 from deeprl.running.config.menu import options
+from deeprl.running.config.overrides import unplaced
 from deeprl.running.config.own_files import of_users
 from deeprl.system.terminal import columns, front_door
 
@@ -66,5 +67,5 @@ def version_page() -> str:
 
 
 def table(entries: list[Caption]) -> list[str]:
-    rows = [(f"{entry.name}={entry.value}", entry.comment) for entry in entries]
+    rows = [(unplaced(f"{entry.name}={entry.value}"), entry.comment) for entry in entries]
     return columns(rows)
