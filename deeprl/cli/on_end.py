@@ -79,6 +79,6 @@ def facts_of(run: Path, code: int) -> dict[str, object]:
         found["step"] = (folder.read_status() or {}).get("step", 0)
         final = (folder.read_summary() or {}).get("final") if code == FINISHED else None
         mean = final.get("mean") if isinstance(final, dict) else None
-        if type(mean) in (int, float):
+        if isinstance(mean, int | float) and not isinstance(mean, bool):
             found["return"], score = mean, f", return {significant(mean)}"
     return {**found, "text": f"deeprl: {found['run']} {found['state']} at step {found.get('step', 'unknown')}{score}"}
