@@ -130,8 +130,8 @@ def table(name: str) -> str:
 def at_equal_cost(name: str) -> list[str]:
     """MBPO's finals beside SAC's curves after as many steps, and after as much processor time."""
     arms = [[line for line in stored(FILE) if (line["set"], line["arm"]) == (name, arm)] for arm in ("mbpo", "sac")]
-    if any(len(lines) < 2 for lines in arms):
-        return []
+    if any(len(lines) < len(SETS[name][2]) for lines in arms):
+        return ["", "no verdict before the last run of the set"]
     mbpo, sac = arms
     mine, hours = [line["final"]["mean"] for line in mbpo], np.mean([line["processor_seconds"] for line in mbpo]) / 3600
     pace = np.mean([line["processor_seconds"] / line["steps"] for line in sac])
