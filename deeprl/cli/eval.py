@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             print_result(f"  {name} {value:.4g}")
         if "value" in diagnostics:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
-            print_result(f"  discounted, in learned rewards: value predicted {value:.2f}, return {returned:.2f}, difference {over:+.2f}")
+            print_result(f"  discounted, in learned rewards: predicted {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
 
     return each_policy(options.run, one)
 

@@ -17,23 +17,24 @@ def require_resumes(sampler: Sampler) -> None:
     raises here is left to the run, because a sampler may ask for more transitions than these.
 
     Raises:
-        ValueError: they differ, or it cannot load what it has saved.
+        ValueError: they differ, or the second one cannot go on.
     """
     try:
         one, live = sampler.over(SIZE), Live(20, 84, SIZE)
         played(one, Live(0, 40, SIZE), 0)
         played(one, live, 1)
         saved = deepcopy(one.state_dict(live))
-        other = sampler.over(SIZE)
+        other, later = sampler.over(SIZE), Live(30, 94, SIZE)
+        wanted = played(one, later, 2)
     except Exception:
         return
     name = f"sampler must draw after a resume as if it had never stopped, and {type(one).__name__}"
     try:
         other.load(saved, live)
+        found = played(other, later, 2)
     except Exception as error:
-        raise ValueError(f"{name} cannot load what it has saved: {type(error).__name__}: {error}") from error
-    later = Live(30, 94, SIZE)
-    if played(one, later, 2) != played(other, later, 2):
+        raise ValueError(f"{name} cannot go on from what it has saved: {type(error).__name__}: {error}") from error
+    if found != wanted:
         raise ValueError(
             f"{name} does not: what it keeps goes to `state_dict` and comes back in `load`, and `u` is all the randomness that it has"
         )

@@ -257,7 +257,7 @@ def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
     assert console("eval", finished.parent, "--episodes", 2) == 0
     text = capsys.readouterr().out
     assert f"{finished}, step 300, seed" in text
-    found = re.search(r"learned rewards: value predicted ([\d.-]+), return ([\d.-]+), difference ([+-][\d.]+)", text)
+    found = re.search(r"learned rewards: predicted ([\d.-]+), return ([\d.-]+), overestimation ([+-][\d.]+)", text)
     value, returned, over = map(float, found.groups())
     assert over == pytest.approx(value - returned, abs=0.011)  # each is rounded to two places
     assert over != 0

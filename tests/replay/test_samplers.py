@@ -307,5 +307,5 @@ def test_a_sampler_that_forgets_is_refused():
         require_resumes(sampler)
     with pytest.raises(ValueError, match="sampler must draw after a resume .*Turning does not: what it keeps"):
         Replay(capacity=4, batch_size=4, spec=SPEC, num=1, discount=0.9, sampler=Turns("loading"))
-    with pytest.raises(ValueError, match="Turning cannot load what it has saved: KeyError"):
+    with pytest.raises(ValueError, match="Turning cannot go on from what it has saved: KeyError"):
         require_resumes(Turns("saving"))
