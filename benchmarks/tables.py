@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import packed
 from deeprl.cli.page import all_slots
 from deeprl.running.config import folders
-from deeprl.running.config.build import option_class
+from deeprl.running.config.alternatives import option_class
 from deeprl.running.config.by_hydra import prepare
 from deeprl.running.config.captions import caption
 from deeprl.running.config.menu import options

@@ -10,7 +10,8 @@ from functools import cache
 import pytest
 
 from deeprl.learning.networks.cores import CoreChoice
-from deeprl.running.config.build import kinds, option_class
+from deeprl.running.config.alternatives import option_class
+from deeprl.running.config.build import kinds
 from deeprl.running.config.menu import options
 from deeprl.running.config.tuned import content, lineage, slots, values
 

@@ -96,7 +96,7 @@ def installable(text: str) -> str:
 
 def combinations() -> str:
     """Table with a row for each backup and weighting, a column for each head and each mapping of the scalar head, and reasons below."""
-    from deeprl.running.config.build import option_class
+    from deeprl.running.config.alternatives import option_class
     from deeprl.running.config.combinations import WORDS, among_parts, words
     from deeprl.running.config.compose import compose
     from deeprl.running.config.instantiate import instantiate

@@ -26,7 +26,8 @@ from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.signed_maps import SignedRoot
 from deeprl.replay.replay import Replay
 from deeprl.replay.sequences import Sequences
-from deeprl.running.config.build import build_agent, check_replay, option_class
+from deeprl.running.config.alternatives import option_class
+from deeprl.running.config.build import build_agent, check_replay
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Deferred, instantiate
 from deeprl.running.training.learner import gradient

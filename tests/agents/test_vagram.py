@@ -13,7 +13,8 @@ from deeprl.agents.vagram import ValueGradient, state_values, value_slopes
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.cores import GRU
 from deeprl.learning.networks.critics import ensemble_returns, pair
-from deeprl.running.config.build import check_replay, option_class, require_model
+from deeprl.running.config.alternatives import option_class
+from deeprl.running.config.build import check_replay, require_model
 from deeprl.running.config.instantiate import Deferred
 from deeprl.running.config.option_names import option_of
 from deeprl.running.session.assemble import fitted

@@ -9,7 +9,7 @@ import torch
 from deeprl.agents.truncation import Truncated
 from deeprl.errors import ConfigError
 from deeprl.replay.trajectories import Trajectories
-from deeprl.running.config.build import option_class
+from deeprl.running.config.alternatives import option_class
 from deeprl.running.config.menu import options
 from deeprl.running.config.sources import check_source
 from deeprl.running.config.tuned import values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from collections.abc import Mapping
 from typing import Any, Protocol, get_args
 
 import torch
@@ -17,7 +18,8 @@ from deeprl.learning.networks.cores import Memoryless
 from deeprl.learning.values.mapping import Identity
 from deeprl.noise import initial_seed
 from deeprl.running.config import tuned
-from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, against_actor, among_parts, class_of, refusals
+from deeprl.running.config.alternatives import few, instead, option_class
+from deeprl.running.config.combinations import CHAIN, CONSUMERS, CORE, Refusal, against_actor, among_parts, class_of, refusals
 from deeprl.running.config.instantiate import PACKAGES, Allowed, Deferred, accepted, instantiate, resolve
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.option_names import in_options, option_target
@@ -45,11 +47,6 @@ def agents_for(kind: str, env: str = "") -> list[str]:
     return sorted(found, key=lambda name: not tuned.is_tuned(env, name))
 
 
-def few(names: list[str]) -> str:
-    """The first of many agents, and where the others are listed."""
-    return ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])} and {len(names) - FEW} more (`deeprl list agents`)"
-
-
 def kinds() -> dict[str, str]:
     """The kind of actions that each agent takes, as `agent_actions` says; without those of families of them, `agent=FAMILY/mine`."""
     found = {}
@@ -58,12 +55,6 @@ def kinds() -> dict[str, str]:
             if "/" not in name and (target := option_target("agent", name)):
                 found[name] = agent_actions({"_target_": target})
     return found
-
-
-def option_class(slot: str, option: str) -> Any:
-    """The class of an option of this distribution; None if it names none."""
-    target = option_target(slot, option)
-    return resolve(target, slot) if target else None
 
 
 def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
@@ -87,8 +78,6 @@ def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
         )
 
 
-FEW = 8
-"""Agents that a message names"""
 UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, NameError, LookupError, ArithmeticError, AssertionError)
 """Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
 
@@ -184,7 +173,8 @@ def check_parts(part: Deferred) -> None:
         raise UnknownNameError(f"agent.{missing[0]} is missing: `deeprl list agent/{missing[0]}` shows what it may be.")
     consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
     if "head" in slots and (refused := against_actor(consumers, slots.get("actor"))):
-        raise ConfigError(str(refused[0]))  # before the classes, because it says why
+        # before the classes, because it says why
+        raise ConfigError(instead(refused[0], lambda parts: against_actor(parts, slots.get("actor"))))
     for slot, parameter in parameters.items():
         *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
         checked = inspect.isclass(wanted) and slot in slots and (Protocol in wanted.__bases__ or issubclass(wanted, Choice))
@@ -199,11 +189,16 @@ def check_parts(part: Deferred) -> None:
     if "head" not in slots:
         return
     rewards = slots["rewards"]()
+
+    chain: Any = class_of(slots["chain"])
+
+    def among(parts: Mapping[str, object]) -> list[Refusal]:
+        joint = {f"agent/{slot}": parts[slot] for slot in ("torso", "weighting") if slot in parts}
+        found = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, parts, slots.get("actor"))
+        return found + refusals(joint, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
+
     try:
-        refused = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, consumers, slots.get("actor"))
-        chain: Any = class_of(slots["chain"])
-        named = {f"agent/{slot}": slots[slot] for slot in ("torso", "weighting") if slot in slots}
-        refused += refusals(named, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
+        refused = among({**consumers, **{slot: slots[slot] for slot in ("torso",) if slot in slots}})
         core: Any = class_of(slots.get("core", Memoryless()))
         remembering = refusals(
             {f"agent/{slot}": part for slot, part in consumers.items()}, f"agent/core={core.__name__}", core.offers, CORE
@@ -211,7 +206,7 @@ def check_parts(part: Deferred) -> None:
     except ValueError as error:
         raise ConfigError(f"agent.{error}.") from error
     if refused:
-        raise ConfigError(str(refused[0]))
+        raise ConfigError(instead(refused[0], among))
     if remembering:
         slot = remembering[0].consumer.partition("=")[0]
         raise ConfigError(f"{remembering[0]} Leave agent/core out, or take {slot}=none.")

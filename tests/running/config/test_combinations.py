@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from functools import cache
 from typing import ClassVar
 
@@ -213,6 +214,17 @@ def test_a_need_without_an_offer_is_a_sentence_with_both_names():
     assert refusal[:3] == ("agent/backup=Needy", "scalar", "agent/head=Categorical")
     assert str(refusal) == f"agent/backup=Needy needs {WORDS['scalar']}, and agent/head=Categorical offers none."
     assert refusals({"agent/backup": Deferred(Needy, {}, "")}, "x", frozenset({"scalar"}), HEAD) == []
+
+
+def test_a_refusal_names_options_that_go():
+    with pytest.raises(ConfigError) as refused:
+        checked(configuration("categorical", "retrace", "identity", "one", "none", "single", 1))
+    named = re.search(r"Choose agent/backup=(.*), or another agent/head\.$", str(refused.value))[1].split(", ")
+    assert {"max", "double"} <= {*named} < {*BACKUPS}
+    for backup in named:
+        checked(configuration("categorical", backup, "identity", "one", "none", "single", 1))
+    with pytest.raises(ConfigError, match=r"Choose agent/weighting=(?!.*inverse_variance).*, or another agent/chain\.$"):
+        checked(configuration("scalar", "max", "identity", "inverse_variance", "none", "polyak", 1))
 
 
 def test_a_need_of_a_part_alone_is_asked_of_the_replay_in_the_words_of_the_part():

@@ -15,7 +15,7 @@ from deeprl.replay.replay import Replay
 from deeprl.replay.rollout import Rollout
 from deeprl.replay.sequences import Sequences
 from deeprl.running.accelerate.modes import apply
-from deeprl.running.config import build, tuned
+from deeprl.running.config import alternatives, build, tuned
 from deeprl.running.config.build import agent_actions, agents_for, build_agent, check_actions, check_replay
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import instantiate
@@ -351,8 +351,8 @@ def test_every_other_pair_is_refused_with_both_names_and_the_way_out(agent, env,
     assert f"agent={agent} takes {kind} actions" in text
     assert f"env={env} has" in text
     others = sorted(name for name in KINDS if KINDS[name] != kind)
-    assert way_out.split("agent=")[1].split(" and ")[0].split(", ") == others[: build.FEW]
-    assert f" and {len(others) - build.FEW} more (`deeprl list agents`), or" in way_out
+    assert way_out.split("agent=")[1].split(" and ")[0].split(", ") == others[: alternatives.FEW]
+    assert f" and {len(others) - alternatives.FEW} more (`deeprl list agents`), or" in way_out
 
 
 @pytest.mark.parametrize(("agent", "env"), [("idqn", "mujoco/hopper"), ("td3", "atari/pong")])

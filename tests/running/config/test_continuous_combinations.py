@@ -20,7 +20,7 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.networks.torsos import ImageChoice
 from deeprl.learning.transforms.channels import Channels
 from deeprl.running.config import build
-from deeprl.running.config.build import option_class
+from deeprl.running.config.alternatives import option_class
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.menu import options
 from deeprl.running.training.learner import Learner
