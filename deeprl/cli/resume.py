@@ -16,7 +16,7 @@ from yaml import YAMLError
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config.connections import connections, require_asked
+from deeprl.running.config.connections import connections, unasked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatten
 from deeprl.running.runs.folder import RunFolder
@@ -148,4 +148,4 @@ def require_connections(config: Config, overrides: list[str]) -> None:
         word = missing[0]
         key, _, value = word.partition("=")
         instead = f"{key}={'false' if value == 'true' else 'null'}"
-        require_asked(False, word, leading[word], f"repeat {shlex.join(missing)}, or say {instead}")
+        raise unasked(word, leading[word], f"repeat {shlex.join(missing)}, or say {instead}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_connection, allow_package, counting
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.config import connections, folders, trust
-from deeprl.running.config.connections import RAY, require_asked
+from deeprl.running.config.connections import RAY, unasked
 from deeprl.running.config.trust import Allowed, require_file
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.places import STAMP, new_folder
@@ -154,9 +154,8 @@ def placed(options: argparse.Namespace, before: Place) -> Place:
                 f"{' '.join(f'--slurm {shlex.quote(word)}' for word in kept.slurm)}"
             )
     place = Place(on, tuple(options.slurm) or kept.slurm, options.ray_address or kept.ray_address, options.jobs or kept.jobs)
-    if words := place.connects():
-        asked = options.ray_address is not None
-        require_asked(asked, words, RAY, f"repeat {words}, or say --on local, or --ray-address auto for the cluster of this machine")
+    if (words := place.connects()) and options.ray_address is None:
+        raise unasked(words, RAY, f"repeat {words}, or say --on local, or --ray-address auto for the cluster of this machine")
     return place
 
 

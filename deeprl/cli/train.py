@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.files import full
-from deeprl.system.terminal import print_result, say
+from deeprl.system.terminal import front_door, print_result, say
 from deeprl.system.torchrun import place
 
 FIRST = ("stop.return=475",)
@@ -66,6 +67,8 @@ def main() -> None:
     pages = [PAGES[word] for word in sys.argv[1:] if word in PAGES]
     if pages:
         print_result(pages[0]())
+        if settings := [word for word in sys.argv[1:] if "=" in word]:
+            say(f"with these settings every key has the value that this command prints: {front_door()} {shlex.join(settings)} --cfg job")
         return
     terminal.rank, _ = place()
     try:

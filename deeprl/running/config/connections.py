@@ -48,7 +48,8 @@ def require_allowed(config: Config, allowed: Collection[str]) -> None:
         ConfigError: the job connects to what none of them names.
     """
     for word, destination in connections(config).items():
-        require_asked(word in allowed, word, destination, f"allow it with {allow_with(word)}")
+        if word not in allowed:
+            raise unasked(word, destination, f"allow it with {allow_with(word)}")
 
 
 def allow_with(word: str) -> str:
@@ -56,16 +57,12 @@ def allow_with(word: str) -> str:
     return f"--allow-connection {shlex.quote(word)}"
 
 
-def require_asked(asked: bool, given: str, destination: str, remedy: str) -> None:
-    """
+def unasked(given: str, destination: str, remedy: str) -> ConfigError:
+    """The error of a connection that the user's command does not name.
+
     Args:
-        asked: the user's command names the connection itself.
         given: key and value of the stored file.
         destination: what it connects to, such as `RAY`.
         remedy: what confirms or avoids it.
-
-    Raises:
-        ConfigError: it does not.
     """
-    if not asked:
-        raise ConfigError(f"{given:.200}: this connects to {destination}: if you trust it, {remedy}.")
+    return ConfigError(f"{given:.200}: this connects to {destination}: if you trust it, {remedy}.")

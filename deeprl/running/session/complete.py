@@ -102,12 +102,13 @@ def tell_if_no_update(config: Config, user: Collection[str] = ()) -> None:
         lower = ", or lower replay.learning_starts" if "replay.learning_starts" in source.paced_by else ""
         advice = "" if "budget" in user else f". Raise steps{lower}; a short run that learns: budget=tiny"
         say(f"this run will make no update, because it ends too early: {figures}{advice}")
-    elif "replay.learning_starts" in source.paced_by and 2 * (starts := get(config, "replay.learning_starts")) > config["steps"]:
+        return
+    if "replay.learning_starts" in source.paced_by and 2 * (starts := get(config, "replay.learning_starts")) > config["steps"]:
         say(
             f"this run learns late: its first {starts:,} of {config['steps']:,} steps come before the first update "
             f"(replay.learning_starts), and {planned_updates(config):,} updates follow"
         )
-    elif (until := source.learns_until(config["replay"], num)) is not None and config["steps"] > until:
+    if (until := source.learns_until(config["replay"], num)) is not None and config["steps"] > until:
         say(f"this run will learn nothing after its first {until:,} steps at most: {figures}")
     elif num * -(-config["steps"] // num) < (most := source.longest(config["replay"], num)):
         say(f"this run may make no update, because one takes up to {most:,} steps of env.num={num}: {figures}")
