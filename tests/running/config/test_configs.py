@@ -474,3 +474,12 @@ def test_wrong_values_beside_the_agent_are_refused_by_key(words, message):
 
     with pytest.raises(ConfigError, match=message):
         begun()
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "updates"), [("tuned", "atari/r2d2", 2500), ("experiment", "btr_atari", 500), ("experiment", "btr_atari_small", 500)]
+)
+def test_a_target_period_that_the_paper_counts_in_updates_is_that_many_updates(group, name, updates):
+    """The key counts environment steps; R2D2's 2,500 updates once stood there as steps, which are 4 updates."""
+    own = tuned.content(group, name)
+    assert own["agent/chain=single"]["target_update_period"] * own["replay=_memory"]["ratio"] == updates
