@@ -22,14 +22,14 @@ class ModelLoss(Choice):
     gaussian: ClassVar[bool] = False
     """Whether members predict variances too, and predictions are drawn"""
     weighted: ClassVar[bool] = False
-    """Whether it reads the gradients of values, which an agent without critics does not have"""
+    """Whether it reads value gradients, which an agent without critics does not have"""
 
     def __call__(self, mean: Tensor, log_variance: Tensor, target: Tensor, slopes: Tensor, step: int) -> Tensor:
         """(n, B), for each member and transition.
 
         Args:
             log_variance: as `mean`; zeros unless it is `gaussian`.
-            slopes: (n, B, J, S) gradients at s' of J values, if it is `weighted`; else (n, B, 0, S).
+            slopes: (n, B, J, S) value gradients ∇V_j(s') of J values, if it is `weighted`; else (n, B, 0, S).
             step: environment steps since the first training.
         """
         raise NotImplementedError
@@ -75,7 +75,7 @@ class Data(NamedTuple):
     after: Tensor
     """(N, S): s'"""
     slopes: Tensor
-    """(N, J, S) gradients at s' of J values; (N, 0, S) where none are known"""
+    """(N, J, S) value gradients ∇V_j(s') of J values; (N, 0, S) where none are known"""
 
     def at(self, index: Tensor) -> Data:
         return Data(*(column[index] for column in self))
@@ -85,7 +85,7 @@ class Data(NamedTuple):
 
 
 Slopes = Callable[[Tensor], Tensor]
-"""Observations (N, S) -> gradients there of J values, (N, J, S)"""
+"""Observations (N, S) -> value gradients there, of J values, (N, J, S)"""
 
 
 class Prediction(NamedTuple):
@@ -105,7 +105,7 @@ class Model(Protocol):
 
         Args:
             data: without `slopes`.
-            slopes: of the agent's values; None if it has none.
+            slopes: value gradients of the agent; None if it has no critics.
             generator: on the CPU, of all random numbers of this training.
             step: environment steps since the first training.
         """

@@ -152,7 +152,7 @@ class ModelReplay(Replay):
         return Transitions(self.ring, self.mirror, self.rule, size, self.imagine)
 
     def imagine(self, copies: Tensor, index: Tensor) -> None:
-        """Put imagined transitions in place of the last of a draw.
+        """Put imagined transitions in place of the last of a draw, see `deeprl.replay.gather.Edit`.
 
         Args:
             copies: (B, W)

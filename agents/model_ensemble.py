@@ -224,7 +224,7 @@ class Dynamics(nn.Module):
 
     @torch.no_grad()
     def predict(self, obs: Tensor, action: Tensor, generator: torch.Generator) -> Prediction:
-        """By another member of the elite for each row, whose Gaussian is drawn from if it has one."""
+        """A step for each row, (B, S) and (B, D) -> (B, …). A random member of the elite predicts each row; a Gaussian one is sampled."""
         device, number, inputs = obs.device, len(obs), torch.cat([obs, action], 1)
         member = self.elite[torch.randint(len(self.elite), (number,), generator=generator).to(device)]
         mean, log_variance = (part[member, torch.arange(number, device=device)] for part in self.chunked(inputs))

@@ -54,7 +54,8 @@ class UnitBatchNorms(BatchNorms):
 
 @dataclass(frozen=True)
 class UnitBatchNorm(TorsoChoice):
-    """The torso of XQC, for critics that see both ends of a batch together (`agent/chain=polyak_joint` or `none`) and for actors.
+    """The torso of XQC, for critics that see both ends of a batch together (`agent/chain=polyak_joint` or
+    `online_target`) and for actors.
 
     Args:
         hidden: widths; the authors' critic has four of 512, their actor four of 256.

@@ -5,7 +5,8 @@
 
 In each section parts that all networks see come before privileged ones. Networks see the vector of `unpack`, one float32 for each number
 and pixel: first the common numbers and pixels, then the privileged ones, which is the order of `Spec.parts`. The agent's border makes it,
-`deeprl.learning.transforms.apart`; the first module of a network takes the images out of it, `deeprl.learning.networks.apart`.
+`deeprl.learning.transforms.apart`; the first module of a network takes the images out of it,
+`deeprl.learning.networks.side_by_side`.
 """
 
 from __future__ import annotations

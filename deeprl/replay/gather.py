@@ -147,6 +147,8 @@ class Gather(Protocol):
 
 
 Edit = Callable[[Tensor, Tensor], None]
+"""(copies of rows (B, W), numbers of their transitions (B,)) -> None: changes the copies in place. `Hindsight.exchange` relabels goals,
+`deeprl.agents.mbpo.ModelReplay.imagine` puts imagined transitions in place of stored ones"""
 
 
 class Transitions:
@@ -155,7 +157,7 @@ class Transitions:
     Args:
         mirror: the copy on the device, from which rows are taken if there is one.
         size: B.
-        edit: called with copies of rows in main memory, and with the numbers of the transitions; it may change the copies.
+        edit: changes the copies of rows in main memory, see `Edit`.
     """
 
     def __init__(self, ring: Ring, mirror: DeviceMirror | None, rule: TransitionRule, size: int, edit: Edit | None = None):

@@ -112,7 +112,7 @@ class Hindsight(Replay):
         return Transitions(self.ring, self.mirror, self.rule, size, self.exchange)
 
     def exchange(self, copies: Tensor, index: Tensor) -> None:
-        """Give the first transitions of a draw other goals, and the rewards of those.
+        """Relabel the first transitions of a draw, an `Edit`: other goals, and the rewards of these goals.
 
         Args:
             copies: (B, ·) of rows, each with the observation that follows it.

@@ -52,16 +52,17 @@ class Recurrence(Group):
 class Sequences(Replay):
     """Replay whose batches have the axes (T, B).
 
-    A sequence starts at a transition after which its environment has made at least T − 1 further steps, because all T rows are then
-    written. The newest T − 1 transitions of each environment are no starts, but belong to earlier sequences. `len` is the number of starts.
-    With the need "restart" these are the newest T.
+    A sequence has T' rows of burn-in (0 without a core), then T rows. It starts at a transition after which its environment has made at
+    least T' + T − 1 further steps, because all of its rows are then written. The newest T' + T − 1 transitions of each environment are no
+    starts, but belong to earlier sequences; with the need "restart", which a core refuses, these are the newest T. `len` is the number of
+    starts.
 
     A prioritised sampler draws starts. The priority of a sequence is η max |δ| + (1 − η) mean |δ| over its valid rows (Kapturowski et al.,
     2019, with η = 0.9).
 
     `batch.index` (T, B) holds the number of each transition, −1 on other rows.
 
-    With the need "state" a sequence starts with a state of the agent's core, and T' rows of burn-in come before the others.
+    With the need "state" a sequence starts with a state of the agent's core.
 
     Args:
         length: T.
