@@ -1,6 +1,6 @@
 """Munchausen reinforcement learning (Vieillard, Pietquin, Geist, 2020); docs/algorithms/munchausen.md.
 
-    y = r + α clip(τ ln π(a|s), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
+    y = reward + α max(τ ln π(a|s), l0) + discount Σ_b π(b|s') (Q̄(s', b) − τ ln π(b|s')),     π = softmax(Q̄ / τ)
 
 Both policies, at s and at s', are those of the target network (BTR takes that of the online network at s, see agents/btr.py). A termination
 does not remove the bonus, and in an n-step target only the first action has one. Acting stays ε-greedy.
@@ -27,7 +27,7 @@ class Munchausen(Choice):
     Args:
         temperature: τ, in units of Q. 0 is the limit, advantage learning.
         scale: α. 0 is `Soft`, bit for bit.
-        floor: l0, the lower end of the clip, applied before α; null: no clip.
+        floor: l0, the lower bound of the bonus before α; null: no bound.
     """
 
     needs = frozenset({"signed", "actions"})

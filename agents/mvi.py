@@ -2,7 +2,7 @@
 
 It has the q-exponential policy in place of the softmax, ln_q in place of ln, and the action gap in place of τ ln π(a|s):
 
-    y = r + α clip(Q̄(s, a) − Σ_b π(b|s) Q̄(s, b), l0) + γ Σ_b π(b|s') (Q̄(s', b) − τ ln_q π(b|s')),     π = exp_q(Q̄ / τ − ψ)
+    y = reward + α max(Q̄(s, a) − Σ_b π(b|s) Q̄(s, b), l0) + discount Σ_b π(b|s') (Q̄(s', b) − τ ln_q π(b|s')),     π = exp_q(Q̄ / τ − ψ)
 
 Both policies, at s and at s', are those of the target network. A termination does not remove the bonus, and in an n-step target only the
 first action has one. Acting stays ε-greedy.
@@ -33,7 +33,7 @@ class Tsallis(Choice):
         q: entropic index, at least 1. 1 gives the softmax, 2 the sparsemax, ∞ the greedy policy.
         temperature: τ, in units of Q. 0 gives the greedy policy, and with term `gap` advantage learning.
         scale: α. 0 removes the bonus.
-        floor: l0, the lower end of the clip, applied before α; null: no clip.
+        floor: l0, the lower bound of the bonus before α; null: no bound.
         term: the bonus, `gap` (MVI(q)) or `logq`, τ ln_q π(a|s), which at q = 1 is Munchausen exactly.
         bootstrap: form of V(s'). `entropic` is Σ π (Q̄ − τ ln_q π); `consistent` has τ/q in place of τ, the value that π maximises;
             `expected` is Σ π Q̄.

@@ -19,12 +19,12 @@ HALVINGS = 53
 
 
 def ln_q(x: Tensor, q: float) -> Tensor:
-    """q-logarithm for q > 1: −1/(q − 1) at x = 0, and 0 at x = 1."""
+    """q-logarithm for q > 1, (...) -> (...): −1/(q − 1) at x = 0, and 0 at x = 1."""
     return (x ** (q - 1) - 1) / (q - 1)
 
 
 def exp_q(x: Tensor, q: float) -> Tensor:
-    """q-exponential for q > 1, the inverse of `ln_q`; 0 for x below −1/(q − 1)."""
+    """q-exponential for q > 1, (...) -> (...), the inverse of `ln_q`; 0 for x below −1/(q − 1)."""
     return (1 + (q - 1) * x).clamp(min=0) ** (1 / (q - 1))
 
 

@@ -1,7 +1,7 @@
 """n-step returns from windows of rows. Pure functions of tensors.
 
 m = steps from t up to and including the first terminated or ended one, at most n, at most up to the newest row
-reward = Σ_{k<m} γ^k f(r_{t+k})      discount = γ^m (1 - terminated_{t+m-1})
+reward = Σ_{k<m} γ^k rewards(r_{t+k})      discount = γ^m (1 - terminated_{t+m-1})
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """From rows to batches: the choice of transitions (sampler), and their n-step sums (folding).
 
     m = steps from t up to and including the first terminated or ended one, at most n, at most up to the newest row
-    reward = Σ_{k<m} γ^k f(r_{t+k})      discount = γ^m (1 - terminated_{t+m-1})      next_obs = observation m steps later
+    reward = Σ_{k<m} γ^k rewards(r_{t+k})      discount = γ^m (1 - terminated_{t+m-1})      next_obs = observation m steps later
 
-f is the agent's reward transform. γ, termination, truncation and n exist in this room and nowhere else: a target is reward + discount *
-value. `deeprl.replay.gather.Transitions.batch` computes the discount of n = 1, `deeprl.replay.fold.fold` that of more steps.
+`rewards` is the agent's reward transform. γ, termination, truncation and n exist in this room and nowhere else: a target is reward +
+discount * value. `deeprl.replay.gather.Transitions.batch` computes the discount of n = 1, `deeprl.replay.fold.fold` that of more steps.
 """
 
 from __future__ import annotations

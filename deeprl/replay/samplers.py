@@ -113,6 +113,8 @@ class UniformDraws(Draws):
 
 @dataclass(frozen=True)
 class Uniform(Sampler):
+    """Every live transition is drawn with the same probability."""
+
     def over(self, size: int) -> UniformDraws:
         return UniformDraws()
 

@@ -120,6 +120,8 @@ class Recalled:
 
 
 class DeterministicActor(Actor):
+    """a = tanh(output), see `Deterministic`."""
+
     def greedy(self, outputs: Tensor) -> Tensor:
         return outputs.tanh()
 
@@ -166,6 +168,8 @@ def log_density(u: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
 
 
 class ActorChoice(Choice):
+    """An actor of continuous actions: the contract of the slot `agent/actor`."""
+
     def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Actor:
         """
         Args:

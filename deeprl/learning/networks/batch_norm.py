@@ -1,6 +1,6 @@
 """Batch normalisation in a stack of networks, with running averages that the loss returns in place of changing them.
 
-    BN(x) = γ (x − μ) / √(σ² + ε) + β
+    BN(x) = scale (x − μ) / √(σ² + ε) + shift
 
 In the loss that trains the network μ and σ² are moments of the batch, elsewhere their running averages: in acting, in the action of
 targets, and where critics value the actor's action.

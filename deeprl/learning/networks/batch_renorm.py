@@ -1,6 +1,6 @@
 """Dense layers with batch renormalisation (Ioffe, 2017), the networks of CrossQ (Bhatt and others, 2024).
 
-    BRN    x̂ = γ ((x − μ) / σ · r + d) + β        r = σ / σ̄ and d = (μ − μ̄) / σ̄, both cut off and without gradient
+    BRN    x̂ = scale ((x − μ) / σ · r + d) + shift        r = σ / σ̄ and d = (μ − μ̄) / σ̄, both cut off and without gradient
     torso  x ← BRN(s);    x ← BRN(relu(W x + b))    for each layer
 
 μ and σ are those of the batch, μ̄ and σ̄ their running averages, which replace them outside of the loss that trains the network
@@ -94,7 +94,7 @@ class BatchRenormMLP(TorsoChoice):
         one_of(self, init=SCHEMES)
 
     def corrections(self, mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> tuple[Tensor, Tensor]:
-        """r and d of moments of a batch and running averages."""
+        """r and d, (n, 1, width) each, of moments of a batch and running averages of this shape."""
         deviation = (running_variance + self.epsilon).sqrt()
         r = ((variance + self.epsilon).sqrt() / deviation).clamp(1.0 / self.largest_ratio, self.largest_ratio)
         return r, ((mean - running_mean) / deviation).clamp(-self.largest_shift, self.largest_shift)

@@ -198,17 +198,23 @@ class Gated(CoreChoice):
 
 @dataclass(frozen=True)
 class LSTM(Gated):
+    """See `LSTMCore`."""
+
     def build(self, inputs: int, n: int) -> Core:
         return LSTMCore(n, inputs, self.width, self.init)
 
 
 @dataclass(frozen=True)
 class GRU(Gated):
+    """See `GRUCore`."""
+
     def build(self, inputs: int, n: int) -> Core:
         return GRUCore(n, inputs, self.width, self.init)
 
 
 @dataclass(frozen=True)
 class Keep(CoreChoice):
+    """See `KeepCore`."""
+
     def build(self, inputs: int, n: int) -> Core:
         return KeepCore(n, inputs)

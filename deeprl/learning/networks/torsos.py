@@ -59,6 +59,8 @@ class FlatMLP(MLP):
 
 
 class TorsoChoice(Choice):
+    """Choice of a torso, whose contract is the docstring of this file."""
+
     head_hidden: tuple[int, ...] = ()
     init: str = "torch"
     weight_norm: str = "none"

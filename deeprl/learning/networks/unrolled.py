@@ -1,7 +1,7 @@
 """One recurrent network over a batch of sequences (T, B), or over a rollout.
 
-    s_0 the state before row 0       y_t, s_{t+1} = core(torso(obs_t), s_t),  with s_t = 0 where an episode starts
-    now: y_t                         next: core(torso(next_obs_t), s_{t+m}),  m steps later, where the episode goes on
+    h_0 the state before row 0       y_t, h_{t+1} = core(torso(obs_t), h_t),  with h_t = 0 where an episode starts
+    now: y_t                         next: core(torso(next_obs_t), h_{t+m}),  m steps later, where the episode goes on
 
 Both ends of a transition come from one unroll: `next` goes on from it by one step, for all rows at once, also at an episode's end, where
 `next_obs` is the true last observation. Rows of a burn-in only move the state, without gradient.
@@ -71,7 +71,7 @@ class Unrolled:
         return self.other(batch.next_obs, states.index_select(1, place.flatten()))
 
     def before(self) -> Tensor:
-        """States before each row, (n, T · B, size): with `other`, what a row would say of another input."""
+        """States before each row, (n, T · B, size). `other` with these states gives the features of another input in the same row."""
         states = torch.cat([self.start()[:, None], self.found[1][:, :-1]], 1)
         return (states * ~starts(self.ends)[..., None]).flatten(1, 2)
 

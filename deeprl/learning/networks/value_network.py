@@ -124,7 +124,7 @@ class ValueNetwork(nn.Module):
         return Unrolled(self.torso, self.core, batch, batch.extra["state"])
 
     def served(self, features: Tensor) -> Tensor:
-        """Features for the heads: of one torso for all heads, or one for each head."""
+        """Features for the heads, (torsos, B, F) -> (torsos or heads, B, F): of one torso for all heads, or of one torso for each head."""
         return features if self.index is None else features[self.index]
 
 

@@ -79,8 +79,9 @@ class CategoricalValues:
         return CategoricalValues(self.logits.unflatten(1, lead), self.support, self.low, self.high, self.features.unflatten(1, lead))
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
-        """Cross-entropy with the projected target, including its constant, the target's entropy. The error is the distance to the mean of
-        the projected target, because the part that the projection cuts off cannot be learned and must not raise the priority."""
+        """Cross-entropy with the projected target, and |error|, both (K, *B). The cross-entropy includes its constant, the target's
+        entropy. The error is the distance to the mean of the projected target, because the part that the projection cuts off cannot be
+        learned and must not raise the priority."""
         aligned(target, self.logits)
         projected = project(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
         error = (projected * self.support).sum(-1) - self.mean().detach()

@@ -10,12 +10,12 @@ from deeprl.types import Batch
 
 
 def squared(error: Tensor) -> Tensor:
-    """error², without the factor ½, as in the DQN implementations of Dopamine and i-QN."""
+    """error², (...) -> (...), without the factor ½, as in the DQN implementations of Dopamine and i-QN."""
     return error * error
 
 
 def huber(error: Tensor, threshold: float = 1.0) -> Tensor:
-    """½ error² up to `threshold`, linear beyond it; at threshold 1 the gradient is that of Nature DQN's error clipping."""
+    """½ error² up to `threshold`, linear beyond it, (...) -> (...); at threshold 1 the gradient is that of Nature DQN's error clipping."""
     inside = error.abs().clamp(max=threshold)
     return inside * (error.abs() - 0.5 * inside)
 

@@ -37,11 +37,11 @@ class Units(nn.Module):
         self.register_buffer("offsets", mapping.offsets(scales).to(self.dtype), persistent=False)
 
     def ordinary(self, mapped: Tensor) -> Tensor:
-        """Q_c, the values in ordinary units."""
+        """Q_c, values in ordinary units, (K, C, ...) -> (K, C, ...), in `mapping.precision`."""
         return self.mapping.inverse(mapped.to(self.dtype) + along_channels(self.offsets, mapped))
 
     def mapped(self, value: Tensor) -> Tensor:
-        """Q̃_c, the values in mapped units."""
+        """Q̃_c, values in mapped units, (K, C, ...) -> (K, C, ...)."""
         return self.mapping.forward(value) - along_channels(self.offsets, value)
 
     def total(self, value: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Units(nn.Module):
         return (along_channels(self.scales, value) * value).sum(1)
 
     def bootstrap(self, value: Tensor) -> Tensor:
-        """Values of a channel as targets use them, cut off if `clip_bootstrap` is true."""
+        """Values as targets use them, (K, C, ...) -> (K, C, ...), cut off if `clip_bootstrap` is true."""
         return value.clamp(self.low, self.high) if self.mapping.clip_bootstrap else value
 
     def regression_target(self, value: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,15 +72,15 @@ class Mapping(Choice):
             raise ValueError("bound must be given where the discount is 1: 1 / (1 - discount) is none")
 
     def forward(self, value: Tensor) -> Tensor:
-        """f: ordinary to mapped units."""
+        """f: ordinary to mapped units, (K, C, ...) -> (K, C, ...)."""
         raise NotImplementedError
 
     def inverse(self, mapped: Tensor) -> Tensor:
-        """f⁻¹: mapped to ordinary units."""
+        """f⁻¹: mapped to ordinary units, (K, C, ...) -> (K, C, ...)."""
         raise NotImplementedError
 
     def floored(self, value: Tensor) -> Tensor:
-        """Values not below the floor."""
+        """Values not below the floor, (K, C, ...) -> (K, C, ...)."""
         return value if self.floor is None else value.clamp(min=self.floor)
 
     def start(self, scale: float) -> float | None:

@@ -32,7 +32,7 @@ class Reduction(Choice):
 
 
 def mapped(values: Returns, function: Callable[[Tensor], Tensor]) -> Returns:
-    """Apply a function to atoms and probabilities alike."""
+    """Apply a function to atoms (K, E, *B, N) and to probabilities of this shape alike."""
     return Returns(function(values.atoms), None if values.probs is None else function(values.probs))
 
 

@@ -85,7 +85,7 @@ class BoundedValues:
         return ((mean - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
-        """Loss and |error|. The error is never the log-loss, because the minimum of that depends on the target."""
+        """Loss and |error|, both (K, *B). The error is never the log-loss, because the minimum of that depends on the target."""
         scaled = self.scaled(target)
         error = self.logit.sigmoid() - scaled
         loss = log_loss(self.logit, scaled) if self.distance == "log" else squared(error)

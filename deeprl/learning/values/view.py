@@ -39,7 +39,7 @@ class View:
 
     Attributes:
         statistics: see `Term.statistics`.
-        policy: of critics the actor whose actions they value, a `deeprl.learning.networks.actors.Actor`.
+        policy: the actor whose actions the critics evaluate, a `deeprl.learning.networks.actors.Actor`; None for discrete actions.
         preferred: values and stocks (*B,) -> values whose means are utilities; None: means are expected returns.
     """
 

@@ -82,6 +82,8 @@ class Level:
 
 @dataclass(frozen=True)
 class Study:
+    """Laws of one grid: best settings at every ratio, what each return costs, and the speed that turns steps into hours."""
+
     batch: BestValue
     rate: BestValue
     levels: list[Level]
