@@ -54,7 +54,7 @@ class BestEpochs:
             self.judge_(error())
 
     def judge_(self, error: Tensor) -> None:
-        """An epoch is over, behind which members have this error (n,). One has gained if its error has fallen by 1 %."""
+        """Record the held-out error (n,) after an epoch. A member has gained if it is more than 1 % below the error of its best epoch."""
         better = error < 0.99 * self.error
         self.epochs, self.waited = self.epochs + 1, 0 if bool(better.any()) else self.waited + 1
         self.error = torch.where(better, error, self.error)

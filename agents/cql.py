@@ -51,7 +51,12 @@ class Conservative(Auxiliary):
         return self.term(values.logsumexp(-1), online.now.at(batch.action).mean(), batch)
 
     def term(self, soft: Tensor, taken: Tensor, batch: Batch) -> Term:
-        """Of the log-sum-exp over actions and the value of the action that was taken, (K, *B) each."""
+        """weight · Σ mean (soft − taken): a mean over the batch, a sum over the leading axis.
+
+        Args:
+            soft: log Σ_a exp Q(s, a), (K, *B), or (K·E, *B) of critics.
+            taken: Q(s, a_data), of the same shape.
+        """
         gap = soft - taken
         loss = average(batch.weight * gap, batch.valid).sum()
         return Term(self.weight * loss, {"train/conservative_gap": gap})
@@ -73,7 +78,7 @@ class SampledConservative(Conservative):
         counts(self, actions=1)
 
     def noise(self, size: tuple[int, ...], generator) -> Noise:
-        if not self.weight:  # the numbers of all others are those without it
+        if not self.weight:  # nothing is drawn, so that the other parts draw the same numbers as without this term
             return {}
         shape = (*size, self.actions, self.dim)
         return {

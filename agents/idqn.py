@@ -7,8 +7,8 @@ K consecutive Bellman iterations are learned at once from the same samples. Two 
     every D  (sync_period)    Q̄_k ← Q_k      k = 1 … K − 1
     every T  (shift_period)   Q̄_k ← Q_{k+1}  k = 0 … K − 1,   Q_k ← Q_{k+1}  k < K:  the window shifts by one iteration
 
-K = 1 is DQN with target period T, bit for bit. Two questions have other answers in successors: who serves Q̄_1 … Q̄_{K−1}
-(`deeprl.agents.gi_dqn.IteratedLive`), and who serves Q̄_0 (`deeprl.agents.is_dqn.IteratedShared`).
+K = 1 is DQN with target period T, bit for bit. Two successors take targets from other networks: in `deeprl.agents.gi_dqn.IteratedLive`
+Q̄_1 … Q̄_{K−1} are the online heads; in `deeprl.agents.is_dqn.IteratedShared` Q̄_0 is a head of the online network too.
 """
 
 from __future__ import annotations

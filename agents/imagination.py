@@ -39,7 +39,8 @@ class Imagination(Group):
         rollouts: states from which a training's rollouts start.
         horizon: k, steps of a rollout: a number, or a function of the step, whose integer part counts.
         retain: trainings whose rollouts are kept.
-        termination: `auto` takes the environment's rule where it has one; `learned` learns it as a part of the model.
+        termination: `auto` takes the environment's rule where it has one; `learned`: a classifier beside the dynamics predicts
+            terminations.
     """
 
     real: float = 0.05
@@ -87,11 +88,12 @@ class Imagined(NamedTuple):
 def rolled_out(
     agent: Agent, model: Model, terminates: Terminates | None, obs: Tensor, length: int, step: int, generator: torch.Generator
 ) -> Iterator[Imagined]:
-    """The steps of rollouts, each of those that have not ended: where the model terminates, or where it has diverged, before that step.
+    """Yields one `Imagined` for each of the k steps, of the R rollouts that are still running. A rollout stops after a step that
+    terminates, and before a step with a number that is not finite.
 
     Args:
         terminates: the environment's rule; None: the model has learned it.
-        obs: s_0, (R, S).
+        obs: s_0 of all rollouts, (B, S).
         length: k.
         step: of the environment, for schedules of the agent.
         generator: on the CPU.

@@ -25,7 +25,8 @@ from deeprl.extend import Mapping, in_range
 
 
 def exp(x: Tensor) -> Tensor:
-    """eˣ, cut off below the largest float32, because ∞ − ∞ is not a number (the authors' code has no such limit)."""
+    """eˣ with the exponent limited to `LARGEST`, so that the result is finite in float32 and no error is ∞ − ∞. The authors' code has no
+    limit."""
     return x.clamp(max=LARGEST).exp()
 
 

@@ -3,9 +3,9 @@
     every `period` steps: train the model on all transitions;  s ~ replay, `rollouts` times;  k steps of a ~ π(·|s) in the model
     each update: a share `real` of the batch from the environment, the rest from the rollouts of the last `retain` trainings
 
-It is a source: the agent, its losses and the number of updates are those of a run without a model, and whatever learns from single
-transitions with continuous actions may take it. Until the model has been trained, batches are the environment's. `train` makes the rollouts
-(agents/imagination.py), `imagine` puts them into a batch.
+It is a source (slot `replay`): the agent, its losses and the number of updates stay those of a run without a model. Every agent for
+continuous actions that learns from single transitions can take it. Until the model has been trained, batches are the environment's. `train`
+makes the rollouts (agents/imagination.py), `imagine` puts them into a batch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from deeprl.types import Batch, Rows, Spec, State
 class ModelReplay(Replay):
     """A replay beside which a model imagines transitions.
 
-    Both are rows of one form: a row of the ring, and the observation that follows it, (W,).
+    Real and imagined transitions have the same form: a row of the ring, then the next observation, (W,).
 
     Args:
         model: what imagines.
@@ -105,7 +105,7 @@ class ModelReplay(Replay):
         self.sizes: list[int] = []
         """Of the last trainings: transitions in `imagined`"""
         self.trained: list[int] = []
-        """Steps of the first and of the last training; [] before"""
+        """Environment steps at which the model was trained first and last; [] before the first training"""
         self.trainings = 0
         self.shown: dict[str, float] = {}
         """Numbers of the last training"""

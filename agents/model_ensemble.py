@@ -1,6 +1,6 @@
 """Ensembles of networks that predict a step of the environment (Chua and others, 2018), trained as in MBPO (Janner and others, 2019).
 
-    (r, s' − s) | s, a  ~  N(μ, diag e^ℓ),      μ, ℓ = network((s, a) − mean over their deviation)
+    (r, s' − s) | s, a  ~  N(μ, diag e^ℓ),      μ, ℓ = network(((s, a) − mean) / deviation)
     ℓ ← high − softplus(high − ℓ);   ℓ ← low + softplus(ℓ − low)                    high, low: learned, from 0.5 and −10
     outputs are in units of the targets' deviations: μ ← mean + deviation μ,  ℓ ← ℓ + 2 ln deviation
     L = Σ_members mean [ (μ − y)² e^−ℓ + ℓ ] + 0.01 Σ high − 0.01 Σ low + Σ_layers decay_l ½ ‖W_l‖²
@@ -118,7 +118,7 @@ class Bounds(Block):
 
 
 class Dynamics(nn.Module):
-    """The networks of an `ModelEnsemble`, their optimizer, and what they know of their inputs.
+    """The networks of a `ModelEnsemble`, their optimizer, and what they know of their inputs.
 
     Attributes:
         mean, deviation: (S + D,) of the inputs that members were trained with.
@@ -166,7 +166,7 @@ class Dynamics(nn.Module):
     # ---- learning
 
     def loss(self, batch: Data, step: int) -> Tensor:
-        """Loss of all members, each with a batch of its own (n, B, …)."""
+        """Loss of all members, (), each with a batch of its own (n, B, …)."""
         mean, log_variance = self(batch.inputs)
         total = self.choice.loss(mean, log_variance, batch.targets, batch.slopes, step).mean(-1).sum()
         if self.bounds is not None:
@@ -184,6 +184,7 @@ class Dynamics(nn.Module):
         return self.choice.loss.score(self.chunked(data.inputs)[0], data.targets, data.slopes).mean(-1)
 
     def chunked(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """`forward` in pieces, without gradient: (B, S + D) -> μ and ℓ, (n, B, 1 + S) each."""
         with torch.no_grad():
             return tuple(torch.cat(parts, 1) for parts in zip(*(self(some) for some in inputs.split(CHUNK))))
 

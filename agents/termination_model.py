@@ -5,9 +5,9 @@
 
 It has networks of its own, because the gradient of a likelihood grows with e^−ℓ: in the layers of the dynamics it would leave the
 cross-entropy of a rare event almost no part. It looks at s and a, and not at the predicted s', so that its errors are not those of the
-dynamics, whose loss may neglect what decides about an end. It is trained after the dynamics, which are what they are with a rule that is
-given, bit for bit, with the same held-out transitions. Each member sees all others, and no bootstrap sample of them, because that leaves
-out a third of what is rare.
+dynamics, whose loss may neglect what decides about an end. The classifier is trained after the dynamics, so the dynamics are bit for bit
+those of a run with a given rule. Both have the same held-out transitions. Each member trains on all other transitions, because a bootstrap
+sample would leave out a third of the rare terminations.
 """
 
 from __future__ import annotations
@@ -37,8 +37,13 @@ def cross_entropy(logits: Tensor, terminated: Tensor) -> Tensor:
 
 
 def recall_and_precision(said: Tensor, terminated: Tensor) -> tuple[float, float]:
-    """The share of terminations (B,) bool that are said to be some, and of those said to be some (B,) bool that are. NaN where there are
-    none."""
+    """Recall and precision of predicted terminations. Recall is the share of true terminations that are predicted; precision is the share
+    of predicted terminations that are true. NaN where the divisor is 0.
+
+    Args:
+        said: predictions, (B,) bool.
+        terminated: truth, (B,) bool.
+    """
     right = (said & terminated).sum()
     return (right / terminated.sum()).item(), (right / said.sum()).item()
 
@@ -87,6 +92,7 @@ class TerminationModel(nn.Module):
 
     @torch.no_grad()
     def chunked(self, inputs: Tensor) -> Tensor:
+        """`forward` in pieces, without gradient: (B, S + D) -> logits (n, B)."""
         return torch.cat([self(some) for some in inputs.split(CHUNK)], 1)
 
     def terminates(self, inputs: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from deeprl.learning.networks.critics import ensemble_returns, pair
 
 
 def networks_of(agent: ActorCritic) -> list[nn.Module]:
-    """Those whose values count: one, where there is no other as target."""
+    """The online and the target critics; one network if the chain has no target network."""
     return list(dict.fromkeys((agent.chain.online, agent.chain.target)))
 
 
@@ -47,7 +47,7 @@ def value_slopes(agent: ActorCritic, obs: Tensor) -> Tensor:
             values = state_values(agent, at)
             each = [torch.autograd.grad(value.sum(), at, retain_graph=True)[0] for value in values]
         if not start:
-            found = obs.new_empty(len(obs), len(each), obs.shape[1])  # written in place: as parts they would stand twice
+            found = obs.new_empty(len(obs), len(each), obs.shape[1])  # one tensor: a list and its concatenation take twice the memory
         torch.stack(each, 1, out=found[start : start + CHUNK])
     return found
 
@@ -72,5 +72,6 @@ class ValueGradient(ModelLoss):
         return loss + (mean - target).square().mean(-1) if step < self.plain_steps else loss
 
     def score(self, mean: Tensor, target: Tensor, slopes: Tensor) -> Tensor:
+        """L of each member and transition, (n, B), see `ModelLoss.score`; `__call__` too."""
         error = mean - target
         return (error[..., None, 1:] * slopes).square().mean((-1, -2)) + error[..., 0].square()

@@ -1,5 +1,5 @@
-"""The torso of XQC (Palenicek, Vogt, Watson, Posner, Peters, ICLR 2026): plain layers whose conditioning batch normalisation and weights of
-length 1 keep.
+"""The torso of XQC (Palenicek, Vogt, Watson, Posner, Peters, ICLR 2026): dense layers with batch normalisation and weights of length 1.
+Both keep the loss well conditioned.
 
     x ← BN(s);     x ← relu(BN(W x))     for each layer
 

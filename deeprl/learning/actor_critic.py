@@ -162,7 +162,7 @@ class ActorCritic(Agent):
         return self.future(target, batch).bootstrap(self.rate.subtracted(batch), batch.discount)
 
     def critic_loss(self, batch: Batch) -> Term:
-        """L_Q; the error is the largest of an ensemble's, a mean over k."""
+        """L_Q. The error of a transition, (*B,), is the largest |y_k − Q_{k,j}| over the critics j, averaged over k."""
         renewed = self.renewed(batch)
         online, target, batch = self.views(batch)
         chosen = online.now.at(batch.action)  # Z_{k,j}(s, a), before no_grad, because `now` is computed once

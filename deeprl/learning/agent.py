@@ -68,7 +68,7 @@ class Agent(nn.Module, Choice):
     on_host: str = "its agent has no device_act"
     """Why actions need the host; "": `device_act` gives those of `act`, which then remembers nothing from step to step"""
     imitates = False
-    """Whether it learns the policy of its data, so that without data it learns its own"""
+    """Whether the agent imitates the policy that made the data. Without stored data it would imitate itself"""
     prepares_alike = False
     """Whether `prepare` is a pure function of its rollout, parameters and buffers, so that the learner may compile it"""
     products: torch.dtype = torch.float32

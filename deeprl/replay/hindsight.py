@@ -3,8 +3,9 @@
     g' = achieved(s_{t'+1})        r' = reward(achieved(s_{t+1}), g')
     future: t' uniform in t … T − 1       final: t' = T − 1       episode: t' uniform in 0 … T − 1
 
-Goals are exchanged in the copies of a draw, so that each draw has others, and the stored rows stay as they were played. T is the end of the
-episode, or the newest row of one that goes on; of an episode whose first rows are overwritten those that are left count.
+Goals are relabelled in the copies of a draw, so that each draw of a transition has another goal, and the stored rows stay as they were
+played. T is the length of the episode; a running episode is used up to its newest row, and one whose first rows are overwritten from its
+oldest stored row.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class Sequences(Replay):
         self.stored_state = recurrence.state_size if recurrence.start == "stored" else 0
         super().__init__(capacity=capacity, n_step=n_step, num=num, needs=needs, **others)
         self._starts = WeakIdKeyDictionary()
-        """`batch.index` of each draw -> the numbers of its first rows, which those of a burn-in are"""
+        """`batch.index` of each draw -> the numbers of the first rows of its sequences. With a burn-in these rows are of the burn-in, whose
+        numbers `batch.index` does not hold"""
 
     @property
     def reach(self) -> int:
@@ -141,7 +142,7 @@ class Sequences(Replay):
             self.draws.update(starts.numpy(), priority.numpy(), self.live)
 
     def beside(self, own: Batch | None, other: Batch) -> Batch:
-        """A batch of drawn sequences, and of others that are not this replay's, which have no numbers, and no priorities here."""
+        """One batch of this replay's sequences and of another replay's. The others get the number −1, so they get no priority here."""
         other = other._replace(index=torch.full_like(other.index, -1))
         found = joined([other] if own is None else [own, other])
         starts = torch.full((found.index.shape[1],), -1)

@@ -1,8 +1,9 @@
 """Bellman operators: from predictions at both ends of a transition to the target of the regression.
 
-    (T Q̄)(s, a)  =  reward + discount · E_π Z̄(s')
+    (T Q̄)(s, a)  =  reward + discount · E_π Z̄(s', ·)
 
-`reward` is an n-step sum and `discount` is γᵐ(1 − terminated). The replay computes both, see `deeprl.types.Batch`.
+Z̄ is the return that the target network predicts, and Q̄ its mean; π is the operator's policy, such as the greedy one. `reward` is an n-step
+sum and `discount` is γᵐ(1 − terminated). The replay computes both, see `deeprl.types.Batch`.
 """
 
 from __future__ import annotations

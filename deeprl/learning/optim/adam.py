@@ -68,7 +68,7 @@ class FlatAdam(Flat):
         return flat - size * moment / (square.sqrt() * root + self.choice.eps), moment, square, count + 1.0
 
     def step(self, gradients: Sequence[Tensor], step: int, watch: Watch = HOST) -> Tensor:
-        """By torch's fused operator, from gradients that no copy joins."""
+        """Update in place by torch's fused Adam. It takes a list of gradients, so they are not copied into one flat tensor."""
         choice = self.choice
         self.check(gradients)
         values, moments, squares, counts = self._lists

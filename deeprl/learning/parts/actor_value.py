@@ -18,7 +18,7 @@ from deeprl.types import Batch, NetworkNoise, Noise
 
 
 class ActorValue:
-    """Value of the actor's actions, by the iteration that serves it, or the mean of all.
+    """Q(s, π(s)) for the actor's loss: the value of the iteration k that `acting` chooses, or the mean over k.
 
     Args:
         critics: builder of the critics.

@@ -154,7 +154,8 @@ class Chain(Part):
 
     @classmethod
     def copies(cls) -> bool:
-        """Whether targets are values of one network, to which an iteration is copied, so that what belongs to it can be renewed with it."""
+        """Whether every target comes from the target network, and an iteration starts by a copy to it. A weighting then renews its own
+        networks at that copy."""
         return "iterations" in cls.offers and not cls.anchors and cls.views is Chain.views
 
     def combine(self, losses: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class PolicyChoices(Group):
         optimizer: a choice of `deeprl.learning.optim`.
         reduce: reduction of the critics to one value in its loss.
         period: updates of the critics per update of the actor (TD3's policy delay).
-        improvement: what it seeks beside its entropy.
+        improvement: its loss, without its entropy term.
     """
 
     keys: ClassVar = {"output": "actor", **{name: f"actor_{name}" for name in ("torso", "optimizer", "reduce", "period")}}

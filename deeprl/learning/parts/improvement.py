@@ -1,4 +1,4 @@
-"""What an actor seeks beside its entropy."""
+"""The loss of an actor, without its entropy term."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class ActorView:
 
 @dataclass(frozen=True)
 class Improvement(Choice):
-    """A higher value, L_π = −Q(s, π(s)): the deterministic policy gradient (Silver and others, 2014), and with an entropy that of SAC."""
+    """The loss L_π = −Q(s, π(s)): the deterministic policy gradient (Silver and others, 2014). With the entropy term of the temperature it
+    is SAC's loss."""
 
     def loss(self, view: ActorView, batch: Batch) -> Tensor:
         """L_π of each row, (*B,).

@@ -23,7 +23,8 @@ from deeprl.types import Batch
 
 
 def shifts(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-    """Of the pixels of images at both ends, (*B, 2), see `deeprl.learning.networks.encoders`; not those of a chain."""
+    """Shifts in pixels of the images at s and at s', (*B, 2) each, see `deeprl.learning.networks.encoders`; (None, None) without images.
+    The shift of a chain (`Window`) is another thing."""
     shift = batch.noise.get("shift")
     return (None, None) if shift is None else shift.split(2, -1)
 
@@ -79,7 +80,8 @@ def paired(
     Args:
         seen: observations, and the shift of their pixels, as actor and critics see them, see `ActorCritic.seen`.
         alone: whether normalized observations without actions are read too.
-        follows: whether a' is read; without it `next_obs` stays as it is, so that who reads it all the same meets an error.
+        follows: whether a' is drawn. False: `next_obs` is the replay's s' without an action, so that a part that reads it as a pair
+            raises an error.
     """
     shift_now, shift_next = shifts(batch)
 

@@ -38,7 +38,7 @@ class JointPolyak(Polyak):
     """`Polyak` for torsos with batch statistics: the online and the target network each see both ends of a batch in one batch (FlashSAC:
     Kim, Lee and others, 2026). For other torsos this changes nothing but the cost.
 
-    Each has moments and running averages of its own batch.
+    The online network and the target network each have their own moments and running averages.
     """
 
     offers = frozenset({"joint"})

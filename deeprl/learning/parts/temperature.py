@@ -74,7 +74,7 @@ class FixedTemperature(Temperature):
         self.register_buffer("shown", torch.tensor(float(value)), persistent=False)  # on the agent's device, for the log
 
     def forward(self) -> Tensor | float:
-        """α, without gradient."""
+        """α, without gradient: a number, or (1,) where it is learned."""
         return self.value
 
     def add_entropy(self, future: Returns, log_prob: Tensor | None) -> Returns:

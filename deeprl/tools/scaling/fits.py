@@ -2,8 +2,8 @@
 
     (1, 2)   B*(σ) = a σ^b,  η*(σ) = a σ^b                      σ: updates an environment step, the replay ratio
     (3)      D_J(σ) = D_min + (β/σ)^α                           environment steps to the first return J
-    (4)      C_J(σ) = 10 · N · B*(σ) · σ · D_J(σ)               floating-point operations; N: parameters of all networks. Of the steps
-                                                                those before the first update count for nothing, unlike in the paper
+    (4)      C_J(σ) = 10 · N · B*(σ) · σ · D_J(σ)               floating-point operations; N: parameters of all networks. Steps before
+                                                                the first update cost nothing here; the paper counts them
 
 Slopes b are printed with their sign: the paper writes σ^(−α). Its code fits (3) as m(c + (σ/b)^(−a)), which is the same family with
 D_min = m·c and (β/σ)^α = m (σ/b)^(−a); here the two factors are solved for in closed form at each α, so that no start has to be searched.
@@ -160,14 +160,14 @@ def operations(
 
 
 def frontier(data: np.ndarray, compute: np.ndarray) -> np.ndarray:
-    """(n,) bool: points than which no other has less of both, or less of one and no more of the other."""
+    """(n,) bool, the Pareto front: points such that no other has at most as much of both and less of one."""
     better = (data[None] <= data[:, None]) & (compute[None] <= compute[:, None])
     strictly = (data[None] < data[:, None]) | (compute[None] < compute[:, None])
     return np.logical_not((better & strictly).any(axis=1))
 
 
 def cheapest(sigmas: np.ndarray, cost: np.ndarray) -> tuple[float, float]:
-    """The σ of the least cost on a grid, and that cost; costs of NaN are left out, and of nothing else both are NaN."""
+    """The σ of the least cost on a grid, and that cost. Costs of NaN are ignored; if every cost is NaN, both results are NaN."""
     if np.isnan(cost).all():
         return float("nan"), float("nan")
     place = int(np.nanargmin(cost))

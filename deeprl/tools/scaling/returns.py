@@ -36,7 +36,8 @@ def top_of(cell: Cell) -> float:
 
 
 def spread(table: Sequence[Cell], note: Callable[[str], object] = lambda text: None) -> list[float]:
-    """Returns between the level at the first evaluation and the best that some cell of every ratio reaches: from 40 to 95 % of the way.
+    """`THRESHOLDS` returns, from 40 % to 95 % of the way from the return of the first evaluations to the highest return that some cell of
+    every ratio reaches.
 
     Args:
         note: takes a sentence if a run that ends early bounds them.
