@@ -87,8 +87,8 @@ class ModelEnsemble(ModelChoice):
             raise ValueError(f"weight_decay must be a number of at least 0, or {layers} of them, one for each layer, not {decay!r}")
         object.__setattr__(self, "weight_decay", each)
 
-    def build(self, obs: int, action: int, learns_ends: bool, seed: int) -> Dynamics:
-        return Dynamics(self, obs, action, learns_ends, seed)
+    def build(self, obs: int, action: int, learns_ends: bool, seed: int) -> DynamicsEnsemble:
+        return DynamicsEnsemble(self, obs, action, learns_ends, seed)
 
     def memory(self, rows: int, obs: int, action: int, values: int) -> int:
         inputs, targets, slopes = obs + action, 1 + obs, values * obs if self.loss.weighted else 0
@@ -117,7 +117,7 @@ class Bounds(Block):
         return 0.01 * (self.high.sum() - self.low.sum())
 
 
-class Dynamics(nn.Module):
+class DynamicsEnsemble(nn.Module):
     """The networks of a `ModelEnsemble`, their optimizer, and what they know of their inputs.
 
     Attributes:

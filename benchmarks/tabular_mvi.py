@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from deeprl.agents.munchausen import Munchausen
 from deeprl.agents.mvi import Tsallis
 from deeprl.envs.toy import TabularMDP, chain, random_mdp, value_iteration
-from deeprl.learning.backups.bellman import Max, Soft, report
+from deeprl.learning.backups.bellman import Max, Soft, backup_metrics
 from deeprl.learning.backups.policies import one_hot, policy_metrics
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.scalar import ScalarValues
@@ -80,7 +80,7 @@ def compare(name: str, backup, mdp: TabularMDP) -> dict:
     plain, own = gaps(best, mdp), gaps(q, mdp)
     batch = transitions(mdp, DISCOUNT)._replace(next_obs=live.nonzero()[:, 0])  # policies are reported of the next states
     view = View(Table(q), batch, "target")
-    policies = report(backup, view, view, batch) or policy_metrics(q[live], one_hot(q[live]))
+    policies = backup_metrics(backup, view, view, batch) or policy_metrics(q[live], one_hot(q[live]))
     row = {
         "backup": name,
         "mean_gap": own.mean(),

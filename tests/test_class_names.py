@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TWICE = {"Auto", "Chain", "EpsilonGreedy", "LatentBandit", "Mean", "Policy", "Sampled", "Single"}
+TWICE = {"Auto", "Chain", "EpsilonGreedy", "LatentBandit", "Mean", "Sampled", "Single"}
 """Names of two classes, which stored configurations hold: none is added"""
 
 

@@ -32,7 +32,7 @@ from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.choices import CriticChoices, ImageChoices, PolicyChoices, TargetChoices
 from deeprl.learning.parts.exploration import ActorExploration, Tick
 from deeprl.learning.parts.improvement import ActorView
-from deeprl.learning.parts.pairs import followed, paired, played, remembered
+from deeprl.learning.parts.pairs import batch_of_pairs, observed_sequences, sequences_of_pairs, sequences_with_next_pairs
 from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
@@ -143,9 +143,9 @@ class ActorCritic(Agent):
         """Online and target critics at both ends of a batch, and the batch as critics see it, see `deeprl.learning.parts.pairs`."""
         follower = self.target_actor or self.actor
         if self.state_size:
-            batch = followed(batch, follower, self.backup, self.seen, self.chain.online.core)
+            batch = sequences_with_next_pairs(batch, follower, self.backup, self.seen, self.chain.online.core)
         else:
-            batch = paired(batch, follower, self.backup, self.seen, self.normalize, self.state_value.learned, self.follows)
+            batch = batch_of_pairs(batch, follower, self.backup, self.seen, self.normalize, self.state_value.learned, self.follows)
         online, target = self.chain.views(batch)
         online.policy = self.actor
         return online, target, batch
@@ -204,8 +204,8 @@ class ActorCritic(Agent):
         taken, statistics = None, dict[str, Tensor]()
         if self.state_size:
             with torch.no_grad():
-                rows = remembered(batch, self.seen)
-            obs, taken = rows.obs, played(rows, self.chain.online.core)
+                rows = observed_sequences(batch, self.seen)
+            obs, taken = rows.obs, sequences_of_pairs(rows, self.chain.online.core)
             outputs = self.actor.of_features(self.actor.unrolled(rows, rows.extra["state"]).now, batch.discount.shape)
         else:
             with torch.no_grad():

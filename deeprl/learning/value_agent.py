@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deeprl.choice import Part
 from deeprl.learning.agent import CORE, Agent, Infer, numbered, of_iterations, watching
-from deeprl.learning.backups.bellman import Backup, report
+from deeprl.learning.backups.bellman import Backup, backup_metrics
 from deeprl.learning.backups.policies import action_gap
 from deeprl.learning.networks.blocks import has_dropout
 from deeprl.learning.networks.mapped import wrapped
@@ -152,7 +152,7 @@ class ValueAgent(Agent):
         with torch.no_grad():
             returns = self.targets(online, target, batch)  # y_k
             weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
-            shown = {**report(self.backup, online, target, batch), **shown}
+            shown = {**backup_metrics(self.backup, online, target, batch), **shown}
         loss, error = chosen.loss(returns)  # D, and |y_k − Q_k| in ordinary units, (K, *B)
         shown = {**regression_metrics("train/loss", loss, chosen, returns, batch.valid), **shown}
         total = self.chain.combine(average(weight * loss, batch.valid))

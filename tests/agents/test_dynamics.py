@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deeprl.agents.dynamics import Data, Likelihood, Squared
-from deeprl.agents.model_ensemble import Bounds, Dynamics, ModelEnsemble
+from deeprl.agents.model_ensemble import Bounds, DynamicsEnsemble, ModelEnsemble
 from deeprl.agents.termination_model import base_entropy, cross_entropy, recall_and_precision
 from deeprl.learning.networks.blocks import initialise
 
@@ -26,7 +26,7 @@ def linear_world(number: int, seed: int = 0, ends=None) -> Data:
     return Data(inputs, targets, terminated, inputs[:, :2] + targets[:, 1:], torch.zeros(number, 0, 2))
 
 
-def trained(data: Data, ends: bool = False, **given) -> tuple[Dynamics, dict[str, float]]:
+def trained(data: Data, ends: bool = False, **given) -> tuple[DynamicsEnsemble, dict[str, float]]:
     small = {"members": 3, "elites": 2, "hidden": (16,), "weight_decay": 0.0, "lr": 5e-3, "batch_size": 64, "epochs": 30}
     choice = ModelEnsemble(**small | given)
     model = choice.build(2, 1, ends, seed=0)

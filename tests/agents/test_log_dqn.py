@@ -194,8 +194,8 @@ def test_what_targets_may_use_is_cut_off_but_values_for_acting_are_not():
     assert said.mean().item() == pytest.approx(39.5)
     assert said.expect(torch.zeros(1, 1, dtype=torch.int64)).atoms.flatten().tolist() == pytest.approx([25.0, 0.5])
     signed = Units(Identity(bound=2.0, clip_bootstrap=True), (1.0,), signed=True)
-    assert signed.bootstrap(column(-3.0)).item() == -2.0
-    assert Units(Identity(bound=2.0, clip_bootstrap=True), (1.0,)).bootstrap(column(-3.0)).item() == 0.0
+    assert signed.clipped_bootstrap(column(-3.0)).item() == -2.0
+    assert Units(Identity(bound=2.0, clip_bootstrap=True), (1.0,)).clipped_bootstrap(column(-3.0)).item() == 0.0
 
 
 def test_small_differences_of_large_values_survive_in_float64_only():
@@ -484,9 +484,9 @@ def test_over_several_steps_the_default_bound_cuts_off_values_that_occur():
     """A reward of 1 each step, γ = 0.96, n = 3: R = 1 + 0.96 + 0.9216, and 25 is its return. At 8.676 the fixed point is 10.557."""
     earned, value = 1 + 0.96 + 0.96**2, column(25.0)
     cut = Units(Log(n_step=3, k=None, floor=0.01), (1.0,))
-    assert earned + 0.96**3 * cut.bootstrap(value).item() == pytest.approx(10.5573, abs=1e-4)
+    assert earned + 0.96**3 * cut.clipped_bootstrap(value).item() == pytest.approx(10.5573, abs=1e-4)
     kept = Units(Log(n_step=3, k=None, floor=0.01, bound=25.0), (1.0,))
-    assert earned + 0.96**3 * kept.bootstrap(value).item() == pytest.approx(25.0)
+    assert earned + 0.96**3 * kept.clipped_bootstrap(value).item() == pytest.approx(25.0)
 
 
 def test_rewards_of_either_sign_are_refused_with_the_way_out():

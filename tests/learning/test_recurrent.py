@@ -19,7 +19,7 @@ from deeprl.learning.networks.critics import pair
 from deeprl.learning.networks.distributional import ImplicitQuantile, Quantile
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.parts.chains import Single
-from deeprl.learning.parts.pairs import played
+from deeprl.learning.parts.pairs import sequences_of_pairs
 from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.reduce import First, Minimum
 from deeprl.noise import map_tensors
@@ -331,7 +331,7 @@ def test_the_actor_is_trained_where_the_critics_remember_what_was_played():
     """The value of the actor's own action at the action that was played is the critics' value of the pair."""
     agent = sac(core=LSTM(6), actor_reduce=First())
     batch = pairs_batch(agent, 0)
-    pairs = played(batch, agent.chain.online.core)
+    pairs = sequences_of_pairs(batch, agent.chain.online.core)
     value = agent.actor_value(pair(batch.obs, batch.action), batch.noise, pairs)
     online = agent.views(batch)[0]
     torch.testing.assert_close(value, online.now.mean()[0, ..., 0])

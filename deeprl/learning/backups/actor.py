@@ -12,7 +12,7 @@ from torch import Tensor
 from deeprl.choice import Choice, in_range
 
 
-class Policy(Protocol):
+class ActionSampler(Protocol):
     """An actor, see `deeprl.learning.networks.actors.Actor`."""
 
     def sample(self, obs: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor | None]: ...
@@ -49,7 +49,7 @@ class PolicyBackup(Choice):
         names = [*(["smoothing"] if self.smoothing else []), *(["next_action"] if stochastic else [])]
         return {name: torch.randn(shape, generator=generator) for name in names}
 
-    def next_action(self, actor: Policy, obs: Tensor, noise: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def next_action(self, actor: ActionSampler, obs: Tensor, noise: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Action at a later observation, (*B, D) in [-1, 1], and the logarithm of its density (*B,), None without one.
 
         Args:

@@ -21,7 +21,7 @@ from deeprl.types import Batch
 
 
 class Backup(Protocol):
-    """Interface of a Bellman operator. A backup may also have a method `metrics(online, target, batch)`, see `report`."""
+    """Interface of a Bellman operator. A backup may also have a method `metrics(online, target, batch)`, see `backup_metrics`."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -44,7 +44,7 @@ def soft_value(values: Values, policy: Tensor, scaled_log: Tensor) -> Returns:
     return values.expect(policy).plus(-(policy * scaled_log).sum(-1))
 
 
-def report(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
+def backup_metrics(backup: Backup, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
     """Metrics of a backup, if it has the method `metrics(online, target, batch)`: a pure function that returns tensors of any shape.
 
     It is called without gradient. It should read only the prediction and means that the backup has read too, because these need no further

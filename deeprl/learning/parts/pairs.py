@@ -29,12 +29,12 @@ def shifts(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if shift is None else shift.split(2, -1)
 
 
-def remembered(batch: Batch, seen: Callable[..., Tensor], shift: Tensor | None = None) -> Batch:
+def observed_sequences(batch: Batch, seen: Callable[..., Tensor], shift: Tensor | None = None) -> Batch:
     """Sequences whose observations are as actor and critics see them, but for `next_obs`. A burn-in has no gradient, and its images are not
     moved, because its state goes on from one of acting.
 
     Args:
-        seen: see `paired`.
+        seen: see `batch_of_pairs`.
         shift: of the rows after the burn-in.
     """
     extra = dict(batch.extra)
@@ -44,8 +44,8 @@ def remembered(batch: Batch, seen: Callable[..., Tensor], shift: Tensor | None =
     return batch._replace(obs=seen(batch.obs, shift), extra=extra)
 
 
-def played(batch: Batch, core: Core | None) -> Batch:
-    """(s, a) of sequences as `remembered` gives them. The core starts from zeros, because acting asks the actor alone."""
+def sequences_of_pairs(batch: Batch, core: Core | None) -> Batch:
+    """(s, a) of sequences as `observed_sequences` gives them. The core starts from zeros, because acting asks the actor alone."""
     assert core is not None
     extra = {**batch.extra, "state": batch.extra["state"].new_zeros(batch.obs.shape[1], core.size)}
     if "burn_in" in extra:
@@ -53,20 +53,20 @@ def played(batch: Batch, core: Core | None) -> Batch:
     return batch._replace(obs=pair(batch.obs, batch.action), extra=extra)
 
 
-def followed(batch: Batch, actor: Actor, backup: PolicyBackup, seen: Callable[..., Tensor], core: Core | None) -> Batch:
+def sequences_with_next_pairs(batch: Batch, actor: Actor, backup: PolicyBackup, seen: Callable[..., Tensor], core: Core | None) -> Batch:
     """(s, a) and (s', a') of sequences, and log π(a'|s') if there is one, where a' follows from the actor's state at s'.
-    See `ActorCritic.views`; the arguments are those of `paired`, and the critics' core."""
+    See `ActorCritic.views`; the arguments are those of `batch_of_pairs`, and the critics' core."""
     shift_now, shift_next = shifts(batch)
-    rows = remembered(batch, seen, shift_now)  # with gradient, because the critics' loss trains the encoder
+    rows = observed_sequences(batch, seen, shift_now)  # with gradient, because the critics' loss trains the encoder
     with torch.no_grad():
         rows = rows._replace(next_obs=seen(batch.next_obs, shift_next))
         features = actor.unrolled(rows, rows.extra["state"]).next()
         action, log_prob = backup.next_action(actor.at(features, batch.discount.shape), rows.next_obs, batch.noise)
-    pairs = played(rows, core)._replace(next_obs=pair(rows.next_obs, action), action=ONLY)
+    pairs = sequences_of_pairs(rows, core)._replace(next_obs=pair(rows.next_obs, action), action=ONLY)
     return pairs if log_prob is None else pairs._replace(extra={**pairs.extra, "next_log_prob": log_prob})
 
 
-def paired(
+def batch_of_pairs(
     batch: Batch,
     actor: Actor,
     backup: PolicyBackup,

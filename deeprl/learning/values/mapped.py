@@ -48,7 +48,7 @@ class Units(nn.Module):
         """(K, C, ...) -> (K, ...): Σ_c λ_c Q_c"""
         return (along_channels(self.scales, value) * value).sum(1)
 
-    def bootstrap(self, value: Tensor) -> Tensor:
+    def clipped_bootstrap(self, value: Tensor) -> Tensor:
         """Values as targets use them, (K, C, ...) -> (K, C, ...), cut off if `clip_bootstrap` is true."""
         return value.clamp(self.low, self.high) if self.mapping.clip_bootstrap else value
 
@@ -91,7 +91,7 @@ class MappedValues:
 
     def expect(self, policy: Tensor) -> Returns:
         """Atoms (K, C, *B, 1): values of the same actions in each channel."""
-        value = self.units.bootstrap(self.units.ordinary(self.mapped))
+        value = self.units.clipped_bootstrap(self.units.ordinary(self.mapped))
         if value.shape[-1] == 1:
             return Returns(value)
         policy = policy.unsqueeze(1)

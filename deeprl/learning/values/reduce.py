@@ -31,7 +31,7 @@ class Reduction(Choice):
         raise NotImplementedError
 
 
-def mapped(values: Returns, function: Callable[[Tensor], Tensor]) -> Returns:
+def applied(values: Returns, function: Callable[[Tensor], Tensor]) -> Returns:
     """Apply a function to atoms (K, E, *B, N) and to probabilities of this shape alike."""
     return Returns(function(values.atoms), None if values.probs is None else function(values.probs))
 
@@ -43,7 +43,7 @@ class First(Reduction):
     first_only = True
 
     def __call__(self, values: Returns, noise: dict[str, Tensor]) -> Returns:
-        return mapped(values, lambda x: x[:, 0])
+        return applied(values, lambda x: x[:, 0])
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Minimum(Reduction):
         if values.atoms.shape[-1] == 1:
             return Returns(values.atoms.amin(1))
         lowest = values.mean().argmin(1)[:, None, ..., None]  # (K, 1, *B, 1)
-        return mapped(values, lambda x: x.gather(1, lowest.expand(*x[:, :1].shape)).squeeze(1))
+        return applied(values, lambda x: x.gather(1, lowest.expand(*x[:, :1].shape)).squeeze(1))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Mean(Reduction):
     def __call__(self, values: Returns, noise: dict[str, Tensor]) -> Returns:
         if values.atoms.shape[-1] == 1:
             return Returns(values.atoms.mean(1))
-        pooled = mapped(values, pool)
+        pooled = applied(values, pool)
         return pooled if pooled.probs is None else pooled._replace(probs=pooled.probs / values.atoms.shape[1])
 
 
@@ -95,7 +95,7 @@ class Subset(Reduction):
         if self.size > ensemble:
             raise ValueError(f"size of the reduction must be at most agent.ensemble={ensemble}, not {self.size}")
         drawn = noise["subset"].argsort()[: self.size] if noise else torch.arange(self.size, device=values.atoms.device)
-        return Minimum()(mapped(values, lambda x: x.index_select(1, drawn)), {})
+        return Minimum()(applied(values, lambda x: x.index_select(1, drawn)), {})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from deeprl.learning.backups.bellman import Soft, report
+from deeprl.learning.backups.bellman import Soft, backup_metrics
 from deeprl.learning.values.distributions import CategoricalValues, ImplicitValues, QuantileValues, pick_atoms
 from deeprl.learning.values.losses import binary_entropy, cross_entropy, log_loss, outside, project, quantile_huber
 from deeprl.learning.values.returns import Returns
@@ -327,7 +327,7 @@ def test_the_policy_set_is_evaluated_once_however_often_it_is_asked_for():
     values, asked = implicit()
     target, batch, backup = SimpleNamespace(next=values), SimpleNamespace(reward=torch.zeros(B), discount=torch.ones(B)), Soft()
     backup(None, target, batch)
-    report(backup, None, target, batch)
+    backup_metrics(backup, None, target, batch)
     assert [fractions is values.policy_fractions for fractions in asked] == [True, False]
     assert values.mean() is values.mean()
 
