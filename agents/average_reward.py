@@ -51,7 +51,7 @@ class AverageReward(Rate):
             in_range(self, lr=(0, None))
         self.average, self.slow = (nn.Parameter(torch.zeros(1), requires_grad=False) for _ in range(2))
 
-    def subtracted(self, batch: Batch) -> Tensor:
+    def differential_reward(self, batch: Batch) -> Tensor:
         rate = self.slow if self.update == "paper" else self.average.detach()
         return batch.reward - rate * batch.steps
 

@@ -70,7 +70,7 @@ class InverseVariance(Weighting):
             raise ValueError(
                 "weights need targets of single transitions, and this one gives those of whole rollouts: choose another agent/backup"
             )
-        if not chain.copies():  # Q̄⁻ is one network as it was, of which `variance_loss` takes a plain view
+        if not chain.has_copied_target():  # Q̄⁻ is one network as it was, of which `variance_loss` takes a plain view
             raise ValueError(
                 f"weights are renewed with copies of one target network, and the chain {type(chain).__name__} has none, or makes its "
                 "targets of more: choose another agent/chain, such as single or iterated"

@@ -90,7 +90,7 @@ class RelativeValue(Rate):
     def project_(self) -> None:
         self.cost.clamp_(min=0.0)
 
-    def subtracted(self, batch: Batch) -> Tensor:
+    def differential_reward(self, batch: Batch) -> Tensor:
         # 1  with V̄(s'), which the agent adds: the target of the critics
         return batch.reward - self.cost.detach() * batch.extra["restart"] - self.offset * batch.steps
 

@@ -55,9 +55,9 @@ def stated(slot: str, option: str, name: str) -> frozenset[str]:
     return found if isinstance(found, frozenset) else frozenset()
 
 
-def copies(chain: str) -> bool:
+def has_copied_target(chain: str) -> bool:
     """Whether weights that are renewed with copies of target networks take a chain."""
-    return option_class("agent/chain", chain).copies()
+    return option_class("agent/chain", chain).has_copied_target()
 
 
 def mechanisms(preset: str) -> frozenset[str]:

@@ -126,7 +126,7 @@ def combinations() -> str:
         return f"({needs.index(refused[0].words) + 1})"
 
     chains = {option: option_class("agent/chain", option) for option in options("agent/chain")}
-    copying = [option for option, cls in chains.items() if cls.copies()]
+    copying = [option for option, cls in chains.items() if cls.has_copied_target()]
     of_chains = "".join(
         f"the chain {option} needs {' and '.join(words(cls, need) for need in sorted(cls.needs))}; "
         for option, cls in chains.items()

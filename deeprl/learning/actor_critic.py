@@ -159,7 +159,7 @@ class ActorCritic(Agent):
 
     def targets(self, online: View, target: View, batch: Batch) -> Returns:
         """y = r + d (min_j Q̄_j(s', a') − α log π(a'|s')), atoms (K, *B, N); `views` has taken a', and `future` is what d multiplies."""
-        return self.future(target, batch).bootstrap(self.rate.subtracted(batch), batch.discount)
+        return self.future(target, batch).bootstrap(self.rate.differential_reward(batch), batch.discount)
 
     def critic_loss(self, batch: Batch) -> Term:
         """L_Q. The error of a transition, (*B,), is the largest |y_k − Q_{k,j}| over the critics j, averaged over k."""

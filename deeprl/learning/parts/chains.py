@@ -153,7 +153,7 @@ class Chain(Part):
         return View(self.online, batch, "online"), View(self.target, batch, "target")
 
     @classmethod
-    def copies(cls) -> bool:
+    def has_copied_target(cls) -> bool:
         """Whether every target comes from the target network, and an iteration starts by a copy to it. A weighting then renews its own
         networks at that copy."""
         return "iterations" in cls.offers and not cls.anchors and cls.views is Chain.views

@@ -32,7 +32,7 @@ class Rate(Part):
     def __init__(self, *, networks: Networks) -> None:
         super().__init__()
 
-    def subtracted(self, batch: Batch) -> Tensor:
+    def differential_reward(self, batch: Batch) -> Tensor:
         """Rewards of the critics' targets, (*B,): those of the batch minus the rate of each of their steps."""
         return batch.reward
 

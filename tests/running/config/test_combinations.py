@@ -26,7 +26,7 @@ from deeprl.running.runs import checkpoint
 from deeprl.running.training.learner import gradient
 from tests.builders import DISCRETE, equal, made_up, same, settled, update
 from tests.pairwise import pairs, pairwise
-from tests.presets import copies, needs
+from tests.presets import has_copied_target, needs
 
 HEADS = options("agent/head")
 BACKUPS = [option for option in options("agent/backup") if "actor" not in needs("agent/backup", option)]
@@ -121,7 +121,7 @@ def fits(head, backup, mapping, weighting, auxiliary, chain, n_step) -> bool:
         residual = head in ("scalar", "categorical") and mapping == "identity" and backup in ("max", "double")
         if chain not in ("iterated_live", "iterated_shared") or not residual:
             return False
-    if "iterations" in needs("agent/weighting", weighting) and not copies(chain):
+    if "iterations" in needs("agent/weighting", weighting) and not has_copied_target(chain):
         return False
     if refused(head, backup, mapping, weighting, n_step) is not None:
         return False

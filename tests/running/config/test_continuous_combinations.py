@@ -26,7 +26,7 @@ from deeprl.running.config.menu import options
 from deeprl.running.training.learner import Learner
 from tests.builders import CONTINUOUS, draw, entry, settled
 from tests.pairwise import Row, pairs, pairwise
-from tests.presets import copies, covering, needs, stated
+from tests.presets import covering, has_copied_target, needs, stated
 from tests.replay.test_replay import Stream
 from tests.running.config.test_combinations import VARIANTS, goes_on, survives
 
@@ -130,7 +130,7 @@ def refused(
         return "both ends of a batch in one evaluation"
     if torso in JOINT and auxiliary == "bidirectional":
         return "a second encoder"
-    return None if copies(chain) or weighting not in ITERATIONS else "start a new iteration"
+    return None if has_copied_target(chain) or weighting not in ITERATIONS else "start a new iteration"
 
 
 def fits(*row) -> bool:
