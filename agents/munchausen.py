@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from deeprl.choice import Choice, in_range
-from deeprl.learning.backups.bellman import soft_value
-from deeprl.learning.backups.policies import boltzmann, bonus, policy_metrics
+from deeprl.choice import in_range
+from deeprl.learning.backups.bellman import Soft, soft_value
+from deeprl.learning.backups.policies import boltzmann, bonus
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.view import View
 from deeprl.types import Batch
 
 
 @dataclass(frozen=True)
-class Munchausen(Choice):
+class Munchausen(Soft):
     """Munchausen backup: M-DQN, and M-IQN with an implicit quantile head.
 
     Args:
@@ -30,9 +30,6 @@ class Munchausen(Choice):
         floor: l0, the lower bound of the bonus before α; null: no bound.
     """
 
-    needs = frozenset({"signed", "actions"})
-
-    temperature: float = 0.03
     scale: float = 0.9
     floor: float | None = -1.0
 
@@ -50,8 +47,3 @@ class Munchausen(Choice):
     def now(self, online: View, target: View) -> Tensor:
         """Action values at s, (K, *B, A), of which the policy of the bonus is the softmax."""
         return target.now.mean()
-
-    def metrics(self, online: View, target: View, batch: Batch) -> dict[str, Tensor]:
-        """Metrics of the target network's policy at s'."""
-        values = target.next.mean()
-        return policy_metrics(values, boltzmann(values, self.temperature)[0])
