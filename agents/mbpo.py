@@ -28,7 +28,7 @@ from deeprl.errors import Failed, NotFinite
 from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.agent import Agent
 from deeprl.noise import torch_generator
-from deeprl.replay.gather import Drawn, Gather, Transitions
+from deeprl.replay.gather import Drawn
 from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.replay.ring import windows
 from deeprl.replay.samplers import Sampler, Uniform
@@ -109,8 +109,6 @@ class ModelReplay(Replay):
         self.trainings = 0
         self.shown: dict[str, float] = {}
         """Numbers of the last training"""
-        self.chosen = torch.zeros(0, dtype=torch.float64)
-        """(B,) in [0, 1): which imagined transitions the present draw takes"""
 
     @property
     def window(self) -> int:
@@ -145,21 +143,18 @@ class ModelReplay(Replay):
         return super().updates(before, after)
 
     def sample(self, noise: Mapping[str, Tensor], step: int) -> Drawn | Batch:
-        self.chosen = noise["imagined"]
-        return super().sample(noise, step)
+        return self.draw(noise["u"], step, partial(self.imagine, chosen=noise["imagined"]))
 
-    def make_gather(self, size: int) -> Gather:
-        return Transitions(self.ring, self.mirror, self.rule, size, self.imagine)
-
-    def imagine(self, copies: Tensor, index: Tensor) -> None:
+    def imagine(self, copies: Tensor, index: Tensor, chosen: Tensor) -> None:
         """Put imagined transitions in place of the last of a draw, see `deeprl.replay.gather.Edit`.
 
         Args:
             copies: (B, W)
             index: (B,) numbers of the transitions.
+            chosen: (B,) in [0, 1): which imagined transitions the present draw takes
         """
         if len(self.imagined) and self.own < self.batch_size:
-            number = (self.chosen[self.own :] * len(self.imagined)).long()
+            number = (chosen[self.own :] * len(self.imagined)).long()
             torch.index_select(self.imagined, 0, number, out=copies[self.own :])
 
     # The model

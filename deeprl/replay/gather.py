@@ -134,21 +134,22 @@ class TransitionRule(NamedTuple):
         return "restart" in self.extras
 
 
+Edit = Callable[[Tensor, Tensor], None]
+"""(copies of rows (B, W), numbers of their transitions (B,)) -> None: changes the copies in place. `Hindsight.exchange` relabels goals,
+`deeprl.agents.mbpo.ModelReplay.imagine` puts imagined transitions in place of stored ones"""
+
+
 class Gather(Protocol):
     """Copies stored rows, for one batch size."""
 
-    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn | Batch:
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None, edit: Edit | None = None) -> Drawn | Batch:
         """
         Args:
             slot: (B,) where the first rows lie.
             index: (B,) the numbers of the first transitions.
             weight: (B,) float64, None for ones.
+            edit: called with copies of rows in main memory, and with the numbers of the transitions; it may change the copies.
         """
-
-
-Edit = Callable[[Tensor, Tensor], None]
-"""(copies of rows (B, W), numbers of their transitions (B,)) -> None: changes the copies in place. `Hindsight.exchange` relabels goals,
-`deeprl.agents.mbpo.ModelReplay.imagine` puts imagined transitions in place of stored ones"""
 
 
 class Transitions:
@@ -157,11 +158,10 @@ class Transitions:
     Args:
         mirror: the copy on the device, from which rows are taken if there is one.
         size: B.
-        edit: changes the copies of rows in main memory, see `Edit`.
     """
 
-    def __init__(self, ring: Ring, mirror: DeviceMirror | None, rule: TransitionRule, size: int, edit: Edit | None = None):
-        n, device, self.edit = rule.n, rule.device, edit
+    def __init__(self, ring: Ring, mirror: DeviceMirror | None, rule: TransitionRule, size: int):
+        n, device = rule.n, rule.device
         self.rule, self.at, self.mirror, self.n, self.size, self.shape = rule, ring.layout, mirror, n, size, rule.spec.obs_shape
         self.gathers_next = n > 1 or rule.restarts  # next_obs is gathered by itself, because it may lie further ahead than one row
         self.weight = torch.ones(size, device=device)
@@ -194,17 +194,18 @@ class Transitions:
             next_obs = windows(frames, at.stack)
         return {**found, "next_obs": next_obs} if self.gathers_next else found
 
-    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Drawn:
+    def __call__(self, slot: Tensor, index: Tensor, weight: np.ndarray | None, edit: Edit | None = None) -> Drawn:
         """
         Args:
             slot: (B,) where the rows lie.
             index: (B,) the transitions' numbers.
             weight: (B,) float64, None for ones.
+            edit: see `Gather`.
         """
         if self.mirror is None:
             stored = self.gathered(self.here, slot)
-            if self.edit is not None:
-                self.edit(stored["rows"], index)
+            if edit is not None:
+                edit(stored["rows"], index)
         else:
             self.mirror.follow()
             stored = {"slot": slot}

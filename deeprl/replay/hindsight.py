@@ -11,6 +11,7 @@ oldest stored row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range, one_of
-from deeprl.replay.gather import Drawn, Gather, Transitions
+from deeprl.replay.gather import Drawn
 from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.types import Batch, Goals, Rows, State
 
@@ -89,8 +90,6 @@ class Hindsight(Replay):
         if share and not self.exchanged:
             raise ValueError(f"share={share} of batch_size={self.batch_size} exchanges no goal: choose a larger one, or share=0")
         self.spans = Spans(self.layout.ticks, self.num)
-        self.later = np.zeros(0)
-        """(B,) uniform in [0, 1): the choice of t' for the present draw"""
 
     def noise(self, block: int, generator: torch.Generator) -> dict[str, Tensor]:
         chosen = super().noise(block, generator)  # first, so that transitions are those of plain replay
@@ -106,18 +105,15 @@ class Hindsight(Replay):
             self.spans.end(self.ring.last - 1, environment)
 
     def sample(self, noise: Mapping[str, Tensor], step: int) -> Drawn | Batch:
-        self.later = noise["later"].numpy()
-        return super().sample(noise, step)
+        return self.draw(noise["u"], step, partial(self.exchange, later=noise["later"].numpy()))
 
-    def make_gather(self, size: int) -> Gather:
-        return Transitions(self.ring, self.mirror, self.rule, size, self.exchange)
-
-    def exchange(self, copies: Tensor, index: Tensor) -> None:
+    def exchange(self, copies: Tensor, index: Tensor, later: np.ndarray) -> None:
         """Relabel the first transitions of a draw, an `Edit`: other goals, and the rewards of these goals.
 
         Args:
             copies: (B, ·) of rows, each with the observation that follows it.
             index: (B,) numbers of the transitions.
+            later: (B,) uniform in [0, 1): the choice of t' for the present draw
         """
         count = self.exchanged
         if not count:
@@ -125,7 +121,7 @@ class Hindsight(Replay):
         assert self.goals is not None
         at, rows, (achieved, desired, reward, terminated) = self.layout, copies.numpy()[:count], self.goals
         after = rows[:, at.width :]
-        goal = self.ring.rows[self.achieving(index.numpy()[:count], self.later[:count])][:, achieved]
+        goal = self.ring.rows[self.achieving(index.numpy()[:count], later[:count])][:, achieved]
         rows[:, : at.size][:, desired] = after[:, desired] = goal
         rows[:, at.reward] = reward(after[:, achieved], goal)
         if terminated is not None:

@@ -18,7 +18,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import Group, in_range, one_of
 from deeprl.packing import kept
-from deeprl.replay.gather import Drawn, Gather, Sample, TransitionRule, Transitions
+from deeprl.replay.gather import Drawn, Edit, Gather, Sample, TransitionRule, Transitions
 from deeprl.replay.layout import layout
 from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.mirror import DeviceMirror, fits
@@ -188,12 +188,13 @@ class Replay(Source):
         """The draw of an update after `step`, by random numbers of `noise`."""
         return self.draw(noise["u"], step)
 
-    def draw(self, u: Tensor, step: int | None = None) -> Drawn | Batch:
+    def draw(self, u: Tensor, step: int | None = None, edit: Edit | None = None) -> Drawn | Batch:
         """Choose transitions and copy their rows.
 
         Args:
             u: (B,) float64 in [0, 1), on the CPU.
             step: environment step, for the schedule of priorities' β; None: the rows written so far.
+            edit: see `Gather`.
 
         Raises:
             ValueError: the replay is empty.
@@ -208,7 +209,7 @@ class Replay(Source):
         index = torch.from_numpy(number)
         if self.mirror is not None:
             self._written[index] = self.ring.last
-        return gather(torch.from_numpy(slot), index, weight)
+        return gather(torch.from_numpy(slot), index, weight, edit)
 
     def batch(self, drawn: Drawn | Batch) -> Batch:
         if isinstance(drawn, Batch):

@@ -128,7 +128,7 @@ class Sequences(Replay):
     def make_gather(self, size: int) -> Callable[..., Batch]:
         gather = SequenceWindows(self.ring, self.mirror, self.rule, self.length, size, self.burn_in, self.recurrence.state_size)
 
-        def drawn(slot: Tensor, index: Tensor, weight: np.ndarray | None) -> Batch:
+        def drawn(slot: Tensor, index: Tensor, weight: np.ndarray | None, edit: None = None) -> Batch:
             batch = gather(slot, index, weight)
             self._starts[batch.index] = index
             return batch

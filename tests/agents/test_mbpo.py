@@ -138,7 +138,9 @@ def test_with_the_true_simulator_it_is_learning_from_more_data():
 
     replay = make(real=0.0, rollouts=20)
     fill(replay)
-    (batch,) = batches(replay)
+    batches(replay)  # trains the model
+    u = torch.rand(32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    batch = replay.batch(replay.sample({"u": u, "imagined": u}, step=31))
     env = gymnasium.make("Pendulum-v1").unwrapped
     env.reset(seed=0)
     for obs, action, reward, after in zip(batch.obs, batch.action, batch.reward, batch.next_obs):
@@ -152,7 +154,7 @@ def test_with_the_true_simulator_it_is_learning_from_more_data():
         flags, one = np.zeros(1, bool), np.ones(1, np.float32)
         ends = np.ones(1, bool)  # so that the next row is no successor
         plain.append(Rows(row[None, :3], row[None, 3:4], row[None, at.reward], row[None, at.width :], flags, ends, one))
-    same = plain.batch(plain.draw(replay.chosen))
+    same = plain.batch(plain.draw(u))
     assert all(torch.equal(getattr(batch, name), getattr(same, name)) for name in ("obs", "action", "reward", "discount", "next_obs"))
 
 

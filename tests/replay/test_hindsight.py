@@ -48,10 +48,9 @@ def episode(replay, start, length):
 
 def drawn(replay, numbers, u):
     """The transitions of these numbers, relabelled by these choices."""
-    replay.later = np.asarray(u, np.float64)
     live = replay.live
     places = (torch.tensor(numbers, dtype=torch.float64) - live.first + 0.5) / live.length
-    return replay.batch(replay.draw(places))
+    return replay.batch(replay.sample({"u": places, "later": torch.as_tensor(u, dtype=torch.float64)}, step=0))
 
 
 def test_the_worked_episode():

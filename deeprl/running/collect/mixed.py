@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import in_range
-from deeprl.replay.gather import Drawn, Transitions
+from deeprl.replay.gather import Drawn, Edit, Transitions
 from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.replay.sequences import Sequences
 from deeprl.replay.source import Prepare, Settings, steady
@@ -113,11 +113,11 @@ class Mixed(Replay):
             return steady(before, after, 0, self.pace.ratio)
         return self.pace.due(before, after, max(self.begun, self.offline_steps))
 
-    def draw(self, u: Tensor, step: int | None = None) -> Drawn | Batch:
+    def draw(self, u: Tensor, step: int | None = None, edit: Edit | None = None) -> Drawn | Batch:
         own = len(u) - self.from_data if self.live.length else 0
         if own == len(u):
-            return super().draw(u, step)
-        return self.beside(super().draw(u[:own], step) if own else None, self.data.draw(u[own:]))
+            return super().draw(u, step, edit)
+        return self.beside(super().draw(u[:own], step, edit) if own else None, self.data.draw(u[own:]))
 
     def beside(self, own: Any, other: Any) -> Drawn | Batch:
         """One draw of own rows, if there are any, and of the data's, which have no numbers, and no priorities here."""
