@@ -16,6 +16,11 @@ CHUNK = 8192
 """Rows that are predicted at once, so that the layers of all members take little memory"""
 
 
+def squared_error(mean: Tensor, target: Tensor) -> Tensor:
+    """(n, B), the mean over r and all of s' − s."""
+    return (mean - target).square().mean(-1)
+
+
 class ModelLoss(Choice):
     """What a model minimises; the contract of the key `replay.model.loss`. Outputs and targets are (r, s' − s), (n, B, 1 + S)."""
 
@@ -36,7 +41,7 @@ class ModelLoss(Choice):
 
     def score(self, mean: Tensor, target: Tensor, slopes: Tensor) -> Tensor:
         """(n, B), the error of held-out transitions, by which training ends and the elite is chosen."""
-        return (mean - target).square().mean(-1)
+        return squared_error(mean, target)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Squared(ModelLoss):
     """(μ − y)², the mean over r and all of s' − s."""
 
     def __call__(self, mean: Tensor, log_variance: Tensor, target: Tensor, slopes: Tensor, step: int) -> Tensor:
-        return (mean - target).square().mean(-1)
+        return squared_error(mean, target)
 
 
 def moments(column: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from deeprl.agents.dynamics import CHUNK, ModelLoss
+from deeprl.agents.dynamics import CHUNK, ModelLoss, squared_error
 from deeprl.choice import counts
 from deeprl.learning.actor_critic import ActorCritic
 from deeprl.learning.networks.critics import ensemble_returns, pair
@@ -69,7 +69,7 @@ class ValueGradient(ModelLoss):
 
     def __call__(self, mean: Tensor, log_variance: Tensor, target: Tensor, slopes: Tensor, step: int) -> Tensor:
         loss = self.score(mean, target, slopes)
-        return loss + (mean - target).square().mean(-1) if step < self.plain_steps else loss
+        return loss + squared_error(mean, target) if step < self.plain_steps else loss
 
     def score(self, mean: Tensor, target: Tensor, slopes: Tensor) -> Tensor:
         """L of each member and transition, (n, B), see `ModelLoss.score`; `__call__` too."""

@@ -37,7 +37,7 @@ from deeprl.learning.parts.rate import Rate
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.target_actor import target_of
 from deeprl.learning.parts.temperature import Temperature
-from deeprl.learning.parts.weighting import Weighting, target_copies
+from deeprl.learning.parts.weighting import Weighting, end_period_, target_copies
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
@@ -327,9 +327,7 @@ class ActorCritic(Agent):
         return {**drawn, "network": NetworkNoise(sampled, {})}
 
     def on_period(self, ended: tuple[str, ...]) -> None:
-        if self.chain.starts_iteration(ended, self.updates):
-            self.weighting.shift(self.chain.target)
-        self.chain.on_period(ended, self.updates)
+        end_period_(self.chain, self.weighting, ended, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics as numbers; with several iterations also one for each."""

@@ -28,7 +28,7 @@ from deeprl.learning.parts.choices import ValueChoices
 from deeprl.learning.parts.exploration import EpsilonGreedy, Tick, ValueExploration
 from deeprl.learning.parts.preference import Preference
 from deeprl.learning.parts.resets import Resets, renew_
-from deeprl.learning.parts.weighting import target_copies
+from deeprl.learning.parts.weighting import end_period_, target_copies
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.masks import divided, divided_batch, of_row, without_mask
 from deeprl.learning.transforms.observations import normalized
@@ -296,9 +296,7 @@ class ValueAgent(Agent):
         return target_copies(self.chain, self.weighting)
 
     def on_period(self, ended: tuple[str, ...]) -> None:
-        if self.chain.starts_iteration(ended, self.updates):
-            self.weighting.shift(self.chain.target)
-        self.chain.on_period(ended, self.updates)
+        end_period_(self.chain, self.weighting, ended, self.updates)
 
     def read(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         """Metrics as numbers; with several iterations or channels also one for each."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -70,3 +70,10 @@ def target_copies(chain: Chain, weighting: Weighting) -> dict[str, Callable[[], 
     """Those of `Agent.copies` that every agent with these two parts has."""
     shift = partial(weighting.shift, chain.target)
     return {"chain.target": chain.reset_target, **{f"weighting.{name}": shift for name in weighting.copied}}
+
+
+def end_period_(chain: Chain, weighting: Weighting, ended: Collection[str], updates: int) -> None:
+    """`Chain.on_period`, before which a new iteration renews the weighting."""
+    if chain.starts_iteration(ended, updates):
+        weighting.shift(chain.target)
+    chain.on_period(ended, updates)
