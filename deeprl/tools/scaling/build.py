@@ -20,7 +20,7 @@ from deeprl.tools.report.build import PAGE, claim, write
 from deeprl.tools.report.runs import RunRecord, find, read_all
 from deeprl.tools.scaling.cells import BATCH, RATIO, Cell, Note, cells
 from deeprl.tools.scaling.fits import frontier, operations
-from deeprl.tools.scaling.next_run import next_run
+from deeprl.tools.scaling.next_run import NextRun, next_run
 from deeprl.tools.scaling.page import ends, figure, of_budget, render, span, whole
 from deeprl.tools.scaling.returns import NeverReachedError
 from deeprl.tools.scaling.speed import StepTime, pace
@@ -57,7 +57,7 @@ class Made(NamedTuple):
     """A page that was written."""
 
     found: Study
-    best: JsonObject | None
+    best: NextRun | None
     """The next run; None: neither a law nor a cell of the grid names one"""
     words: str | None
     """Those of the next run for a terminal"""
@@ -131,22 +131,22 @@ def measure_here(run: RunRecord, table: Sequence[Cell], allow: Sequence[str], no
     return measured(run, [each.batch for each in table], packages(*allow), note)
 
 
-def told(best: JsonObject, words: str, clock: JsonObject) -> str:
+def told(best: NextRun, words: str, clock: JsonObject) -> str:
     """The next run for a terminal: its words, and below them what it takes."""
     speed = f"measured here, {clock['here']}" if clock["here"] else f"of the grid's runs, {'; '.join(clock['machines'])}"
-    steps, hours, what = f"{whole(best['steps'])} steps", span(best["hours"]), "every cell has one seed"
-    if np.isfinite(best["intervals"]["steps"]).all():
+    steps, hours, what = f"{whole(best.steps)} steps", span(best.hours), "every cell has one seed"
+    if np.isfinite(best.intervals["steps"]).all():
         steps, hours = (
-            f"{said} {ends(best['intervals'][name], shown)}" for said, name, shown in ((steps, "steps", whole), (hours, "hours", span))
+            f"{said} {ends(best.intervals[name], shown)}" for said, name, shown in ((steps, "steps", whole), (hours, "hours", span))
         )
         what = "95 % over bootstrap samples of the seeds"
-    if best["observed"]:
+    if best.observed:
         what = "observed"
-    remark = best["remark"] and f". {best['remark']}"
-    return f"{words}\na return of {best['return']:.4g} in {steps}, {hours} ({what}; speed {speed}){remark}"
+    remark = best.remark and f". {best.remark}"
+    return f"{words}\na return of {best.threshold:.4g} in {steps}, {hours} ({what}; speed {speed}){remark}"
 
 
-def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str], note: Note) -> str:
+def spelled(best: NextRun, run: RunRecord, rates: Sequence[str], note: Note) -> str:
     """Settings as words of `deeprl train`: those of the run's own command, which has what else is no default, and behind them the best.
 
     Args:
@@ -154,8 +154,8 @@ def spelled(best: JsonObject, run: RunRecord, rates: Sequence[str], note: Note) 
         rates: keys of the learning rate.
         note: takes a sentence if no such command is known.
     """
-    values = {RATIO: f"{best['ratio']:.3g}", BATCH: f"{best['batch_size']:.0f}"}
-    values |= dict.fromkeys(rates, f"{best['rate']:.3g}") | {"steps": f"{best['steps']:.0f}"}
+    values = {RATIO: f"{best.ratio:.3g}", BATCH: f"{best.batch_size:.0f}"}
+    values |= dict.fromkeys(rates, f"{best.rate:.3g}") | {"steps": f"{best.steps:.0f}"}
     words = typed(run)
     if words is None:
         note(
@@ -229,7 +229,7 @@ def frontier_row(found: Study, level: Level, sigma: np.ndarray) -> JsonObject:
 
 
 def numbers_of(
-    found: Study, rows: list[JsonObject], ahead: list[JsonObject], clock: JsonObject, best: JsonObject | None, notes: list[str]
+    found: Study, rows: list[JsonObject], ahead: list[JsonObject], clock: JsonObject, best: NextRun | None, notes: list[str]
 ) -> JsonObject:
     """All that the page says."""
     growth = of_budget(found)
@@ -242,7 +242,7 @@ def numbers_of(
         "samples": len(found.samples),
         "starts": found.starts,
         "frontier": ahead,
-        "next": best,
+        "next": best and best.json(),
         "cells": rows,
         "notes": notes,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -13,16 +14,32 @@ from deeprl.tools.scaling.study import Level, Study, at, proposed
 UNKNOWN = [float("nan"), float("nan")]
 
 
-def next_run(found: Study, hours: float | None) -> JsonObject | None:
-    """Settings for the highest return that is reached within `hours`; None: without a limit. Where no law names any, those of the cell of
-    the grid that was the fastest. None if no return is that cheap, or no run told its speed.
+@dataclass(frozen=True)
+class NextRun:
+    """Settings of a run, the return that it reaches, and what it takes."""
 
-    Returns:
-        "return", "ratio", "batch_size", "rate", "steps", "hours", and under "intervals" the ends of all but the first, of 95 % over the
-        samples: steps and hours are those of a run with these very settings, "ratio" is that of the fewest hours, NaN where that is the
-        end of the range of ratios that is searched. "observed": whether it is a cell of the grid, which has no intervals. "remark": a
-        sentence on a ratio beyond the grid, or on an observed cell; "" otherwise.
-    """
+    threshold: float
+    ratio: float
+    batch_size: float
+    rate: float
+    steps: float
+    hours: float
+    intervals: dict[str, list[float]]
+    """The ends of all but the first, of 95 % over the samples: steps and hours are those of a run with these very settings, "ratio" is that
+    of the fewest hours, NaN where that is the end of the range of ratios that is searched"""
+    observed: bool
+    """Whether it is a cell of the grid, which has no intervals"""
+    remark: str
+    """A sentence on a ratio beyond the grid, or on an observed cell; "" otherwise"""
+
+    def json(self) -> JsonObject:
+        values = asdict(self)
+        return {"return": values.pop("threshold"), **values}
+
+
+def next_run(found: Study, hours: float | None) -> NextRun | None:
+    """Settings for the highest return that is reached within `hours`; None: without a limit. Where no law names any, those of the cell of
+    the grid that was the fastest. None if no return is that cheap, or no run told its speed."""
     if not found.pace.known:
         return None
     for level in sorted(found.levels, key=lambda each: -each.threshold):
@@ -34,7 +51,7 @@ def next_run(found: Study, hours: float | None) -> JsonObject | None:
     return observed(found, hours)
 
 
-def predicted(found: Study, level: Level, sigma: float, hours: float) -> JsonObject:
+def predicted(found: Study, level: Level, sigma: float, hours: float) -> NextRun:
     batch = float(proposed(found.batch, sigma))
     asked: dict[str, Callable[[Study, Level], np.ndarray | float]] = {
         "batch_size": lambda drawn, it: proposed(drawn.batch, sigma),
@@ -42,10 +59,9 @@ def predicted(found: Study, level: Level, sigma: float, hours: float) -> JsonObj
         "steps": lambda drawn, it: drawn.data(it, sigma),
         "hours": lambda drawn, it: found.pace.seconds(drawn.data(it, sigma), sigma, batch, found.starts) / 3600,
     }
-    values = {"return": level.threshold, "ratio": sigma, "batch_size": batch, "rate": float(at(found.rate, sigma))}
-    values |= {"steps": float(found.data(level, sigma)), "hours": hours}
+    rate, steps = float(at(found.rate, sigma)), float(found.data(level, sigma))
     intervals = {"ratio": found.ratio_interval(level).tolist()} | {name: found.interval(level, of).tolist() for name, of in asked.items()}
-    return {**values, "intervals": intervals, "observed": False, "remark": beyond(found, level, sigma)}
+    return NextRun(level.threshold, sigma, batch, rate, steps, hours, intervals, observed=False, remark=beyond(found, level, sigma))
 
 
 def beyond(found: Study, level: Level, sigma: float) -> str:
@@ -59,7 +75,7 @@ def beyond(found: Study, level: Level, sigma: float) -> str:
     return f"{said}, and the cheapest ratio may lie further, because laws are asked up to this one. A few runs there test it first"
 
 
-def observed(found: Study, hours: float | None) -> JsonObject | None:
+def observed(found: Study, hours: float | None) -> NextRun | None:
     """The cell of the grid with the highest return within `hours`, and of those with that return the one of the fewest hours."""
     low = untrained(found.table)
     for level in sorted((each for each in found.levels if each.threshold > low), key=lambda each: -each.threshold):
@@ -70,8 +86,7 @@ def observed(found: Study, hours: float | None) -> JsonObject | None:
         place = int(np.argmin(costs))
         if hours is None or costs[place] <= hours:
             cell, steps = pairs[place]
-            values = {"return": level.threshold, "ratio": cell.sigma, "batch_size": cell.batch, "rate": cell.rate, "steps": steps}
             remark = "Observed: the cell of the grid that reached it in the least time. No law that can be extrapolated names a run"
             intervals = dict.fromkeys(("ratio", "batch_size", "rate", "steps", "hours"), UNKNOWN)
-            return {**values, "hours": costs[place], "intervals": intervals, "observed": True, "remark": remark}
+            return NextRun(level.threshold, cell.sigma, cell.batch, cell.rate, steps, costs[place], intervals, True, remark)
     return None

@@ -58,9 +58,10 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
         raise ConfigError(f"no size has laws: {'; '.join(notes)}")
     rows = [row(place, size, made[size.value]) for place, size in enumerate(sizes, 1) if size.value in made]
     steps = budgets(rows)
-    best = max(made.values(), key=lambda each: (each.best["return"], -each.best["hours"]) if each.best else (-np.inf, 0.0))
+    best = max(made.values(), key=lambda each: (each.best.threshold, -each.best.hours) if each.best else (-np.inf, 0.0))
     page = render_sizes(sizes[0].runs[0], rows, steps, asked._asdict(), best.words, notes)
-    facts = {"size": asked.size, "sizes": rows, "budgets": steps, "next": best.best, "words": best.words, "notes": notes}
+    named = best.best and best.best.json()
+    facts = {"size": asked.size, "sizes": rows, "budgets": steps, "next": named, "words": best.words, "notes": notes}
     write(out, {NUMBERS: json.dumps(plain(facts), indent=1, allow_nan=False).encode(), PAGE: page.encode()}, set(), UNFINISHED)
     remove_sizes(out, len(sizes))
     return notes, best.words

@@ -65,19 +65,19 @@ def test_hours_are_the_speed_of_the_machine_times_the_data(known):
 
 def test_a_budget_names_the_highest_return_that_it_pays(known):
     every = next_run(known, None)
-    assert every["return"] == known.levels[-1].threshold
-    assert every["batch_size"] % 16 == 0
-    less = next_run(known, 0.6 * every["hours"])
-    assert less["return"] < every["return"]
-    assert less["hours"] <= 0.6 * every["hours"]
+    assert every.threshold == known.levels[-1].threshold
+    assert every.batch_size % 16 == 0
+    less = next_run(known, 0.6 * every.hours)
+    assert less.threshold < every.threshold
+    assert less.hours <= 0.6 * every.hours
     assert next_run(known, 1e-9) is None
-    for name, (low, high) in every["intervals"].items():
-        assert low <= every[name] <= high, name
-    low, high = every["intervals"]["steps"]
-    truth = -np.log(1 - every["return"] / 1000) * (2_000 + 8_000 / every["ratio"])
+    for name, (low, high) in every.intervals.items():
+        assert low <= getattr(every, name) <= high, name
+    low, high = every.intervals["steps"]
+    truth = -np.log(1 - every.threshold / 1000) * (2_000 + 8_000 / every.ratio)
     assert 0.9 * truth < low < high < 1.15 * truth
-    each_step = 0.01 + every["ratio"] * (0.001 + 2e-5 * every["batch_size"])  # of these settings, in every sample
-    assert every["intervals"]["hours"] == pytest.approx([low * each_step / 3600, high * each_step / 3600])
+    each_step = 0.01 + every.ratio * (0.001 + 2e-5 * every.batch_size)  # of these settings, in every sample
+    assert every.intervals["hours"] == pytest.approx([low * each_step / 3600, high * each_step / 3600])
 
 
 def test_an_interval_is_that_of_the_laws_of_the_samples():
@@ -131,7 +131,7 @@ def test_one_batch_size_and_one_rate_are_a_study_too():
     found = study(grid(batches=(128,), rates=(4e-4,), noise=0.0, seeds=1), draws=5)
     assert found.batch.best.tolist() == pytest.approx([128] * 5)
     assert proposed(found.batch, 3.0) == 128
-    assert next_run(found, None)["rate"] == pytest.approx(4e-4)
+    assert next_run(found, None).rate == pytest.approx(4e-4)
 
 
 def test_the_nearest_cell_is_by_ratio():
@@ -147,25 +147,25 @@ def test_where_more_updates_take_more_data_the_next_run_is_the_fastest_cell():
     assert "not extrapolated: its law misses the data by" in found.notes[-1]
     best = next_run(found, None)
     steps = reached(STEPS, rising[0].returns[0], 600.0)
-    assert (best["ratio"], best["batch_size"], best["rate"], best["steps"]) == (1, 16, 1e-4, steps)
-    assert best["hours"] == pytest.approx(steps * (0.01 + 0.001 + 16 * 2e-5) / 3600)
-    assert best["observed"]
-    assert "No law" in best["remark"]
-    assert np.isnan(best["intervals"]["steps"]).all()
-    assert next_run(found, 0.9 * best["hours"]) is None
+    assert (best.ratio, best.batch_size, best.rate, best.steps) == (1, 16, 1e-4, steps)
+    assert best.hours == pytest.approx(steps * (0.01 + 0.001 + 16 * 2e-5) / 3600)
+    assert best.observed
+    assert "No law" in best.remark
+    assert np.isnan(best.intervals["steps"]).all()
+    assert next_run(found, 0.9 * best.hours) is None
 
 
 def test_a_ratio_at_the_end_of_the_range_is_an_extrapolation_without_an_interval():
     """Its interval was of one point: no sample can pass the end of the range. Steps are dear, so more updates are best."""
     dear = [each._replace(pace=np.full(2, 1.0 + each.sigma * 0.001)) for each in grid(sigmas=(1, 2, 4), seeds=2)]
     best = next_run(study(dear, [600.0], draws=5), None)
-    assert best["ratio"] == 16
-    assert np.isnan(best["intervals"]["ratio"]).all()
-    assert np.isfinite(best["intervals"]["steps"]).all()
-    assert "The ratio of 16 lies beyond the grid (1 to 4)" in best["remark"]
-    assert "may lie further" in best["remark"]
+    assert best.ratio == 16
+    assert np.isnan(best.intervals["ratio"]).all()
+    assert np.isfinite(best.intervals["steps"]).all()
+    assert "The ratio of 16 lies beyond the grid (1 to 4)" in best.remark
+    assert "may lie further" in best.remark
     inside = next_run(study(grid(sigmas=(1, 2, 4), seeds=2), [600.0], draws=5), None)
-    assert inside["remark"] == "" or not 1 <= inside["ratio"] <= 4
+    assert inside.remark == "" or not 1 <= inside.ratio <= 4
 
 
 def test_hours_count_no_updates_before_learning_starts():
@@ -179,7 +179,7 @@ def test_hours_count_no_updates_before_learning_starts():
         table.append(Cell(sigma, 64, 1e-3, steps, returns[None], speed, starts, np.array([updating])))
     found = study(table, [300.0], draws=2)
     best = next_run(found, None)
-    assert best["hours"] == pytest.approx((best["steps"] * 0.001 + (best["steps"] - starts) * best["ratio"] * 6e-4) / 3600, rel=1e-6)
+    assert best.hours == pytest.approx((best.steps * 0.001 + (best.steps - starts) * best.ratio * 6e-4) / 3600, rel=1e-6)
     cost = [float(found.pace.seconds(5_000, 8, 64, starts)), float(found.pace.seconds(6_000, 8, 64, starts))]
     assert cost == pytest.approx([5.0, 6.0 + 1_000 * 8 * 6e-4])
 
@@ -237,5 +237,5 @@ def test_cells_that_some_ratios_lack_are_left_out():
 def test_one_seed_has_no_interval():
     found = study(grid(seeds=1), [600.0], draws=5)
     assert np.isnan([found.batch.low, found.batch.high]).all()
-    assert np.isnan([*next_run(found, None)["intervals"].values()]).all()
+    assert np.isnan([*next_run(found, None).intervals.values()]).all()
     assert any("every cell has one seed" in note for note in found.notes)
