@@ -53,12 +53,6 @@ def half_log_snr(t: float) -> float:
     return log_alpha(t) - math.log(sigma(t))
 
 
-def time_of(half: float) -> float:
-    """The t of a λ."""
-    f = math.log1p(math.exp(-2.0 * half))
-    return (-SLOW + math.sqrt(SLOW**2 + 2.0 * (FAST - SLOW) * f)) / (FAST - SLOW)
-
-
 def first_order(x: Any, s: float, t: float, predicted: Any) -> Any:
     """x_t from x_s and x̂(x_s, s)."""
     h = half_log_snr(t) - half_log_snr(s)

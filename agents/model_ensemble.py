@@ -200,14 +200,14 @@ class DynamicsEnsemble(nn.Module):
         best.train_(lambda index: self.update(data.at(train[index]), step), lambda: self.score(kept), mine, epochs, generator)
         best.restore_()
         self.elite.copy_(best.error.argsort()[: choice.elites])
-        found = {
+        metrics = {
             "model/epochs": float(best.epochs),
             "model/holdout_error": best.error[self.elite].mean().item(),
             **self.judged(kept.at(torch.arange(min(held, JUDGED))).sloped(slopes)),
         }
         if self.terminations is not None:
-            found |= self.terminations.fit(data.inputs, data.terminated, train, order[:held], epochs, generator)
-        return found
+            metrics |= self.terminations.fit(data.inputs, data.terminated, train, order[:held], epochs, generator)
+        return metrics
 
     def judged(self, data: Data) -> dict[str, float]:
         """Numbers of held-out transitions, means over the elite: the squared error; of Gaussian members the share of targets within one

@@ -32,21 +32,21 @@ class Unrolled:
 
     def __init__(self, torso: Torso, core: Core, batch: Batch, state: Tensor):
         self.torso, self.core, self.batch, self.state = torso, core, batch, core.of_rows(state)
-        self._found: tuple[Tensor, Tensor] | None = None
+        self._features_and_states: tuple[Tensor, Tensor] | None = None
 
     @property
     def now(self) -> Tensor:
         """Features of `obs` after the core, (n, T · B, F)."""
-        return self.found[0]
+        return self.features_and_states[0]
 
     @property
-    def found(self) -> tuple[Tensor, Tensor]:
+    def features_and_states(self) -> tuple[Tensor, Tensor]:
         """`now`, and the states after each row (n, T, B, size), computed at the first use."""
-        if self._found is None:
+        if self._features_and_states is None:
             batch = self.batch
             y, states = unroll(self.core, self.features(batch.obs), self.start(), starts(self.ends))
-            self._found = y.flatten(1, 2), states
-        return self._found
+            self._features_and_states = y.flatten(1, 2), states
+        return self._features_and_states
 
     def features(self, obs: Tensor) -> Tensor:
         """(T, B, *obs) -> (n, T, B, inputs)"""
@@ -64,7 +64,7 @@ class Unrolled:
 
     def next(self) -> Tensor:
         """Features of `next_obs`, (n, T · B, F)."""
-        batch, states = self.batch, self.found[1].flatten(1, 2)
+        batch, states = self.batch, self.features_and_states[1].flatten(1, 2)
         steps, size = batch.steps, batch.steps.shape[1]
         row = torch.arange(len(steps), device=steps.device)[:, None] + (steps - 1).clamp(min=0)  # the last row before `next_obs`
         place = row * size + torch.arange(size, device=steps.device)
@@ -72,7 +72,7 @@ class Unrolled:
 
     def before(self) -> Tensor:
         """States before each row, (n, T · B, size). `other` with these states gives the features of another input in the same row."""
-        states = torch.cat([self.start()[:, None], self.found[1][:, :-1]], 1)
+        states = torch.cat([self.start()[:, None], self.features_and_states[1][:, :-1]], 1)
         return (states * ~starts(self.ends)[..., None]).flatten(1, 2)
 
     def other(self, obs: Tensor, states: Tensor) -> Tensor:
