@@ -105,7 +105,7 @@ class Prediction(NamedTuple):
 class Model(Protocol):
     """A simulator that learns: what `deeprl.agents.mbpo.ModelReplay` asks for."""
 
-    def fit(self, data: Data, slopes: Slopes | None, generator: torch.Generator, step: int) -> dict[str, float]:
+    def fit(self, data: Data, slopes: Slopes | None, generator: torch.Generator, step: int, beat: Callable[[], object]) -> dict[str, float]:
         """Learn from all transitions so far. Returns numbers for the log.
 
         Args:
@@ -113,6 +113,7 @@ class Model(Protocol):
             slopes: value gradients of the agent; None if it has no critics.
             generator: on the CPU, of all random numbers of this training.
             step: environment steps since the first training.
+            beat: called before each update, because a process without a sign of life is taken for one that hangs.
         """
 
     def predict(self, obs: Tensor, action: Tensor, generator: torch.Generator) -> Prediction:

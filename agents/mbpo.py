@@ -191,7 +191,7 @@ class ModelReplay(Replay):
             Failed: it diverged.
         """
         try:
-            return self.model.fit(data, self.slopes, generator, step - self.trained[0])
+            return self.model.fit(data, self.slopes, generator, step - self.trained[0], self.beat)
         except NotFinite as error:  # of the model's own optimizer, which does not know whose it is
             what = f"training {self.trainings + 1} of the model (step {step:,}) is not finite"
             raise Failed(what, str(error), "Look at the sizes of observations and rewards, or lower replay.model.lr") from error

@@ -14,7 +14,7 @@ variance, at which its mean hardly learns. Terminations, where they are learned,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,7 +188,13 @@ class DynamicsEnsemble(nn.Module):
         with torch.no_grad():
             return tuple(torch.cat(parts, 1) for parts in zip(*(self(some) for some in inputs.split(CHUNK))))
 
-    def fit(self, data: Data, slopes: Slopes | None, generator: torch.Generator, step: int) -> dict[str, float]:
+    def fit(
+        self, data: Data, slopes: Slopes | None, generator: torch.Generator, step: int, beat: Callable[[], object] = lambda: None
+    ) -> dict[str, float]:
+        def update(index: Tensor) -> None:
+            beat()
+            self.update(data.at(train[index]), step)
+
         data = data.sloped(slopes if self.choice.loss.weighted else None)
         choice, device, number = self.choice, data.inputs.device, len(data.inputs)
         held = min(max(int(choice.holdout * number), 1), choice.holdout_most)
@@ -197,7 +203,7 @@ class DynamicsEnsemble(nn.Module):
         self.measure(data, train)
         best, epochs = BestEpochs(self.weights), Epochs(choice.batch_size, choice.patience, choice.epochs)
         mine = torch.randint(len(train), (choice.members, len(train)), generator=generator)  # each member's bootstrap sample
-        best.train_(lambda index: self.update(data.at(train[index]), step), lambda: self.score(kept), mine, epochs, generator)
+        best.train_(update, lambda: self.score(kept), mine, epochs, generator)
         best.restore_()
         self.elite.copy_(best.error.argsort()[: choice.elites])
         metrics = {
@@ -206,7 +212,7 @@ class DynamicsEnsemble(nn.Module):
             **self.judged(kept.at(torch.arange(min(held, JUDGED))).sloped(slopes)),
         }
         if self.terminations is not None:
-            metrics |= self.terminations.fit(data.inputs, data.terminated, train, order[:held], epochs, generator)
+            metrics |= self.terminations.fit(data.inputs, data.terminated, train, order[:held], epochs, generator, beat)
         return metrics
 
     def judged(self, data: Data) -> dict[str, float]:

@@ -13,7 +13,7 @@ sample would leave out a third of the rare terminations.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +100,14 @@ class TerminationModel(nn.Module):
         return self.chunked(inputs).sigmoid().mean(0) > 0.5
 
     def fit(
-        self, inputs: Tensor, terminated: Tensor, train: Tensor, held: Tensor, epochs: Epochs, generator: torch.Generator
+        self,
+        inputs: Tensor,
+        terminated: Tensor,
+        train: Tensor,
+        held: Tensor,
+        epochs: Epochs,
+        generator: torch.Generator,
+        beat: Callable[[], object] = lambda: None,
     ) -> dict[str, float]:
         """Train the members, going on from their weights. Returns numbers for the log.
 
@@ -108,6 +115,7 @@ class TerminationModel(nn.Module):
             inputs, terminated: s and a (N, S + D), and (N,) float32, of all transitions.
             train, held: numbers of those that are trained on, and held out.
             generator: on the CPU.
+            beat: called before each update.
         """
         for buffer, moment in zip((self.mean, self.deviation), moments(inputs[train])):
             buffer.copy_(moment)
@@ -115,12 +123,16 @@ class TerminationModel(nn.Module):
         # relative gains of an error that goes to 0 have no end
         enough = 0.01 * base_entropy(terminated[train].sum().item(), len(train))
 
+        def update(index: Tensor) -> None:
+            beat()
+            self.update(inputs[train[index]], terminated[train[index]])
+
         def error() -> Tensor:
             return cross_entropy(self.chunked(known), ends).clamp(min=enough)
 
         best = BestEpochs(self.weights)
         everything = torch.arange(len(train)).expand(len(best.error), -1)
-        best.train_(lambda index: self.update(inputs[train[index]], terminated[train[index]]), error, everything, epochs, generator)
+        best.train_(update, error, everything, epochs, generator)
         best.restore_()
         recall, precision = recall_and_precision(self.terminates(known), ends > 0)
         self.tell(recall, int(ends.sum()))

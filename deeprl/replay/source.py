@@ -107,6 +107,8 @@ class Source(Choice):
     prepare: Prepare = staticmethod(lambda batch: {})
     wants_pass: Callable[[int], bool] = staticmethod(lambda number: True)
     """`Agent.wants_pass`, for sources that learn in passes"""
+    beat: Callable[[], object] = staticmethod(lambda: None)
+    """`Watchdog.beat`, for sources that work long between two updates"""
 
     # ---- before it is built. `settings` are its node of the configuration
 

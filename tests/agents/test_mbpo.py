@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from deeprl.agents.dynamics import Data, Likelihood, ModelChoice, Prediction
 from deeprl.agents.imagination import Imagination
 from deeprl.agents.mbpo import ModelReplay
-from deeprl.agents.model_ensemble import ModelEnsemble
+from deeprl.agents.model_ensemble import DynamicsEnsemble, ModelEnsemble
 from deeprl.agents.vagram import ValueGradient
 from deeprl.envs.tensor_classic import PendulumWorld
 from deeprl.envs.terminations import never
@@ -23,6 +23,7 @@ from deeprl.errors import Failed
 from deeprl.replay.replay import Replay
 from deeprl.replay.samplers import Prioritized
 from deeprl.schedules import Linear
+from deeprl.system.watchdog import Watchdog
 from deeprl.types import AgentStep, Rows, Spec
 from tests.builders import CONTINUOUS, equal, sac
 from tests.pretended import Pretended
@@ -41,7 +42,7 @@ class TrueSimulator(ModelChoice):
     def build(self, obs, action, learns_ends, seed):
         return self
 
-    def fit(self, data, slopes, generator, step):
+    def fit(self, data, slopes, generator, step, beat):
         return {"model/squared_error": 0.0}
 
     def predict(self, obs, action, generator):
@@ -385,7 +386,10 @@ OFFLINE = (
 
 def test_a_run_that_is_cut_goes_on_as_the_uninterrupted_run(tmp_path, monkeypatch):
     """Between two trainings of the model, whose numbers are in each line of the log; and one that learns from that run's data, between two
-    sets of rollouts of the one model."""
+    sets of rollouts of the one model. The watchdog, to which a long training was a hang, hears of each update of the model."""
+    beats, heard, plain = [], [], DynamicsEnsemble.update
+    monkeypatch.setattr(Watchdog, "beat", lambda dog: beats.append(None))
+    monkeypatch.setattr(DynamicsEnsemble, "update", lambda model, *given: heard.append(len(beats)) or plain(model, *given))
     short = (
         "env.num=2", "steps=120", "replay.learning_starts=40", "replay.ratio=0.5", "replay.capacity=100", "evaluation.every=null",
         "evaluation.final_episodes=1", "checkpoint.every=76", "log.every=30",
@@ -394,6 +398,8 @@ def test_a_run_that_is_cut_goes_on_as_the_uninterrupted_run(tmp_path, monkeypatc
     assert_same_run(cut, whole)
     lines = (cut / "metrics.jsonl").read_text().splitlines()
     assert sum("model/value_error" in line for line in lines) == 3
+    assert len(heard) > 10
+    assert heard == sorted({*heard})
 
     few = ("steps=60", "evaluation.every=null", "evaluation.final_episodes=1", "checkpoint.every=38", "log.every=20")
     whole, cut = cut_and_resumed(tmp_path / "offline", monkeypatch, 38, *OFFLINE, f"replay.data={whole}", *few)

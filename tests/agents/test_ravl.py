@@ -27,7 +27,7 @@ from tests.builders import composed
 class Counting(TrueSimulator):
     fits: list[int] = field(default_factory=list)
 
-    def fit(self, data, slopes, generator, step):
+    def fit(self, data, slopes, generator, step, beat):
         self.fits.append(len(data.inputs))
         return {"model/squared_error": 0.25}
 

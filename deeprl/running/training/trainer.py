@@ -109,6 +109,7 @@ class Trainer:
     def run(self, loggers: Loggers, progress: Progress, signals: Signals, watchdog: Watchdog, listeners: Listeners = Listeners()) -> str:
         """Train until `steps`, a stop criterion or a signal. Returns "finished" or "stopped"."""
         self.loggers, self.progress, self.signals, self.watchdog, self.listeners = loggers, progress, signals, watchdog, listeners
+        self.source.beat = watchdog.beat
         signals.arm()
         self.stopwatch.start()
         freeze_objects()
