@@ -25,7 +25,7 @@ from deeprl.errors import (
 )
 from deeprl.system import terminal
 from deeprl.system.files import full, replace_file
-from deeprl.system.terminal import brief, described, described_trace, from_here, plain_warnings, print_result, say
+from deeprl.system.terminal import brief, described, described_trace, from_here, plain_warnings, print_end, say
 
 if TYPE_CHECKING:
     from deeprl.running.training.trainer import Trainer
@@ -121,5 +121,5 @@ def ended(outcome: str, trainer: Trainer, path: Path) -> int:
     from deeprl.cli.farewell import farewell
 
     if trainer.ranks.first:  # it has written what is told here
-        print_result(farewell(outcome, trainer, path))
+        print_end(farewell(outcome, trainer, path))
     return FINISHED if outcome == "finished" else STOPPED

@@ -9,7 +9,7 @@ from deeprl.cli.arguments import RUN, allow_package, out_of, written_to
 from deeprl.cli.each import each_policy
 from deeprl.errors import ConfigError
 from deeprl.system.machine import extra, lacking
-from deeprl.system.terminal import print_result, say
+from deeprl.system.terminal import print_end, say
 
 NEEDS = ("onnx", "onnxscript")
 
@@ -40,6 +40,6 @@ def run(options: argparse.Namespace) -> int:
             if result is not None:
                 words = f"agrees with the agent on {result.observations:,} observations: largest difference {result.largest:.2g}"
                 words += f", where rounding explains {result.allowed:.2g}"
-            print_result(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
+            print_end(f"{file}: step {loaded.step:,}, {file.stat().st_size:,} bytes; {words}")
 
     return each_policy(options.run, one, options.out)

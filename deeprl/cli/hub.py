@@ -13,7 +13,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import FINISHED, ConfigError, RunFolderError
 from deeprl.system.machine import extra, lacking
-from deeprl.system.terminal import described, print_result
+from deeprl.system.terminal import described, print_end
 
 POLICY, CARD = "policy.zip", "README.md"
 REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
@@ -61,7 +61,7 @@ def push(options: argparse.Namespace) -> None:
             api = HfApi()
             api.create_repo(options.repository, private=options.private or None, exist_ok=True)
             commit = api.create_commit(options.repository, files, commit_message=f"{archive.name} of deeprl pack")
-    print_result(f"{options.repository}: {commit.commit_url}. To use it: deeprl hub pull {options.repository}")
+    print_end(f"{options.repository}: {commit.commit_url}. To use it: deeprl hub pull {options.repository}")
 
 
 def packed(options: argparse.Namespace, folder: Path) -> Path:
@@ -95,7 +95,7 @@ def pull(options: argparse.Namespace) -> None:
                 create(out, iter(lambda: file.read(PIECE), b""))
         except FileExistsError:
             raise RunFolderError(f"{out} exists: name another file (--out FILE), or remove it") from None
-    print_result(f"{out}: {out.stat().st_size:,} bytes. To use it: deeprl eval {out}, or deeprl unpack {out} FOLDER")
+    print_end(f"{out}: {out.stat().st_size:,} bytes. To use it: deeprl eval {out}, or deeprl unpack {out} FOLDER")
 
 
 def require_policy(path: Path, name: str) -> bytes:

@@ -11,7 +11,7 @@ from deeprl.cli.arguments import at_least_one, checkpoints, out_of, written_to
 from deeprl.cli.each import each_policy
 from deeprl.errors import RunFolderError
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.terminal import print_result, say
+from deeprl.system.terminal import print_end, say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
             line = f"{target}: return {returned:.2f}, {result['lengths'][0]:,} steps"
             if returned != tape.returned:
                 line += f"; without rendering it was {tape.returned:.2f}: rendering changes this environment"
-            print_result(line)
+            print_end(line)
             animations[f"video/seed_{seed}"] = animation(target)
         if options.run.is_dir():
             show(path, run.step, animations)

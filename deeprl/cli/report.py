@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deeprl.errors import ConfigError
 from deeprl.system.machine import extra, lacking
-from deeprl.system.terminal import print_result, say
+from deeprl.system.terminal import print_end, say
 
 NEEDS = ("matplotlib", "scipy", "jinja2")
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     notes = build(options.folders, out, options.group, options.names, shlex.join(["deeprl", *sys.argv[1:]]))
     for note in notes:
         say(f"note: {note}")
-    print_result(f"{out / 'index.html'}")
+    print_end(f"{out / 'index.html'}")
     return 0
 
 

@@ -21,7 +21,7 @@ from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, near
 from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatten
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import renamed
-from deeprl.system.terminal import print_result
+from deeprl.system.terminal import print_end
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,12 +61,12 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     config = changed(stored, overrides)
     prepare()
     if said := nothing_to_train(path, folder.read_status() or {}, stored, config, overrides):
-        print_result(said)
+        print_end(said)
         return FINISHED
     require_connections(config, overrides)
     changes = [f"{key}: {in_yaml(value)} -> {in_yaml(get(config, key))}" for key, value in flatten(stored) if get(config, key) != value]
     if changes:
-        print_result("\n".join(changes))
+        print_end("\n".join(changes))
     home = path.absolute()  # because an environment may change the current folder
 
     def trained() -> int:

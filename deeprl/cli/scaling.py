@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package, positive
 from deeprl.cli.report import page_folder
-from deeprl.system.terminal import print_result, say
+from deeprl.system.terminal import print_end, say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     notes, words = (sizes if options.size else build).build(options.folders, out, asked)
     for note in notes:
         say(f"note: {note}")
-    print_result(f"{out / 'index.html'}\nthe next run: {words or 'neither a law nor a cell of the grid names one'}")
+    print_end(f"{out / 'index.html'}\nthe next run: {words or 'neither a law nor a cell of the grid names one'}")
     return 0
 
 

@@ -18,7 +18,7 @@ from deeprl.running.runs.folder import holder
 from deeprl.running.runs.places import STAMP, new_folder
 from deeprl.system.machine import usable_cores
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import print_result, say
+from deeprl.system.terminal import print_end, say
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job, expand
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     made = options.dir is None and options.overrides[:1] != ["resume"]
     todo = [job for job in folder.jobs if made or unfinished(folder, job)]
     if not todo:
-        print_result(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
+        print_end(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
         return FINISHED
     with folder.at_home():
         begun = {job.name for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
@@ -234,12 +234,12 @@ def ended(folder: SweepFolder, todo: Sequence[Job], codes: Mapping[str, int], fa
     failed = [job for job in todo if codes.get(job.name, FINISHED) not in (FINISHED, STOPPED)]
     open_jobs = [job for job in todo if codes.get(job.name, STOPPED) == STOPPED]
     for job in failed:
-        print_result(f"{job.name} failed; the end of {folder.log(job)}:\n{textwrap.indent(last_words(folder.log(job)), '  ')}")
+        print_end(f"{job.name} failed; the end of {folder.log(job)}:\n{textwrap.indent(last_words(folder.log(job)), '  ')}")
     done = len(folder.jobs) - len(failed) - len(open_jobs)
     counts = [(done, "finished"), (len(failed), "failed"), (len(open_jobs), "unfinished")]
-    print_result(f"{folder.path}: " + ", ".join(f"{count} {word}" for count, word in counts if count))
+    print_end(f"{folder.path}: " + ", ".join(f"{count} {word}" for count, word in counts if count))
     if farewell:
-        print_result(farewell)
+        print_end(farewell)
     if failed or open_jobs:
-        print_result(f"Run the jobs that are unfinished, failed ones too, with:  {folder.resume_command()}")
+        print_end(f"Run the jobs that are unfinished, failed ones too, with:  {folder.resume_command()}")
     return STOPPED if open_jobs else FAILED if failed else FINISHED

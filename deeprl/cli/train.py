@@ -40,7 +40,7 @@ from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new
 from deeprl.system import terminal
 from deeprl.system.files import full
-from deeprl.system.terminal import front_door, print_result, say
+from deeprl.system.terminal import front_door, print_end, print_result, say
 from deeprl.system.torchrun import place
 
 FIRST = ("stop.return=475",)
@@ -289,7 +289,7 @@ def go_on(path: Path, config: Config) -> int:
     stored = continued(path, config)
     status = RunFolder(path).read_status() or {}
     if status.get("state") == "finished":
-        print_result(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
+        print_end(f"{path}: this run is finished at step {status['step']:,}; nothing to do")
         return FINISHED
     places = {key: get(stored, key, stored) for key in CHANGEABLE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]

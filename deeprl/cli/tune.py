@@ -21,7 +21,7 @@ from deeprl.system.files import replace_file
 from deeprl.system.machine import extra, lacking, usable_cores
 from deeprl.system.progress import significant
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import print_result, say
+from deeprl.system.terminal import print_end, say
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job
@@ -206,15 +206,15 @@ def ended(path: Path, study: optuna.Study, space: Space, settings: Settings, tru
     counts = Counter(results.OPEN if trial.state.name == "RUNNING" else trial.state.name.lower() for trial in study.trials)
     counts["not sampled"] = max(settings.trials - len(study.trials), 0)
     words = [f"{counts[word]} {word}" for word in ("complete", "pruned", "fail", results.OPEN, "not sampled") if counts[word]]
-    print_result(f"{path}: {', '.join(words)}; trials.csv and history.png list them")
+    print_end(f"{path}: {', '.join(words)}; trials.csv and history.png list them")
     if found:
-        print_result("importance (importance.png): " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+        print_end("importance (importance.png): " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
     elif counts["complete"]:
-        print_result(f"no importance.png: it needs {figures.FEWEST} complete trials of unequal return")
+        print_end(f"no importance.png: it needs {figures.FEWEST} complete trials of unequal return")
     if trial := results.best(study):
-        print_result(f"best: trial {trial.number}, return {significant(trial.values[0])}, {' '.join(space.settings(trial.params))}")
-        print_result(f"Train with it, on a seed that no trial has seen:\n  {results.command(path, settings, space)}")
+        print_end(f"best: trial {trial.number}, return {significant(trial.values[0])}, {' '.join(space.settings(trial.params))}")
+        print_end(f"Train with it, on a seed that no trial has seen:\n  {results.command(path, settings, space)}")
     if counts[results.OPEN] or counts["not sampled"]:
-        print_result(f"Go on with:  {resume_command(path)}{trusted}")
+        print_end(f"Go on with:  {resume_command(path)}{trusted}")
         return STOPPED
     return FINISHED if trial else FAILED

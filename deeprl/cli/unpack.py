@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from deeprl.errors import FINISHED
-from deeprl.system.terminal import print_result
+from deeprl.system.terminal import print_end
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,5 +19,5 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.running.runs.archive import unpack
 
     unpack(options.file, options.folder)
-    print_result(f"{options.folder}: to train on with its weights, deeprl train init_from={shlex.quote(str(options.folder))}")
+    print_end(f"{options.folder}: to train on with its weights, deeprl train init_from={shlex.quote(str(options.folder))}")
     return FINISHED

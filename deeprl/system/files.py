@@ -163,8 +163,8 @@ def remove_partials(folder: Path) -> None:
 
 
 def full(error: BaseException) -> TypeGuard[OSError]:
-    """Whether an exception means that the disk, or the user's quota, is full."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether an exception means that the disk, or the user's quota, is full, or that a file has the size that `ulimit -f` allows."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Appender:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from deeprl.errors import MachineError
+
 rank = 0
 """Number of this process among those of its run (`deeprl.system.ranks`). Only the first one prints what is not urgent."""
 
@@ -61,20 +63,37 @@ def say(text: str, stream: TextIO | None = None, urgent: bool = False) -> None:
     Errors are ignored: a pipe without a reader, a terminal that is gone, a closed stream, a log file on a full disk.
     """
     stream = sys.stderr if stream is None else stream
-    if stream is None or (rank and not urgent):  # Python was started with a closed stderr
-        return
+    if stream is not None and (urgent or not rank):  # Python was started with a closed stderr
+        put(text, stream)
+
+
+def put(text: str, stream: TextIO) -> OSError | None:
+    """Print a line. Returns the error of a stream that may have taken a part of it; None if nobody reads the stream."""
     try:
         print(printable(text), file=stream, flush=True)
     except OSError as error:
-        if error.errno in (errno.EPIPE, errno.EIO, errno.EBADF):
-            mute(stream)
+        if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+            return error
+        mute(stream)
     except ValueError:  # closed
         pass
+    return None
 
 
 def print_result(text: str) -> None:
     """Print the result of a command to stdout. Every command uses this function, because text from a run folder may hold escape
-    sequences."""
+    sequences.
+
+    Raises:
+        MachineError: the disk of a file that stdout is sent to is full.
+    """
+    if sys.stdout is not None and not rank and (error := put(text, sys.stdout)):
+        mute(sys.stdout)  # Python would write the rest as it ends, fail again, and say so in its own words
+        raise MachineError(f"stdout cannot be written, so that the result is not whole: {error}")
+
+
+def print_end(text: str) -> None:
+    """Print the last lines of what has its result in a folder: nothing is lost where stdout does not take them."""
     say(text, sys.stdout)
 
 

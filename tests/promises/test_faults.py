@@ -324,7 +324,7 @@ def test_the_best_checkpoint_is_the_best_that_could_be_saved(tmp_path, monkeypat
     assert Checkpoints(path).pointed("best") == summary["best"]["step"]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 def test_a_disk_or_quota_that_stays_full_ends_the_run_and_it_can_be_resumed(finished, tmp_path, monkeypatch, capsys, number):
     path, step = tmp_path / "run", [0]
     with monkeypatch.context() as patch:

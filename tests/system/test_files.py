@@ -179,3 +179,8 @@ def test_a_file_that_nobody_may_remove_is_named(tmp_path, monkeypatch):
 )
 def test_what_the_machine_cannot_read_may_be_whole(error, fault):
     assert files.machine_fault(error) == fault
+
+
+def test_a_quota_and_a_limit_of_a_shell_are_full_disks():
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    assert [files.full(OSError(number, os.strerror(number))) for number in numbers] == [True, True, True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import sys
 
 import pytest
 
+from deeprl.errors import MachineError
 from deeprl.system import terminal
 from deeprl.system.progress import Progress
 
@@ -49,6 +51,16 @@ def test_a_bar_whose_terminal_has_gone_is_given_up(error):
         progress.say("a line")
         progress.update(step)
     progress.close()
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_a_result_that_is_not_whole_is_an_error_and_the_last_lines_of_a_run_are_none(error, monkeypatch):
+    """`deeprl eval RUN --json` to a file on a full disk once ended with 0 and half a number."""
+    monkeypatch.setattr(sys, "stdout", Broken(error))
+    terminal.print_end("a line")
+    whole = contextlib.nullcontext() if getattr(error, "errno", None) != errno.ENOSPC else pytest.raises(MachineError, match="not whole")
+    with whole:
+        terminal.print_result("a line")
 
 
 def test_a_process_without_stderr_has_progress(monkeypatch):
