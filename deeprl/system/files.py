@@ -162,6 +162,11 @@ def remove_partials(folder: Path) -> None:
             remove(left)
 
 
+def utf8(path: Path) -> bool:
+    """Whether the bytes of a path are UTF-8, as safetensors wants them."""
+    return os.fsencode(path) == str(path).encode(errors="replace")
+
+
 def full(error: BaseException) -> TypeGuard[OSError]:
     """Whether an exception means that the disk, or the user's quota, is full, or that a file has the size that `ulimit -f` allows."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -33,6 +33,7 @@ from deeprl.system.files import (
     sha256,
     sync_file,
     sync_folder,
+    utf8,
 )
 from deeprl.system.machine import available_memory
 from deeprl.system.strict_json import JsonObject, strict_json
@@ -286,10 +287,6 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> JsonObject:
         raise CheckpointError(f"{path.name} would have {len(ready):,} tensors, more than can be read back")
     sync_file(path)
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
-
-
-def utf8(path: Path) -> bool:
-    return os.fsencode(path) == str(path).encode(errors="replace")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

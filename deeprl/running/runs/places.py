@@ -14,7 +14,7 @@ from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, DATA, config_hash, container, instead, no_folder, without_changeable
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.moved import automatic
-from deeprl.system.files import read_regular, sole
+from deeprl.system.files import read_regular, sole, utf8
 from deeprl.system.terminal import say, some
 
 STAMP = "%y%m%d-%H%M%S"
@@ -98,8 +98,10 @@ def require_new(path: Path, key: str = "hydra.run.dir=", continues: str = "resum
         key, continues: words of the message: the argument that gave the folder, and the one that goes on with a run.
 
     Raises:
-        ConfigError: a run was already started in this folder, or it holds other files.
+        ConfigError: a run was already started in this folder, or it holds other files, or its path is no UTF-8.
     """
+    if not utf8(path.absolute()):
+        raise ConfigError(f"{key}{path}: the path {path.absolute()} is no UTF-8, as checkpoints need it: put the run elsewhere.")
     if holds_run(path):
         raise ConfigError(
             f"{key}{path} already holds a run: choose another folder, or go on with "

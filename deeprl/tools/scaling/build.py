@@ -77,7 +77,10 @@ def build(folders: Sequence[Path], out: Path, asked: Asked) -> tuple[list[str], 
     runs = runs_in(folders, notes.append)
     if asked.parameters and len(asked.parameters) > 1:
         raise ConfigError("--parameters takes one number, because the networks of a grid without --size are of one size.")
-    return notes, page_of(runs, out, asked, notes).words
+    try:
+        return notes, page_of(runs, out, asked, notes).words
+    except ConfigError as error:  # which may come of the runs that were left out
+        raise ConfigError(" ".join([str(error), *(f"Note: {note}." for note in notes)])) from error
 
 
 def runs_in(folders: Sequence[Path], note: Note) -> list[RunRecord]:

@@ -595,6 +595,12 @@ def test_no_run_starts_where_the_record_of_the_command_would_be_written_through_
     places.require_new(run)
 
 
+def test_no_run_starts_where_its_first_checkpoint_would_be_refused(tmp_path):
+    """It trained up to there, and was lost."""
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.* is no UTF-8"):
+        places.require_new(tmp_path / "m\udcfcller" / "run")
+
+
 def test_the_processor_is_recorded():
     entry = system_entry()
     assert entry["cpus"] == os.cpu_count()

@@ -101,6 +101,15 @@ def test_a_grid_without_an_update_is_refused(tmp_path):
         build([tmp_path / "runs"], tmp_path / "out", asked())
 
 
+def test_an_error_tells_which_runs_were_left_out(tmp_path):
+    """The advice was to train a grid with more steps, where a file was damaged."""
+    grid(tmp_path / "runs")
+    one = sorted((tmp_path / "runs").iterdir())[0]
+    (one / "config.yaml").write_text("{")
+    with pytest.raises(ConfigError, match=rf"no cell reaches a return of 1000.* Note: .*{one.name}"):
+        build([tmp_path / "runs"], tmp_path / "out", asked(returns=[1000.0]))
+
+
 @pytest.mark.parametrize("state", ["failed", "running"])
 def test_an_unfinished_run_does_not_shorten_a_cell_that_has_longer_ones(tmp_path, state):
     """One of four seeds that failed at step 200 cut its cell to it, and the returns asked of the whole grid to what that one had."""
