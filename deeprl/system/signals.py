@@ -28,7 +28,7 @@ def leave_at_signals() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    alert(f"{signal.Signals(number).name} before the first step or after the last one: there is nothing to save")
+    alert(f"{signal.Signals(number).name} before the first step or after the end: nothing is left to save")
     os._exit(STOPPED)
 
 
