@@ -46,7 +46,7 @@ def test_before_training_and_after_it_a_signal_leaves_as_a_saved_run():
     for when in ("before", "after"):
         done = subprocess.run([sys.executable, "-c", code, when], check=False, stderr=subprocess.PIPE, text=True)
         assert done.returncode == STOPPED
-        assert "SIGTERM before the first step or after the last one: there is nothing to save" in done.stderr
+        assert "SIGTERM before the first step or after the end: nothing is left to save" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["train"], ["resume"], ["eval"]])
