@@ -22,6 +22,10 @@ class ConfigError(ValueError):
     """The configuration is wrong: exit code 2. The message names the key, the value and the remedy."""
 
 
+class DataError(ValueError):
+    """Stored data that are not there, or are damaged. Of a run that has read them before it is no fault of its configuration."""
+
+
 class UnknownNameError(ConfigError):
     """A key that is missing or not known, or a class that is not there. In a stored configuration it may be a name of another commit."""
 

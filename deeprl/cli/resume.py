@@ -7,7 +7,9 @@ import copy
 import json
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -36,13 +38,15 @@ def run(options: argparse.Namespace) -> int:
     return resume(options.run, options.overrides, tuple(options.allow_package))
 
 
-def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (), source: str | None = None) -> int:
+def resume(
+    path: Path, overrides: list[str], allow: tuple[str, ...] | None = (), sources: Mapping[str, str | None] = MappingProxyType({})
+) -> int:
     """Continue a run.
 
     Args:
         allow: packages and files besides deeprl that the run's configuration may name. It may come from a stranger, so all others are
             refused. None allows all, where it has been compared with the user's own (`continued`).
-        source: `init_from` of a run without checkpoints, in place of the stored one; None: the stored one.
+        sources: `init_from` and `replay.data` of a run without checkpoints, in place of the stored ones; None: the stored one.
 
     Returns:
         the exit code.
@@ -51,14 +55,17 @@ def resume(path: Path, overrides: list[str], allow: tuple[str, ...] | None = (),
     written = folder.read_config()  # before torch is imported, which takes seconds
     from deeprl.running.config.by_hydra import prepare
     from deeprl.running.config.folders import packages
-    from deeprl.running.config.stored import checked, of_its_commit
+    from deeprl.running.config.stored import checked, keep_step, of_its_commit
     from deeprl.running.session.session import train
 
     allowed = None if allow is None else packages(*allow)
     with of_its_commit(path):
         stored = checked(written, allowed)
-    stored["init_from"] = source or stored.get("init_from")
+    stored.setdefault("init_from", None)
+    for key in [key for key, source in sources.items() if source]:
+        put(stored, key, sources[key])
     config = changed(stored, overrides)
+    keep_step(path, stored, config)
     prepare()
     if said := nothing_to_train(path, folder.read_status() or {}, stored, config, overrides):
         print_end(said)

@@ -31,7 +31,7 @@ from deeprl.running.config import folders
 from deeprl.running.config.by_hydra import FAULTS, prepare, run_once
 from deeprl.running.config.compose import compose, compose_with_folder, one_run, unresolved
 from deeprl.running.config.menu import groups
-from deeprl.running.config.overrides import REQUIRED, first_of, for_hydra, key_of, quoted, swept
+from deeprl.running.config.overrides import REQUIRED, RUNS, first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.resolve import resolve
 from deeprl.running.config.rules import FIXED
 from deeprl.running.config.rules import check as check_keys
@@ -294,7 +294,7 @@ def go_on(path: Path, config: Config) -> int:
     places = {key: get(stored, key, stored) for key in CHANGEABLE}
     overrides = [f"{key}={'null' if place is None else place}" for key, place in places.items() if place is not stored]
     overrides += [word for word in connections(config) if word not in overrides]  # this very command names them
-    return resume(path, overrides, None, stored.get("init_from"))
+    return resume(path, overrides, None, {key: get(stored, key) for key in RUNS})
 
 
 def start(cfg: DictConfig, path: Path) -> int:

@@ -64,8 +64,8 @@ class Source(Choice):
 
     Attributes:
         offline_steps: steps before the first of an environment, which are only counted.
-        provenance: which data it has beside the run's own, for summary.json: their name, digest and number of transitions,
-            and the environment of a run that made them.
+        provenance: which data it has beside the run's own, for summary.json: their name, with the step of a run's checkpoint,
+            FOLDER@STEP, their digest and number of transitions, and the environment of a run that made them.
         num: M environments that are stepped.
         batch_size: B, transitions or sequences of an update.
         capacity, bytes: rows that it holds at most, and their memory.
@@ -240,9 +240,11 @@ class Source(Choice):
         """
         mine = self.provenance.get("digest")
         if digest != mine:
+            name = self.provenance.get("name")
             raise ValueError(
-                f"the run learned from data with the digest {digest!s:.40}, and replay.data={self.provenance.get('name')} has {mine}: it "
-                "goes on with the same alone. Of a run that has learned on, name the checkpoint: deeprl resume RUN replay.data=FOLDER@STEP"
+                f"the run learned from data with the digest {digest!s:.40}, and replay.data={name} has {mine}: it goes on with the same "
+                "alone. Of a run that has learned on, name the checkpoint: deeprl resume RUN replay.data=FOLDER@STEP; where it has removed "
+                "that one, start another run, with the weights of this one by init_from=RUN"
             )
 
     def restart(self, step: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from deeprl.errors import CheckpointError, RunFolderError, UnreadableError
+from deeprl.errors import CheckpointError, DataError, RunFolderError, UnreadableError
 from deeprl.packing import check_kept
 from deeprl.replay.layout import Layout
 from deeprl.running.collect import data_folder, minari
@@ -17,7 +17,7 @@ from deeprl.running.collect.minari_rows import as_replay, scaled
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import folder_of, step_of
+from deeprl.running.runs.config_file import parted
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import machine_fault, said
 from deeprl.types import Spec, State
@@ -80,12 +80,14 @@ def shown(columns: list[int] | None, width: tuple[int, ...]) -> str:
 def find(data: str, spec: Spec) -> Found:
     """
     Args:
-        data: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last. Or a data set of Minari,
-            its folder or minari:NAME, or one as `data_folder` has it.
+        data: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last. A damaged one is refused,
+            and none taken in its place, because a run would learn from fewer transitions. Or a data set of Minari, its folder or
+            minari:NAME, or one as `data_folder` has it.
         spec: of the environments of the run that learns.
 
     Raises:
-        ValueError: it is none, or its checkpoint holds no transitions, or it is of other spaces.
+        DataError: it is not there, or is damaged.
+        ValueError: it is no name, or its checkpoint holds no transitions, or it is of other spaces.
     """
     if not isinstance(data, str) or not data.strip():
         raise ValueError(
@@ -100,22 +102,23 @@ def find(data: str, spec: Spec) -> Found:
             if fault := machine_fault(error):
                 raise UnreadableError(f"{data} cannot be read: {fault}. It may be whole, so try again") from error
             what = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-            raise ValueError(f"data={data}: {what}{said(error)}") from error
+            raise DataError(f"data={data}: {what}{said(error)}") from error
         return Found(None, 1, len(rows["rows"]), ring, [rows], found.name, scaled(found) if spec.action_dim else "")
-    which = step_of(data) or "last"
-    path = Path(folder_of(data)).expanduser()
+    named, which = parted(data)
+    path = Path(named).expanduser()
     if not path.exists():
-        raise ValueError(
-            f"data={data}: there is no folder {path.absolute()}. A relative name counts from the folder of the command; where the data of "
-            "a run have moved, it goes on with deeprl resume RUN replay.data=PLACE"
+        other = f", whose checkpoint {which} is meant, nor {path.absolute()}@{which}" if which else ""
+        raise DataError(
+            f"data={data}: there is no folder {path.absolute()}{other}. A relative name counts from the folder of the command; where the "
+            "data of a run have moved, it goes on with deeprl resume RUN replay.data=PLACE"
         )
     try:
         (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)
-        step, parts = checkpoints.load(int(which) if which.isdecimal() else which, only={"replay"})
+        step, parts = checkpoints.load(int(which) if which.isdecimal() else which or "last", only={"replay"}, replaced=False)
     except UnreadableError:  # it may be whole
         raise
     except (RunFolderError, CheckpointError) as error:
-        raise ValueError(f"data={data}: {error}{unstored(path)}") from error
+        raise DataError(f"data={data}: {error}{unstored(path)}{instead(path, which, error)}") from error
     state = parts.get("replay")
     if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
         raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")
@@ -135,6 +138,23 @@ def unstored(folder: Path) -> str:
     except RunFolderError:
         return ""
     return ". The run had checkpoint.replay=false: take one with checkpoint.replay=true" if replay is False else ""
+
+
+def instead(folder: Path, which: str, error: Exception) -> str:
+    """What can be done where the checkpoint that a name asks for is gone or damaged; empty for another error."""
+    checkpoints = Checkpoints(folder)
+    steps = checkpoints.steps()
+    if not isinstance(error, CheckpointError) or not steps:
+        return ""
+    if not which.isdecimal():
+        others = [f"{folder}@{step}" for step in steps if step != checkpoints.pointed(which or "last")]
+        return f". An earlier one can be named: replay.data={others[-1]}" if others else ""
+    if int(which) in steps:
+        return ""
+    return (
+        f". A run that has learned from step {which} goes on with a copy of that checkpoint alone, deeprl resume RUN replay.data=COPY; "
+        f"without a copy, start another run with replay.data={folder}, with the weights of this one by init_from=RUN"
+    )
 
 
 def recorded(folder: Path) -> tuple[Any, Any, Any]:

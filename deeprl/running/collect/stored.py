@@ -21,6 +21,7 @@ from deeprl.replay.sequences import LENGTH, Recurrence, Sequences
 from deeprl.replay.source import Pace, Prepare, Settings
 from deeprl.running.collect.found import Found, find, shown
 from deeprl.running.runs.checkpoint import DAMAGE
+from deeprl.running.runs.config_file import folder_of
 from deeprl.system.terminal import say
 from deeprl.types import Rows, Series, State
 
@@ -83,7 +84,8 @@ class Stored(Replay):
             whole.update(held[name].contiguous().numpy().data)
         self.digest = whole.hexdigest()
         count = len(self.numbers())
-        self.provenance = {"name": data, "digest": self.digest, "transitions": count}
+        name = data if found.step is None else f"{folder_of(data)}@{found.step}"
+        self.provenance = {"name": name, "digest": self.digest, "transitions": count}
         if found.step is not None:
             self.provenance["env"] = found.env
         which = found.env if found.step is None else f"{found.env}, step {found.step:,}"

@@ -17,9 +17,10 @@ from deeprl.running.config.instantiate import resolve
 from deeprl.running.config.rules import RESUMABLE, finalise, get, put, with_fractions
 from deeprl.running.config.trust import Allowed, require_environment
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten, folder_of, step_of, without_changeable
+from deeprl.running.runs.config_file import CHANGEABLE, Config, flatten, folder_of, parted, step_of, without_changeable
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import automatic
+from deeprl.running.runs.places import holds_run
 from deeprl.system.functions import GIVEN, found
 from deeprl.system.machine import own_commit
 from deeprl.system.terminal import say
@@ -95,8 +96,14 @@ def made_by(path: Path) -> str | None:
 
 
 def is_gone(source: str) -> bool:
-    """Whether the run of `init_from` has removed the checkpoint that a number names."""
+    """Whether the run of `init_from` or `replay.data` has removed the checkpoint that a number names."""
     return step_of(source).isdecimal() and int(step_of(source)) not in Checkpoints(Path(folder_of(source)).expanduser()).steps()
+
+
+def begins_anew(path: Path, stored: str, given: str) -> bool:
+    """Whether the run in `path` takes the source that a command names, because it has nothing of its own yet, and the command names a
+    checkpoint, or the one that it has read is gone."""
+    return not Checkpoints(path).steps() and (step_of(given).isdecimal() or is_gone(stored))
 
 
 def continued(path: Path, config: Config) -> Config:
@@ -110,12 +117,17 @@ def continued(path: Path, config: Config) -> Config:
     before, now = (unnumbered(without_changeable(automatic(each))) for each in (stored, config))
     for each in (before, now):
         each["names"].pop("data", None)  # a started run holds the digest of its data, which are compared with those of its checkpoint
+    if same_data(path, get(before, "replay.data"), get(now, "replay.data")):
+        put(now, "replay.data", get(before, "replay.data"))
+    elif get(now, "replay.data") and begins_anew(path, str(get(before, "replay.data")), str(get(now, "replay.data"))):
+        for each in (stored, before):
+            put(each, "replay.data", get(now, "replay.data"))
     if before.get("init_from") and now.get("init_from"):
         numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
-        if not Checkpoints(path).steps() and (numbered or is_gone(before["init_from"])):  # it has nothing of its own yet
+        if begins_anew(path, before["init_from"], now["init_from"]):
             stored["init_from"] = before["init_from"] = now["init_from"]
         for each in (before, now):
-            folder, step = os.path.abspath(os.path.expanduser(folder_of(each["init_from"]))), step_of(each["init_from"])
+            folder, step = place(each["init_from"])
             each["init_from"] = f"{folder}@{step}" if numbered else folder
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     different += [key for key, undecided in SAME.items() if get(config, key) not in (get(stored, key), undecided)]
@@ -136,6 +148,37 @@ def continued(path: Path, config: Config) -> Config:
         if (given := get(config, key)) not in (value, None, "auto"):
             say(f"the run goes on with {key}={value}, with which it started, and not with {given}")
     return stored
+
+
+def same_data(path: Path, stored: object, given: object) -> bool:
+    """Whether a command names the data of the run in `path`, which holds the step of what it has read. It may have been told of another
+    place since, `CHANGEABLE_BY_RESUME`."""
+    if not isinstance(stored, str) or not isinstance(given, str):
+        return False
+    try:
+        starts = [start.get("data") for start in RunFolder(path).read_system() if isinstance(start, dict)]
+    except RunFolderError:
+        starts = []
+    names = [stored, *(name for name in starts if isinstance(name, str))]
+    folder, step = place(given)
+    return any(place(name) == (folder, step) or (not step.isdecimal() and place(name)[0] == folder) for name in names)
+
+
+def place(source: str) -> tuple[str, str]:
+    """The absolute folder and the checkpoint of a name."""
+    folder, step = parted(source)
+    return os.path.abspath(os.path.expanduser(folder)), step
+
+
+def keep_step(path: Path, stored: Config, config: Config) -> None:
+    """Give `replay.data`, of which `config` names another place that is a run too, the step of the stored name, which the run in `path` has
+    learned from."""
+    before, now = get(stored, "replay.data"), get(config, "replay.data")
+    if before == now or not isinstance(before, str) or not isinstance(now, str) or not Checkpoints(path).steps():
+        return
+    step = step_of(before)
+    if step.isdecimal() and not step_of(now) and holds_run(Path(now).expanduser()):
+        put(config, "replay.data", f"{now}@{step}")
 
 
 def words_of_resume(before: Config, now: Config) -> str:

@@ -247,7 +247,9 @@ class Checkpoints:
             return int(match[1]) if match else None
         return None
 
-    def load(self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None) -> tuple[int, State]:
+    def load(
+        self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None, replaced: bool = True
+    ) -> tuple[int, State]:
         """Step and parts of a checkpoint.
 
         If the last checkpoint is damaged, a `CheckpointWarning` names the file and another checkpoint is loaded: the one before it, if
@@ -257,6 +259,7 @@ class Checkpoints:
             which: "last", "best" or a step.
             only: names of the parts to load; None loads all, and checks the replay segments too.
             most: as in `checkpoint.load`.
+            replaced: false: no other checkpoint is loaded in place of a damaged one.
 
         Raises:
             CheckpointError: none is readable; the message gives the reason for each.
@@ -264,14 +267,14 @@ class Checkpoints:
         """
         if only is None:
             self._refuse_links(self.replay)
-        candidates = self.candidates(which)
+        candidates = self.candidates(which)[: None if replaced else 1]
         reasons = []
         for i, step in enumerate(candidates):
             try:
                 segments, parts = self._load(step, only, most)
             except CheckpointError as error:
-                if step not in self.steps() and self.candidates(which) != candidates:  # its run has saved another one and removed this
-                    return self.load(which, only, most)
+                if step not in self.steps() and self.candidates(which)[: len(candidates)] != candidates:
+                    return self.load(which, only, most, replaced)  # its run has saved another one and removed this
                 if isinstance(error, UnreadableError):  # a run that goes on from another one would remove this one
                     raise
                 reasons.append(str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -50,14 +51,27 @@ def flatten(config: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+def parted(source: str) -> tuple[str, str]:
+    """Folder and checkpoint of a value of `init_from` or `replay.data`: FOLDER, FOLDER@best, FOLDER@last or FOLDER@STEP. The checkpoint is
+    empty where none is named, as by the name of a folder that ends so itself, if there is no FOLDER beside it."""
+    found = re.fullmatch(r"(.*)@(best|last|\d+)", source, re.DOTALL)
+    if found is None or (not there(found[1]) and there(source)):
+        return source, ""
+    return found[1], found[2]
+
+
+def there(folder: str) -> bool:
+    return os.path.lexists(os.path.expanduser(folder))
+
+
 def folder_of(source: str) -> str:
-    """The folder of a value of `init_from`, FOLDER, FOLDER@best, FOLDER@last or FOLDER@STEP."""
-    return re.sub(r"@(best|last|\d+)$", "", source)
+    """The folder of `parted`."""
+    return parted(source)[0]
 
 
 def step_of(source: str) -> str:
-    """The checkpoint of a value of `init_from`: best, last, or a number; empty if it names none."""
-    return "".join(re.findall(r"@(best|last|\d+)$", source))
+    """The checkpoint of `parted`."""
+    return parted(source)[1]
 
 
 def without_changeable(config: Config, changeable: tuple[str, ...] = CHANGEABLE) -> Config:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deeprl.errors import ConfigError, NotFinite, RunFolderError
+from deeprl.errors import ConfigError, DataError, NotFinite, RunFolderError, UnreadableError
 from deeprl.running.collect.choice import Here, chosen
 from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.connections import words_of_resume
 from deeprl.running.config.instantiate import Allowed
 from deeprl.running.config.rules import get
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import Config, written
+from deeprl.running.runs.config_file import Config, folder_of, step_of, written
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.loggers import Loggers, Logging
 from deeprl.running.runs.places import holds_run, require_new
@@ -75,7 +76,7 @@ def train(
         status = folder.read_status() if resume else None
         if status is not None and ranks.first:
             require_checkpoints(folder, status)
-        trainer = built(config, folder, allowed, ranks, cluster=cluster, check_stop=signals.raise_if_stopped)
+        trainer = built(config, folder, allowed, ranks, status, cluster=cluster, check_stop=signals.raise_if_stopped)
         if doubts and not resume and ranks.first:
             tell_doubts(trainer)
         logging = logging_of(config, allowed)
@@ -128,8 +129,18 @@ def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: 
         said = described(error)
         if ready:
             trainer.write_status("failed", said)
-        elif trainer.ranks.first and before is not None and before["state"] != "finished":
-            trainer.folder.write_status("failed", before["step"], before["updates"], said, saved=before.get("saved"))
+        elif trainer.ranks.first:
+            go_no_further(trainer.folder, before, said)
+
+
+def go_no_further(folder: RunFolder, before: JsonObject | None, said: str) -> None:
+    """Write to status.json that a run has failed where it stood.
+
+    Args:
+        before: as in `record_failure`.
+    """
+    if before is not None and before["state"] != "finished":
+        folder.write_status("failed", before["step"], before["updates"], said, saved=before.get("saved"))
 
 
 def require_checkpoints(folder: RunFolder, status: JsonObject) -> None:
@@ -177,6 +188,38 @@ def played_elsewhere(played: str | None, env: str) -> str:
     return f"replay.data has transitions of {played}, and this run learns {env}: the same spaces, maybe another task"
 
 
+def may_remove(data: str) -> str:
+    """What a reader should know of data in a run that may yet remove the checkpoint that was read; empty if it is finished.
+
+    Args:
+        data: FOLDER@STEP.
+    """
+    folder = RunFolder(Path(folder_of(data)).expanduser())
+    try:
+        status, keep = folder.read_status() or {}, get(folder.read_config(), "checkpoint.keep")
+    except RunFolderError:
+        return ""
+    if status.get("state") in (None, "finished"):
+        return ""
+    return (
+        f"replay.data={data}: that run is not finished ({status['state']}), and removes this checkpoint once it has {keep} newer ones "
+        "(checkpoint.keep). A resume of this run needs it: copy the folder now, and go on with deeprl resume RUN replay.data=COPY"
+    )
+
+
+def tell_of_data(config: Config, provenance: Mapping[str, Any]) -> None:
+    """Write into `config` which data are learned from, and say what a reader should know of them."""
+    if not (digest := provenance.get("digest")):
+        return
+    config["names"]["data"] = digest  # for a reader: a resume compares that of the checkpoint
+    if isinstance(get(config, "replay.data"), str):
+        config["replay"]["data"] = provenance["name"]  # with the step, because the run that made them may go on
+    if told := played_elsewhere(provenance.get("env"), config["names"]["env"]):
+        say(told)
+    if step_of(provenance["name"]) and (told := may_remove(provenance["name"])):
+        say(told)
+
+
 def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     """Write in the run folder that the run starts, or goes on, and open its loggers.
 
@@ -186,12 +229,11 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     config, folder = trainer.config, trainer.folder
     known = trainer.restored
     folder.truncate_after(trainer.step if known else -1, known.lines if known else {})
-    if digest := trainer.source.provenance.get("digest"):
-        config["names"]["data"] = digest  # of what it learns from, for a reader: a resume compares that of the checkpoint
-    if told := played_elsewhere(trainer.source.provenance.get("env"), config["names"]["env"]):
-        say(told)
+    tell_of_data(config, trainer.source.provenance)
     folder.write_config(config)
     start = {"resumed_from": trainer.step if known else None, "ranks": trainer.ranks.size}
+    if trainer.source.provenance:
+        start["data"] = trainer.source.provenance["name"]
     entry, before = system_entry(config["device"]), folder.read_system()[-1:]
     if known:
         say_if_elsewhere(before, entry)
@@ -207,14 +249,26 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     return loggers
 
 
-def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, **where: Any) -> Trainer:
-    """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user."""
+def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, before: JsonObject | None, **where: Any) -> Trainer:
+    """The trainer of a run. An error other than `ConfigError` is written to status.json, because the machine caused it, not the user. So
+    is that of data which a run that goes on has read before.
+
+    Args:
+        before: as in `record_failure`.
+    """
     try:
         return assemble(config, folder, allowed, ranks=ranks, **where)
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        if before is None or not isinstance(error.__cause__, DataError):
+            raise
+        with contextlib.suppress(OSError):
+            if ranks.first:
+                go_no_further(folder, before, described(error))
+        raise RunFolderError(str(error)) from error
     except BaseException as error:
         with contextlib.suppress(OSError, RunFolderError, ConfigError):
+            if ranks.first and isinstance(error, UnreadableError):
+                go_no_further(folder, before, described(error))
             if ranks.first and folder.read_status() is None:
                 folder.write_config(config)  # so that the same command begins the run again
                 folder.write_status("failed", 0, 0, described(error))

@@ -221,7 +221,7 @@ def test_a_run_goes_on_exactly(kind, played, tmp_path, monkeypatch):
     assert found["replay"]["ticks"] == whole.source.ring.state_dict()["ticks"]
     assert whole.source.ring.last == {"share": 50, "prefilled": 110, "offline_first": 30, "sequences": 50}[kind]
     told = json.loads((tmp_path / "whole" / "summary.json").read_text())["data"]
-    assert told == {"name": str(played[0]), "digest": whole.source.data.digest, "transitions": 120, "env": "classic/cartpole"}
+    assert told == {"name": f"{played[0]}@120", "digest": whole.source.data.digest, "transitions": 120, "env": "classic/cartpole"}
     found = RunFolder(tmp_path / "run").read_config()
     assert found["names"]["data"] == told["digest"]
     command = {**found, "names": {key: value for key, value in found["names"].items() if key != "data"}}

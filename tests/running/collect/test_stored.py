@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, DataError
 from deeprl.packing import kept, packed_spec
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect.found import Found, find
 from deeprl.running.collect.stored import Stored, StoredSequences
+from deeprl.running.config.stored import continued
+from deeprl.running.runs.checkpoint import step_folder
 from deeprl.running.runs.checkpoints import Checkpoints
-from deeprl.running.runs.config_file import CHANGEABLE, check_identity, identity
+from deeprl.running.runs.config_file import CHANGEABLE, check_identity, identity, parted
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.session import played_elsewhere
 from deeprl.running.training.idle import Idle
@@ -132,17 +134,63 @@ def test_statistics_are_those_of_all_transitions_once(played):
         assert np.array_equal(mine, getattr(everything, name)[order].numpy())
 
 
-def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path, monkeypatch):
-    folder, _ = played
+def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path, monkeypatch, capsys):
+    """With the step that it has read, although its data are of a run that trains on and removes that checkpoint: the run was lost."""
+    folder = shutil.copytree(played[0], tmp_path / "player")
+    RunFolder(folder).write_status("running", 200, 100)
     words = (*OFFLINE, f"replay.data={folder}")
     whole = train(tmp_path / "whole", *words)
     assert (whole.agent.updates, whole.collector.episodes.number) == (60, 0)
     with monkeypatch.context() as patch:
         patch.setattr(Idle, "tick", lambda self, step: os.kill(os.getpid(), signal.SIGTERM) if step == 30 else None)
         assert begin(tmp_path / "run", *words) == exits.STOPPED
+    assert f"replay.data={folder}@200: that run is not finished (running), and removes this checkpoint" in capsys.readouterr().err
+    started = RunFolder(tmp_path / "run")
+    assert started.read_config()["replay"]["data"] == f"{folder}@200"
     named = shutil.copytree(folder, tmp_path / "moved")  # the remedy for data that moved, or a player that went on, was refused
-    assert console("resume", tmp_path / "run", f"replay.data={named}@200") == exits.FINISHED
+    os.rename(folder / "checkpoints" / step_folder(200), folder / "checkpoints" / step_folder(400))
+    assert console("resume", tmp_path / "run") == exits.FAILED  # 2 would say that the configuration is wrong
+    said = capsys.readouterr().err
+    assert f"{folder}@200: {folder / 'checkpoints'} has no checkpoint of step 200; it has 180, 400. A run that has learned" in said
+    assert "deeprl resume RUN replay.data=COPY; without a copy, start another run" in said
+    assert started.read_status()["state"] == "failed"
+    assert console("resume", tmp_path / "run", f"replay.data={named}") == exits.FINISHED
+    assert started.read_config()["replay"]["data"] == f"{named}@200"
+    command = put_data(started.read_config(), str(folder))  # that of the script was refused, with itself as the remedy
+    assert continued(started.path, command) == started.read_config()
+    for other in (f"{folder}@400", str(tmp_path / "other")):
+        with pytest.raises(ConfigError, match="holds this run, but not with replay.data="):
+            continued(started.path, put_data(command, other))
     assert same(Checkpoints(tmp_path / "run").load("last")[1]["agent"]["module"], whole.agent.state_dict())
+    shutil.rmtree(started.path / "checkpoints")  # as of a run that was killed before its first
+    shutil.rmtree(named)
+    assert continued(started.path, put_data(command, "other"))["replay"]["data"] == "other"
+
+
+def put_data(config, name):
+    return {**config, "replay": {**config["replay"], "data": name}}
+
+
+def test_a_folder_may_be_named_as_a_checkpoint_is(played, tmp_path, monkeypatch):
+    """`her @400` was read as the checkpoint 400 of `her `, and could not be named."""
+    monkeypatch.chdir(tmp_path)
+    named = shutil.copytree(played[0], tmp_path / "her @400")
+    spec = played[1].agent.spec
+    assert find("her @400", spec).step == find("./her @400@200", spec).step == find("her @400@last", spec).step == 200
+    assert (parted("her @400"), parted("her @400@200"), parted("his@3")) == (("her @400", ""), ("her @400", "200"), ("his", "3"))
+    with pytest.raises(ValueError, match=f"no folder {tmp_path}/his, whose checkpoint 3 is meant, nor {tmp_path}/his@3"):
+        find("his@3", spec)
+    named.rename(tmp_path / "her ")
+    assert parted("her @400") == ("her ", "400")
+
+
+def test_no_checkpoint_is_taken_in_place_of_a_damaged_one(played, tmp_path):
+    """A run learned from fewer transitions than the other seeds of its group, with a warning alone."""
+    folder, trainer = shutil.copytree(played[0], tmp_path / "player"), played[1]
+    assert find(f"{folder}@180", trainer.agent.spec).step == 180
+    (folder / "checkpoints" / step_folder(200) / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match=f"manifest.json.* An earlier one can be named: replay.data={folder}@180$"):
+        find(str(folder), trainer.agent.spec)
 
 
 def test_the_name_of_data_identifies_no_run_and_did_so_in_earlier_checkpoints():
@@ -232,6 +280,6 @@ def test_rows_of_other_parts_are_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(RunFolder, "read_config", lambda self: {"replay": {"capacity": 9}, "env": {"num": 1}})
-    monkeypatch.setattr(Checkpoints, "load", lambda self, which, only: (1, {"replay": {"ticks": 1, "parts": stored}}))
+    monkeypatch.setattr(Checkpoints, "load", lambda self, which, only, replaced: (1, {"replay": {"ticks": 1, "parts": stored}}))
     with pytest.raises(ValueError, match=r"data=run: .* 'a' float32 \(3,\), .* the same env.parts and env.privileged"):
         find("run", packed_spec((a, b), 3, 0))
