@@ -13,7 +13,7 @@ import numpy as np
 
 from deeprl.errors import RunFolderError
 from deeprl.running.config.rules import MOST, get
-from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.config_file import Config, folder_of
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import find_runs
 from deeprl.system.strict_json import JsonObject
@@ -125,7 +125,39 @@ def read_all(paths: Iterable[Path], note: Note) -> list[RunRecord]:
             runs.append(read(path, name, lambda text, name=name: note(f"{name}: {text}")))  # type: ignore[misc]
         except RunFolderError as error:
             note(f"{name} is left out: {error}")
+    name_data(runs, note)
     return runs
+
+
+def name_data(runs: Iterable[RunRecord], note: Note) -> None:
+    """Give `replay.data` of each run one name for each digest, because a link, or a run that trains on, is other data at another time, and
+    a copy is the same data. A sentence is noted where one source has given several."""
+    names: dict[str, str] = {}
+    sources: dict[str, list[str]] = {}
+    learned = [run for run in runs if digest_of(run.config) and isinstance(get(run.config, "replay.data"), str)]
+    for run in learned:
+        given, digest = run.config["replay"]["data"], digest_of(run.config)
+        if digest not in names:
+            again = given in names.values()
+            names[digest] = f"{given} (digest {digest[:8]})" if again else given
+        digests = sources.setdefault(os.path.abspath(os.path.expanduser(folder_of(given))), [])
+        if digest not in digests:
+            digests.append(digest)
+    for source, digests in sources.items():
+        if len(digests) > 1:
+            named = ", ".join(short(f"{names[digest]}, digest {digest}") for digest in digests[:4])
+            note(
+                f"replay.data={short(source)} was different data in the runs, which are different groups: {named}"
+                f"{' and others' if len(digests) > 4 else ''}"
+            )
+    for run in learned:
+        run.config["replay"]["data"] = names[digest_of(run.config)]
+
+
+def digest_of(config: Config) -> str:
+    """Of the data that a run learned from; empty without any."""
+    found = get(config, "names.data")
+    return found if isinstance(found, str) else ""
 
 
 def read(path: Path, name: str, note: Note) -> RunRecord:
@@ -150,7 +182,7 @@ def read(path: Path, name: str, note: Note) -> RunRecord:
         seed=short(config.get("seed")),
         state=status.get("state", "unknown"),
         remark=short(status.get("error") or status.get("stopped_early") or "", 300),
-        data=data_of(summary.get("data")),
+        data=data_of(summary.get("data") or {"name": get(config, "replay.data"), "digest": digest_of(config)}),
         step=int(step),
         updates=int(updates),
         seconds=wall_time(curve, summary),
@@ -165,7 +197,7 @@ def read(path: Path, name: str, note: Note) -> RunRecord:
 
 
 def data_of(found: object) -> str:
-    return short(f"{found.get('name')}, digest {found.get('digest')}", 300) if isinstance(found, dict) else ""
+    return short(f"{found.get('name')}, digest {found['digest']}", 300) if isinstance(found, dict) and found.get("digest") else ""
 
 
 def attempt(reading: Callable[[], Any], note: Note) -> Any:

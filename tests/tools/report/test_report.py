@@ -33,6 +33,7 @@ from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import Results
 from deeprl.tools.report.runs import PACKAGES, Curve, Final, RunRecord, find, read_all
 from deeprl.tools.report.stored import read_files
+from deeprl.tools.scaling.cells import require_grid
 from tests.builders import console
 from tests.tools.report.folders import SYSTEM, write_run
 
@@ -427,6 +428,35 @@ def test_steps_of_a_run_that_learns_from_data_are_not_called_steps_of_its_enviro
     assert summary is not None
     RunFolder(offline).write_summary({**summary, "data": {"name": player.name, "digest": "0f", "transitions": 500}})
     assert [note for note in notes(tmp_path) if note.startswith("learned from stored data: offline; ")]
+
+
+def learned(path: Path, data: str, digest: str, seed: int) -> Path:
+    names = {"env": "toy/chain", "agent": "dqn", "replay": "stored", "data": digest}
+    return write_run(path, (1.0, 2.0 + seed), seed=seed, config={"replay": {"_target_": "x.Stored", "data": data}, "names": names})
+
+
+def test_runs_that_learned_from_different_data_are_no_group(tmp_path):
+    """They were one, by the name of a run that had trained on, or of a link; and a copy's other name made two of one."""
+    one, other = "4f138aae" * 4, "f2917a9a" * 4
+    learned(tmp_path / "a", "live", one, 0)
+    learned(tmp_path / "b", "live", other, 1)  # as runs of earlier versions, without the step
+    learned(tmp_path / "c", "/scratch/copy@1500", one, 1)
+    runs, found = read(tmp_path)
+    groups = {name: [run.name for run in each] for name, each in grouped(runs).items()}
+    assert groups == {"replay.data=live": ["a", "c"], "replay.data=live (digest f2917a9a)": ["b"]}
+    assert [run.data for run in runs] == [f"live, digest {one}", f"live, digest {other}", f"/scratch/copy@1500, digest {one}"]
+    (note,) = found
+    assert note.startswith(
+        f"replay.data={Path('live').absolute()} was different data in the runs, which are different groups: live, digest"
+    )
+    assert any("differ in replay.data" in each for each in notes(tmp_path, ["agent"]))  # where they are joined all the same
+    with pytest.raises(ConfigError, match="replay.data differs between the runs"):
+        require_grid(with_grid(runs), "agent.optimizer.lr")
+    assert require_grid(with_grid([runs[0], runs[2]]), "agent.optimizer.lr")
+
+
+def with_grid(runs: list[RunRecord]) -> list[RunRecord]:
+    return [replace(run, config={**run.config, "replay": {**run.config["replay"], "ratio": 1.0, "batch_size": 8}}) for run in runs]
 
 
 def test_what_a_group_lacks_on_many_tasks_is_one_note(tmp_path):
