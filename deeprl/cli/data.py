@@ -33,12 +33,15 @@ def run(options: argparse.Namespace) -> int:
 
 def listed(options: argparse.Namespace) -> None:
     from deeprl.running.collect import minari
+    from deeprl.running.collect.minari_rows import episodes_of
 
     found = sorted(path.parent.parent for path in minari.root().glob("**/data/metadata.json"))
+    found = [folder for folder in found if not str(folder.relative_to(minari.root())).startswith(".")]  # unfinished
     for folder in found:
         name = folder.relative_to(minari.root())
         try:
-            metadata = minari.described(str(folder)).metadata
+            metadata = (described := minari.described(str(folder))).metadata
+            episodes_of(described)
             counts = [minari.shown(metadata.get(f"total_{what}")) for what in ("episodes", "steps")]
             print_result(f"minari:{name}  {counts[0]} episodes, {counts[1]} steps")
         except (ValueError, OSError) as error:

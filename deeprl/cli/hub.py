@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import FINISHED, ConfigError, RunFolderError
 from deeprl.system.machine import extra, lacking
+from deeprl.system.temporary import temporary
 from deeprl.system.terminal import described, print_end
 
 POLICY, CARD = "policy.zip", "README.md"
@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
 def push(options: argparse.Namespace) -> None:
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    with tempfile.TemporaryDirectory() as made:
-        archive = options.run if options.run.is_file() else packed(options, Path(made))
+    with temporary() as made:
+        archive = options.run if options.run.is_file() else packed(options, made)
         card = require_policy(archive, str(archive))
         files = [CommitOperationAdd(POLICY, archive), CommitOperationAdd(CARD, FRONT.encode() + card)]
         with reached(options.repository):
@@ -83,7 +83,7 @@ def pull(options: argparse.Namespace) -> None:
     from deeprl.system.files import create, opened
 
     out = options.out or Path(f"{options.repository.split('/')[1]}.zip")
-    with tempfile.TemporaryDirectory() as made:
+    with temporary() as made:
         with reached(options.repository):
             sizes = [info.size for info in HfApi().get_paths_info(options.repository, [POLICY], revision=options.revision)]
             if not sizes or sizes[0] > LIMIT:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +17,7 @@ from gymnasium.spaces import Discrete
 
 from deeprl.cli import exits
 from deeprl.envs.vector.actions import Actions
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, MachineError
 from deeprl.packing import packed_spec
 from deeprl.running.config.dry_run import packed_noise
 from deeprl.tools.data import convert
@@ -74,10 +82,79 @@ def test_minari_itself_reads_it(runs):
     theirs = [*minari.load_dataset("own/read-v0").iterate_episodes()]
     assert [episode.rewards.sum() for episode in theirs] == [each.rows.reward.sum() for each in ours]
     assert all(episode.truncations[-1] != episode.terminations[-1] for episode in theirs)
-    with pytest.raises(ConfigError, match="Minari refuses own/read-v0"):
+    with pytest.raises(ConfigError, match=r"minari:own/read-v0 exists, in .*read-v0: take another name or version, or remove it"):
         convert.write("own/read-v0", ours, trainer.agent.spec, game.actions)
+    with pytest.raises(ConfigError, match="Minari refuses a b-v0: Malformed"):
+        convert.write("a b-v0", ours, trainer.agent.spec, game.actions)
     with pytest.raises(ConfigError, match="own/read is no name .* own/read-v0$"):  # was a TypeError of Minari's
         convert.write("own/read", ours, trainer.agent.spec, game.actions)
+
+
+LONG = 5_000
+"""Steps of an episode of some hundred KiB"""
+
+
+def plain(steps: int) -> tuple[list[StoredEpisode], Spec]:
+    obs, end = np.random.default_rng(0).normal(size=(steps + 1, 4)).astype(np.float32), np.arange(steps) == steps - 1
+    ones = np.ones(steps, np.float32)
+    rows = Rows(obs[:-1], np.zeros(steps, np.int64), ones, obs[1:], end, end, ones)
+    return [StoredEpisode(rows, True)], Spec((4,), torch.float32, 2, 0)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(sets, monkeypatch):
+    """HDF5 wrote eight tracebacks and ended the process with a segmentation fault; what stayed was no data set, and could not be made
+    again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(ConfigError, match=rf"^{sets}/own/full-v0 cannot be written: File too large. Name another folder by MIN"):
+            convert.write("own/full-v0", *plain(LONG), Actions(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(sets.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr("deeprl.tools.data.hdf5_writing.replace_file", Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+        with pytest.raises(MachineError, match="No space left. Make space, or name another folder by MINARI_DATASETS_PATH; nothing"):
+            convert.write("own/full-v0", *plain(9), Actions(2))
+    (sets / "file").write_text("")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(sets / "file"))
+    with pytest.raises(ConfigError, match=r"own/full-v0 cannot be written: .*\. Name another folder by MINARI_DATASETS_PATH"):
+        convert.write("own/full-v0", *plain(9), Actions(2))  # was an OSError without a remedy
+
+
+def test_a_conversion_that_is_stopped_leaves_nothing(sets, monkeypatch):
+    """SIGTERM left half a data set, and a whole copy beside the folder of rows."""
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    convert.write("own/whole-v0", *plain(9), Actions(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "sync_file", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert.write("own/half-v0", *plain(9), Actions(2))
+        patch.setattr(convert, "create", stop)
+        assert console("data", "convert", "minari:own/whole-v0", sets / "rows") == exits.FAILED
+    assert sorted(path.name for path in sets.iterdir()) == ["own"]
+    assert sorted(path.name for path in (sets / "own").iterdir()) == ["namespace_metadata.json", "whole-v0"]
+    convert.write("own/half-v0", *plain(9), Actions(2))
+
+
+def test_what_an_interrupted_conversion_has_left_is_named(sets, capsys):
+    """Of earlier versions, or of another program. A conversion was refused for ever, and the remedy was another name."""
+    convert.write("own/half-v0", *plain(9), Actions(2))
+    metadata = sets / "own" / "half-v0" / "data" / "metadata.json"
+    metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "total_episodes": 0}))
+    (sets / ".deeprl-unfinished-1" / "x-v0" / "data").mkdir(parents=True)
+    shutil.copy(metadata, sets / ".deeprl-unfinished-1" / "x-v0" / "data")
+    with pytest.raises(ConfigError, match=rf"^{sets}/own/half-v0 is in the way, and is no whole data set .*: remove it, or take another"):
+        convert.write("own/half-v0", *plain(9), Actions(2))
+    assert console("data", "show", "minari:own/half-v0") == exits.WRONG
+    assert console("data", "list") == exits.FINISHED
+    said = capsys.readouterr()
+    for text in (said.err, said.out):
+        assert f"{sets}/own/half-v0 holds no finished episode, because its writing was interrupted: remove it, and make it again" in text
+    assert "x-v0" not in said.out
 
 
 def stacked(generator) -> np.ndarray:

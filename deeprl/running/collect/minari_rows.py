@@ -107,7 +107,7 @@ def episodes(found: DataSet, observed: Observed, size: int) -> Iterator[Recorded
         import h5py
     except ImportError as error:
         raise ValueError("reading a data set needs h5py: pip install 'deeprl[minari]'") from error
-    number, spec = whole(found.metadata, "total_episodes"), found.spec
+    number, spec = episodes_of(found), found.spec
     path = found.folder / "data" / "main_data.hdf5"
     try:
         opening = opened(path)
@@ -120,6 +120,16 @@ def episodes(found: DataSet, observed: Observed, size: int) -> Iterator[Recorded
                     yield episode(Reader(file, h5py, f"episode_{index}"), found, spec, observed, size)
         except (KeyError, RuntimeError, TypeError, AttributeError, OSError) as error:  # what h5py raises for damaged content
             raise ValueError(f"{path} is damaged: {said(error)}") from error
+
+
+def episodes_of(found: DataSet) -> int:
+    """
+    Raises:
+        ValueError: there is none, or the metadata do not say.
+    """
+    if found.metadata.get("total_episodes") == 0:
+        raise ValueError(f"{found.folder} holds no finished episode, because its writing was interrupted: remove it, and make it again")
+    return whole(found.metadata, "total_episodes")
 
 
 def episode(read: Reader, found: DataSet, spec: Spec, observed: Observed, size: int) -> RecordedEpisode:

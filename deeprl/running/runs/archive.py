@@ -25,6 +25,7 @@ from deeprl.running.runs.config_file import Config, written
 from deeprl.running.runs.folder import LINES_LIMIT, RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.system.files import create, opened, read_regular, replace_file, said
+from deeprl.system.temporary import temporary
 from deeprl.types import State
 
 RECORDS = ("config.yaml", "status.json", "summary.json", "evaluations.jsonl", "metrics.jsonl")
@@ -57,10 +58,10 @@ def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
     if os.path.lexists(out):
         raise RunFolderError(f"{out} exists: name another file (--out FILE), or remove it")
     slim = {name: part for name, part in agent.items() if name != "optimizers"}
-    with tempfile.TemporaryDirectory() as made:
-        checkpoint.save(Path(made) / "step", {"agent": slim}, step=step)
+    with temporary() as made:
+        checkpoint.save(made / "step", {"agent": slim}, step=step)
         files = {CARD: card.encode(), "checkpoints/last": f"{step_folder(step)}\n".encode()}
-        for path in (Path(made) / "step").iterdir():
+        for path in (made / "step").iterdir():
             files[f"checkpoints/{step_folder(step)}/{path.name}"] = path.read_bytes()
     for name in RECORDS:
         try:
@@ -102,12 +103,12 @@ def unpack(file: Path, folder: Path) -> None:
         with opened(file) as stream, zipfile.ZipFile(stream) as archive:
             entries = checked(archive)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacked") as made:
+            with temporary(folder.parent) as made:
                 for entry in entries:
-                    path = Path(made) / "run" / entry.filename
+                    path = made / "run" / entry.filename
                     path.parent.mkdir(parents=True, exist_ok=True)
                     create(path, _pieces(archive, entry))
-                os.replace(Path(made) / "run", folder)
+                os.replace(made / "run", folder)
     except WRONG as error:
         raise RunFolderError(f"{file} is no archive of a policy that is whole: {error}") from None
     except OSError as error:

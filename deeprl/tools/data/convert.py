@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, MachineError
 from deeprl.packing import unpacked
 from deeprl.running.collect.data_folder import FORMAT, described
-from deeprl.running.collect.minari import DataSet
+from deeprl.running.collect.minari import DataSet, root, whole
+from deeprl.running.collect.minari import described as described_set
 from deeprl.running.collect.stored import Stored
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import DATA, folder_of, step_of
-from deeprl.system.files import create, sync_folder
+from deeprl.system.files import create, full, make_folder, sync_file, sync_folder
+from deeprl.system.temporary import temporary
 from deeprl.tools.data.episodes import StoredEpisode
+from deeprl.tools.data.hdf5_writing import written_at_once
 from deeprl.types import ObsPart, Rows, Spec
 
 
@@ -82,7 +85,9 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
         about: for the metadata, see `minari.create_dataset_from_buffers`.
 
     Raises:
-        ConfigError: Minari is missing, refuses the name, or there is nothing to write.
+        ConfigError: Minari is missing, refuses the name, or there is nothing to write; there is such a data set, or its folder cannot be
+            written.
+        MachineError: the disk is full.
     """
     if not re.search(r"-v\d+$", name):  # Minari fails on it, in a conversion of None
         raise ConfigError(f"{name} is no name of a data set of Minari, because it ends without a version: {name}-v0")
@@ -108,15 +113,72 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
             terminations=rows.terminated,
             truncations=np.arange(len(rows.reward)) == (len(rows.reward) - 1 if cut else -1),
         ))  # fmt: skip
+    require_new_set(name)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of fields of the metadata that are left empty
-            minari.create_dataset_from_buffers(
-                name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5",
-                jpeg_encoding=False, **about,
-            )  # fmt: skip
+        root().mkdir(parents=True, exist_ok=True)
+        with temporary(root()) as made:
+            with root_at(made), written_at_once(), warnings.catch_warnings(action="ignore"):  # of fields of the metadata without a value
+                minari.create_dataset_from_buffers(
+                    name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5",
+                    jpeg_encoding=False, **about,
+                )  # fmt: skip
+            sync_file(made / name / "data" / "metadata.json")
+            move_set(made, name)
+    except OSError as error:
+        raise unwritable(root() / name, error, "another folder by MINARI_DATASETS_PATH") from error
     except (ValueError, AssertionError) as error:
         raise ConfigError(f"Minari refuses {name}: {error}") from error
     return len(kept)
+
+
+def require_new_set(name: str) -> None:
+    """
+    Raises:
+        ConfigError: there is such a data set, or what an interrupted command has left of one.
+    """
+    folder = root() / name
+    if not os.path.lexists(folder):
+        return
+    try:
+        whole(described_set(str(folder)).metadata, "total_episodes")
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{folder} is in the way, and is no whole data set ({error}): remove it, or take another name.") from error
+    raise ConfigError(f"minari:{name} exists, in {folder}: take another name or version, or remove it.")
+
+
+@contextlib.contextmanager
+def root_at(folder: Path) -> Iterator[None]:
+    """Minari's folder of data sets is another one in this block."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def move_set(made: Path, name: str) -> None:
+    """Give a data set that is whole its place, with what Minari keeps in the folders above it (namespaces)."""
+    place = root()
+    for part in Path(name).parts[:-1]:
+        made, place = made / part, place / part
+        make_folder(place)
+        for path in made.iterdir():
+            if path.is_file() and not os.path.lexists(place / path.name):
+                os.rename(path, place / path.name)
+    os.rename(made / Path(name).name, place / Path(name).name)
+    sync_folder(place)
+
+
+def unwritable(folder: Path, error: OSError, instead: str) -> Exception:
+    """The error of a folder that cannot be written, of which nothing is left."""
+    said = f"{folder} cannot be written: {error.strerror or error}. "
+    if full(error):
+        return MachineError(f"{said}Make space, or name {instead}; nothing is left of it.")
+    return ConfigError(f"{said}Name {instead}; nothing is left of it.")
 
 
 def write_folder(folder: Path, found: DataSet, stored: Stored) -> None:
@@ -127,6 +189,7 @@ def write_folder(folder: Path, found: DataSet, stored: Stored) -> None:
 
     Raises:
         ConfigError: `folder` exists, or cannot be written, or has a name that `replay.data` reads otherwise.
+        MachineError: the disk is full.
     """
     name = str(folder)
     if name.startswith("minari:") or step_of(name):
@@ -140,13 +203,13 @@ def write_folder(folder: Path, found: DataSet, stored: Stored) -> None:
     }  # fmt: skip
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".data") as made:
-            new = Path(made) / "data"
+        with temporary(folder.parent) as made:
+            new = made / "data"
             new.mkdir()
             Checkpoints(new).save(0, {"replay": stored.ring.state_dict()}, stored.ring.written([0]))
             create(new / DATA, json.dumps(about).encode())
             described(new)  # otherwise it is written, and never read
             os.rename(new, folder)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise unwritable(folder, error, "another folder") from error
     sync_folder(folder.parent)

@@ -14,7 +14,7 @@ import torch
 
 from deeprl.cli import exits
 from deeprl.envs.vector.actions import Actions
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, MachineError
 from deeprl.packing import packed_spec
 from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect import minari
@@ -424,7 +424,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("deeprl.tools.data.convert.create", full)
-    with pytest.raises(ConfigError, match="half cannot be written: No space left"):
+    with pytest.raises(MachineError, match=r"half cannot be written: No space left.*\. Make space, or name another folder; nothing"):
         folder_of(source, name="half")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "whole"]
 
