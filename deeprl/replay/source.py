@@ -69,7 +69,8 @@ class Source(Choice):
         num: M environments that are stepped.
         batch_size: B, transitions or sequences of an update.
         capacity, bytes: rows that it holds at most, and their memory.
-        working: memory beside that, while the source learns something itself.
+        working: memory beside that: of what the source learns itself, and of data that stay beside its own rows.
+        held: memory of both that is taken before the first step.
         begun: step since which it is filled: 0, or that of a checkpoint without its rows.
         uniforms: stream of its random numbers, of which the position is part of each checkpoint.
         observe, prepare: the agent's, see `connect`.
@@ -101,6 +102,7 @@ class Source(Choice):
     capacity = 1
     bytes = 0
     working = 0
+    held = 0
     begun = 0
     uniforms: NoiseStream
     observe: Callable[[Rows], object] = staticmethod(lambda rows: None)

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from deeprl.choice import in_range
 from deeprl.replay.gather import Drawn, Edit, Transitions
+from deeprl.replay.memory import refuse_if_too_large
 from deeprl.replay.replay import Replay, in_main_memory
 from deeprl.replay.sequences import Sequences
 from deeprl.replay.source import Prepare, Settings, steady
 from deeprl.running.collect.stored import Stored, StoredSequences
+from deeprl.system.terminal import amount
 from deeprl.types import Batch, Rows, State
 
 
@@ -35,7 +37,8 @@ class Mixed(Replay):
         others: as in `Replay`. The rows are in main memory.
 
     Raises:
-        ValueError: as in `Stored`; the share is no whole number of transitions, or the data do not fit into the replay.
+        ValueError: as in `Stored`; the share is no whole number of transitions, the data do not fit into the replay, or both do not fit
+            into memory.
     """
 
     counted: ClassVar = {"offline_steps": 0}
@@ -58,7 +61,8 @@ class Mixed(Replay):
             data=data, batch_size=batch_size, n_step=self.n_step, device="cpu", spec=self.spec, num=self.num, discount=self.discount,
             rewards=self.rule.rewards, needs=self.rule.extras, batch_device=self.rule.device,
         )  # fmt: skip
-        self.provenance = self.data.provenance
+        self.provenance, self.working, self.held = self.data.provenance, self.data.bytes, self.data.bytes
+        refuse_if_too_large("capacity", self.capacity, self.bytes, state=4 * self.stored_state)  # beside the data, which are in memory now
         self.learned_from = bool(self.from_data or offline_steps) or share is None
         """Whether the data are"""
         if share is None:
@@ -103,7 +107,7 @@ class Mixed(Replay):
 
     def room(self) -> str:
         how = f", and {self.from_data} of {self.batch_size} {self.unit} of a batch from data" if self.from_data else ""
-        return super().room() + how
+        return f"{super().room()}, beside {amount(self.working)} of data{how}"
 
     def __len__(self) -> int:
         return super().__len__() + len(self.data) * self.learned_from

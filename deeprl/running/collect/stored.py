@@ -83,7 +83,7 @@ class Stored(Replay):
         for name in sorted(held):  # without a copy, because they may be gigabytes
             whole.update(held[name].contiguous().numpy().data)
         self.digest = whole.hexdigest()
-        count = len(self.numbers())
+        self.held, count = self.bytes, len(self.numbers())
         name = data if found.step is None else f"{folder_of(data)}@{found.step}"
         self.provenance = {"name": name, "digest": self.digest, "transitions": count}
         if found.step is not None:

@@ -63,7 +63,7 @@ class Prospect:
 
 def prospect(trainer: Trainer) -> Prospect:
     config, agent, source = trainer.config, trainer.agent, trainer.source
-    state = size(agent.state_dict().values())
+    state, free = size(agent.state_dict().values()), available_memory()
     return Prospect(
         config=config,
         updates=planned_updates(config),
@@ -72,7 +72,7 @@ def prospect(trainer: Trainer) -> Prospect:
         sequences=sequences(agent),
         limit=limit(trainer.envs),
         replay=source.bytes + source.working,
-        available=available_memory(),
+        available=None if free is None else free + source.held,
         disk=disk_needed(config, source, state + optimizer_bytes(agent)),
         disk_available=disk_available(trainer.folder.path),
         cores=usable_cores(),

@@ -24,6 +24,7 @@ from deeprl.running.config.stored import continued
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector
+from deeprl.system.terminal import amount
 from tests.builders import begin, console, same, train
 from tests.replay.test_replay import PARTS, STACKED, Stream, make
 
@@ -125,6 +126,18 @@ def test_half_of_the_sequences_are_data_and_have_no_priorities(played):
     assert filled.extra["state"][:, 0].tolist() == [0.0, 4.0]  # of the data, and of the newest start, the tick 4
     with pytest.raises(ValueError, match="not a whole number of sequences"):
         mixed_sequences(played, batch_size=7)
+
+
+@pytest.mark.parametrize("share", [0.5, None])
+def test_the_memory_of_the_data_counts(share, played, monkeypatch):
+    """It was that of the own rows alone: in the line of the start, in a check, in the number of jobs side by side."""
+    source = mixed(played, share=share)
+    assert source.working == source.held == source.data.bytes > source.bytes > 0
+    assert f" when full, beside {amount(source.working)} of data" in source.room()
+    available = iter([None, None, source.bytes])  # for the own rows, for the data, and for the own rows beside the data
+    monkeypatch.setattr("deeprl.replay.memory.too_little", lambda *_: next(available))
+    with pytest.raises(ValueError, match=r"capacity=200 needs .* bytes .*, and .* are available: replay.capacity="):
+        mixed(played, share=share)
 
 
 def test_without_own_transitions_a_batch_is_data(played):
