@@ -263,7 +263,7 @@ def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, bef
             raise
         with contextlib.suppress(OSError):
             if ranks.first:
-                go_no_further(folder, before, described(error))
+                go_no_further(folder, before, str(error))
         raise RunFolderError(str(error)) from error
     except BaseException as error:
         with contextlib.suppress(OSError, RunFolderError, ConfigError):

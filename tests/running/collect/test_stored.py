@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.errors import ConfigError, DataError
+from deeprl.errors import ConfigError, DataError, RunFolderError, UnreadableError
 from deeprl.packing import kept, packed_spec
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Recurrence
@@ -22,8 +23,10 @@ from deeprl.running.runs.checkpoint import step_folder
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import CHANGEABLE, check_identity, identity, parted
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session import session
 from deeprl.running.session.session import played_elsewhere
 from deeprl.running.training.idle import Idle
+from deeprl.system.ranks import ALONE
 from deeprl.types import ObsPart, Spec
 from tests.builders import begin, console, same, train
 from tests.replay.test_replay import Stream, make
@@ -169,6 +172,22 @@ def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path
 
 def put_data(config, name):
     return {**config, "replay": {**config["replay"], "data": name}}
+
+
+@pytest.mark.parametrize("kind", ["gone", "unreadable", "another"])
+def test_data_that_cannot_be_read_again_are_a_failure_of_the_run(kind, tmp_path, monkeypatch):
+    """A requeue before the file system was there said that the configuration was wrong, and status.json went on saying `stopped`."""
+    error = UnreadableError("it may be whole") if kind == "unreadable" else ConfigError("replay.data=src: there is no folder")
+    error.__cause__ = DataError() if kind == "gone" else None
+    monkeypatch.setattr(session, "assemble", Mock(side_effect=error))
+    folder, before = RunFolder(tmp_path), {"state": "stopped", "step": 30, "updates": 20, "saved": 30}
+    with pytest.raises(ConfigError if kind == "another" else (RunFolderError, UnreadableError)):
+        session.built({}, folder, None, ALONE, before)
+    status = folder.read_status()
+    assert (status and (status["state"], status["step"], status["saved"])) == (None if kind == "another" else ("failed", 30, 30))
+    if kind == "gone":
+        with pytest.raises(ConfigError):  # of a run that begins
+            session.built({}, folder, None, ALONE, None)
 
 
 def test_a_folder_may_be_named_as_a_checkpoint_is(played, tmp_path, monkeypatch):
