@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprl.cli.arguments import allow_package
-from deeprl.system.terminal import print_result
+from deeprl.system.terminal import print_end, print_result
 
 if TYPE_CHECKING:
     from deeprl.extend import Actions
@@ -78,11 +78,11 @@ def convert(options: argparse.Namespace) -> None:
     found = [*episodes(stored)]
     if is_data_set(options.data):
         write_folder(Path(options.target).expanduser(), described(options.data), stored)
-        print_result(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}{in_one_vector(options.data)}")
+        print_end(f"{options.target}: {len(found)} episodes of {env}, for replay.data={options.target}{in_one_vector(options.data)}")
         return
     count = write(options.target, found, spec, actions, description=f"{env}, by deeprl")
     left = f"; {len(found) - count} without their start" if count < len(found) else ""
-    print_result(f"minari:{options.target}: {count} episodes of {env}{left}")
+    print_end(f"minari:{options.target}: {count} episodes of {env}{left}")
 
 
 def read(options: argparse.Namespace):
