@@ -107,7 +107,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(sets, monkeypatch):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
     try:
-        with pytest.raises(ConfigError, match=rf"^{sets}/own/full-v0 cannot be written: File too large. Name another folder by MIN"):
+        with pytest.raises(
+            MachineError, match=rf"^{sets}/own/full-v0 cannot be written: File too large. Make space, or name another folder"
+        ):
             convert.write("own/full-v0", *plain(LONG), Actions(2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
