@@ -23,7 +23,7 @@ from deeprl.running.runs.moved import automatic
 from deeprl.running.runs.places import holds_run
 from deeprl.system.functions import GIVEN, found
 from deeprl.system.machine import own_commit
-from deeprl.system.terminal import say
+from deeprl.system.terminal import say, some
 
 SECTIONS = (
     "collect",
@@ -136,7 +136,8 @@ def continued(path: Path, config: Config) -> Config:
         if words:
             command = f"deeprl resume {shlex.quote(str(path))} {words}"
             raise ConfigError(f"{path} holds this run, but not with {words}: go on with {command}, or choose another folder.")
-        raise ConfigError(f"{path} holds a run of another configuration ({', '.join(different)} differ): choose another folder.")
+        told = some(differences(before, now, different), 3)
+        raise ConfigError(f"{path} holds a run of another configuration ({told}): choose another folder.")
     function, given = get(stored, "env.function"), get(config, "env.function")
     if function != given:
         say(f"the function given for the environment is taken for that of the run, {function}")
@@ -148,6 +149,19 @@ def continued(path: Path, config: Config) -> Config:
         if (given := get(config, key)) not in (value, None, "auto"):
             say(f"the run goes on with {key}={value}, with which it started, and not with {given}")
     return stored
+
+
+def differences(before: Config, now: Config, names: list[str]) -> list[str]:
+    """In words, the leaves that differ in the parts `names` of two configurations, what was chosen first; of a part whose keys differ, its
+    name."""
+
+    def leaves(config: Config) -> dict[str, object]:
+        return {key: value for key, value in flatten(config) if any(key == name or key.startswith(f"{name}.") for name in names)}
+
+    one, other = leaves(before), leaves(now)
+    shared = sorted((key for key in one if key in other and one[key] != other[key]), key=lambda key: not key.startswith("names."))
+    alone = sorted({key.partition(".")[0] for key in {*one} ^ {*other}})
+    return [f"{key} is {one[key]} there and {other[key]} here" for key in shared] + [f"{name} has other keys" for name in alone]
 
 
 def same_data(path: Path, stored: object, given: object) -> bool:
