@@ -253,7 +253,7 @@ SETS = {
     "strong_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=100000", STRONG),
     "xqc_choice": (("mujoco/half_cheetah", "mujoco/hopper"), "steps=60000 checkpoint.every=10000", SMALL_XQC),
     "headline": (FIVE, "steps=200000 checkpoint.every=10000", ("strong_crossq", "sac", "td3")),
-    "headline_xqc": (FIVE, "steps=200000 checkpoint.every=10000", ()),  # whichever of SMALL_XQC is chosen
+    "headline_xqc": (FIVE, "steps=200000 checkpoint.every=10000", ("xqc_128_two",)),  # chosen of SMALL_XQC
     "sac_hopper": (("mujoco/hopper",), "steps=100000 checkpoint.every=10000", ("sac", *SAC_CHANGED)),
     # what a run of three hours of processor time allows, each beside SAC
     "early_redq": (("mujoco/hopper", "mujoco/half_cheetah"), "steps=25000 checkpoint.every=5000", ("redq", "sac")),
