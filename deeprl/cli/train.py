@@ -64,11 +64,8 @@ def main() -> None:
         if code := start(cfg, Path(hydra_says.runtime.output_dir)):
             sys.exit(code)
 
-    pages = [PAGES[word] for word in sys.argv[1:] if word in PAGES]
-    if pages:
-        print_result(pages[0]())
-        if settings := [word for word in sys.argv[1:] if "=" in word]:
-            say(f"with these settings every key has the value that this command prints: {front_door()} {shlex.join(settings)} --cfg job")
+    if {*PAGES} & {*sys.argv[1:]}:
+        leave(guarded(page))
         return
     terminal.rank, _ = place()
     try:
@@ -78,6 +75,14 @@ def main() -> None:
     except SystemExit as stop:  # raised by the job
         code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     leave(code)
+
+
+def page() -> int:
+    """Print what the first flag of `PAGES` asks for."""
+    print_result(next(PAGES[word] for word in sys.argv[1:] if word in PAGES)())
+    if settings := [word for word in sys.argv[1:] if "=" in word]:
+        say(f"with these settings every key has the value that this command prints: {front_door()} {shlex.join(settings)} --cfg job")
+    return FINISHED
 
 
 def train_other_rank() -> int:

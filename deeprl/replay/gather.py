@@ -207,6 +207,7 @@ class Transitions:
             if edit is not None:
                 edit(stored["rows"], index)
         else:
+            assert edit is None, "rows of a mirror are not copied here"
             self.mirror.follow()
             stored = {"slot": slot}
         if weight is not None:

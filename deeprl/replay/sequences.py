@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from deeprl.choice import Group, in_range, one_of
 from deeprl.replay.fold import fold, span
-from deeprl.replay.gather import DeviceWindows, HostWindows, TransitionRule
+from deeprl.replay.gather import DeviceWindows, Edit, HostWindows, TransitionRule
 from deeprl.replay.mirror import DeviceMirror
 from deeprl.replay.replay import Replay
 from deeprl.replay.ring import Ring, windows
@@ -128,7 +128,8 @@ class Sequences(Replay):
     def make_gather(self, size: int) -> Callable[..., Batch]:
         gather = SequenceWindows(self.ring, self.mirror, self.rule, self.length, size, self.burn_in, self.recurrence.state_size)
 
-        def drawn(slot: Tensor, index: Tensor, weight: np.ndarray | None, edit: None = None) -> Batch:
+        def drawn(slot: Tensor, index: Tensor, weight: np.ndarray | None, edit: Edit | None = None) -> Batch:
+            assert edit is None, "sequences are not edited"
             batch = gather(slot, index, weight)
             self._starts[batch.index] = index
             return batch

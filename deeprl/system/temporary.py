@@ -26,7 +26,7 @@ def temporary(beside: Path | None = None) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     if beside is not None and (left := sorted(str(path) for path in beside.glob(f"{UNFINISHED}*"))):
-        say(f"what a command that was killed has left unfinished can be removed, unless one still writes there: {some(left, 3)}")
+        say(f"left by a command that was killed; remove it if no command writes there: {some(left, 3)}")
     prefix = "deeprl-" if beside is None else UNFINISHED
     with interrupting(), tempfile.TemporaryDirectory(dir=beside, prefix=prefix, ignore_cleanup_errors=True) as made:
         yield Path(made)

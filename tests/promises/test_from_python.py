@@ -421,6 +421,14 @@ def test_keys_of_where_and_how_long_may_change_between_checkpoints():
         check_identity({**config, "env": {**config["env"], "id": "B"}}, ("env",), identity(config, ["env"]))
 
 
+def test_ranks_that_saved_without_the_digest_of_their_data_go_on():
+    """The first rank alone wrote it, so that no run of several ranks that learned from stored data could be resumed."""
+    names = {"agent": "dqn", "env": "a"}
+    check_identity({"names": {**names, "data": "2e54"}}, ("names",), identity({"names": names}, ["names"]))
+    with pytest.raises(ValueError, match="edited since, in names"):
+        check_identity({"names": {**names, "agent": "c51", "data": "2e54"}}, ("names",), identity({"names": names}, ["names"]))
+
+
 def test_a_warm_start_takes_what_fits(capfd):
     old = deeprl.train(PLAIN, env=make, folder="old")
     new = deeprl.train({**PLAIN, "init_from": "old", "replay.learning_starts": 1000}, env=make)

@@ -152,7 +152,7 @@ def instead(folder: Path, which: str, error: Exception) -> str:
     if int(which) in steps:
         return ""
     return (
-        f". A run that has learned from step {which} goes on with a copy of that checkpoint alone, deeprl resume RUN replay.data=COPY; "
+        f". A run that has learned from step {which} can go on only with a copy of that checkpoint, deeprl resume RUN replay.data=COPY; "
         f"without a copy, start another run with replay.data={folder}, with the weights of this one by init_from=RUN"
     )
 

@@ -26,15 +26,25 @@ def few(names: list[str], listed: str = "agents") -> str:
     return ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])} and {len(names) - FEW} more (`deeprl list {listed}`)"
 
 
+def ours(slot: str) -> dict[str, Any]:
+    """The options of a slot that come with this distribution, with their classes."""
+    names = [option for option in options(slot) if not of_users(slot, option)] if slot in groups() else []
+    return {option: cls for option in names if (cls := option_class(slot, option))}
+
+
 def instead(refusal: Refusal, refused: Callable[[Mapping[str, object]], list[Refusal]]) -> str:
-    """A message about a part of the agent, and the options of its slot that go with the other parts.
+    """A message about a part of the agent, and the options of its slot that go with the other parts, or those of the other part's slot.
 
     Args:
         refused: the refusals of parts, given as name of the slot -> part.
     """
-    slot = refusal.consumer.partition("=")[0]
-    ours = [option for option in options(slot) if not of_users(slot, option)] if slot in groups() else []
-    classes = {option: cls for option in ours if (cls := option_class(slot, option))}
-    fitting = [option for option, cls in classes.items() if not refused({slot.removeprefix("agent/"): Deferred(cls, {}, "")})]
-    other = f", or another {refusal.provider.partition('=')[0]}" if "=" in refusal.provider else ""
-    return f"{refusal} Choose {slot}={few(fitting, slot)}{other}." if fitting else str(refusal)
+    slot, provider = refusal.consumer.partition("=")[0], refusal.provider.partition("=")[0]
+    fitting = [option for option, cls in ours(slot).items() if not refused({slot.removeprefix("agent/"): Deferred(cls, {}, "")})]
+    ways = [f"{slot}={few(fitting, slot)}"] if fitting and slot != "agent/torso" else []  # which torso fits is a matter of observations
+    if provider == "agent/chain":
+        chains = {option: cls for option, cls in ours(provider).items() if refusal.need in cls.offers}
+        copied = [option for option, cls in chains.items() if refusal.need != "iterations" or cls.has_copied_target()]
+        ways.append(f"{provider}={few(copied, provider)}")
+    elif "=" in refusal.provider:
+        ways.append(f"another {provider}")
+    return f"{refusal} Choose {', or '.join(ways)}." if ways else str(refusal)

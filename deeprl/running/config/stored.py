@@ -117,11 +117,16 @@ def continued(path: Path, config: Config) -> Config:
     before, now = (unnumbered(without_changeable(automatic(each))) for each in (stored, config))
     for each in (before, now):
         each["names"].pop("data", None)  # a started run holds the digest of its data, which are compared with those of its checkpoint
-    if same_data(path, get(before, "replay.data"), get(now, "replay.data")):
-        put(now, "replay.data", get(before, "replay.data"))
-    elif get(now, "replay.data") and begins_anew(path, str(get(before, "replay.data")), str(get(now, "replay.data"))):
+    mine, theirs = get(before, "replay.data"), get(now, "replay.data")
+    if theirs and begins_anew(path, str(mine), str(theirs)):
         for each in (stored, before):
-            put(each, "replay.data", get(now, "replay.data"))
+            put(each, "replay.data", theirs)
+    elif same_data(path, mine, theirs):
+        put(now, "replay.data", mine)
+        if step_of(theirs) and theirs != mine:
+            say(f"the run goes on with replay.data={mine}, which it has learned from, and not with {theirs}")
+    elif isinstance(mine, str) and isinstance(theirs, str) and place(mine)[0] == place(theirs)[0]:
+        raise ConfigError(f"{path} has learned from replay.data={mine}, and not from {theirs}: choose another folder for this run.")
     if before.get("init_from") and now.get("init_from"):
         numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took
         if begins_anew(path, before["init_from"], now["init_from"]):

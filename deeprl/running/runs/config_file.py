@@ -102,8 +102,10 @@ def check_identity(config: Config, keys: Iterable[str], stored: dict[str, str]) 
     Raises:
         ValueError: the value of a key was edited after the checkpoint.
     """
-    keys = [*keys]
-    hashes = [identity(each, keys, out) for each in (config, former(config)) for out in (CHANGEABLE_BY_RESUME, CHANGEABLE)]
+    keys, names = [*keys], config.get("names") or {}
+    # the first of several ranks alone knows the digest of data by name, which their sources compare
+    known = [config, former(config), {**config, "names": {key: name for key, name in names.items() if key != "data"}}]
+    hashes = [identity(each, keys, out) for each in known for out in (CHANGEABLE_BY_RESUME, CHANGEABLE)]
     changed = [key for key in keys if stored.get(key) not in [each[key] for each in hashes]]
     if changed:
         raise ValueError(f"config.yaml was edited since, in {', '.join(changed)}; restore the earlier values, or start another run")

@@ -14,7 +14,7 @@ from deeprl.running.collect.choice import Here, chosen
 from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.connections import words_of_resume
 from deeprl.running.config.instantiate import Allowed
-from deeprl.running.config.rules import get
+from deeprl.running.config.rules import get, put
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config, folder_of, step_of, written
 from deeprl.running.runs.folder import RunFolder
@@ -64,6 +64,8 @@ def train(
     collect = chosen(config, allowed)
     if ranks.size > 1 and not isinstance(collect, Here):
         raise ConfigError("collect=ray and learner=distributed do not go together: leave one of them out.")
+    if ranks.size > 1 and isinstance(data := get(config, "replay.data", None), str):
+        put(config, "replay.data", ranks.broadcast(data))  # the first rank knows the step that the run has read before
     folder = RunFolder(path)
     if resume and not isinstance(collect, Here):
         require_unchanged(config, Checkpoints(path))  # before a process is started for what the configuration says
@@ -189,7 +191,7 @@ def played_elsewhere(played: str | None, env: str) -> str:
 
 
 def may_remove(data: str) -> str:
-    """What a reader should know of data in a run that may yet remove the checkpoint that was read; empty if it is finished.
+    """What a reader should know of data in a run that may remove the checkpoint that was read; empty if the run is finished.
 
     Args:
         data: FOLDER@STEP.
@@ -202,13 +204,17 @@ def may_remove(data: str) -> str:
     if status.get("state") in (None, "finished"):
         return ""
     return (
-        f"replay.data={data}: that run is not finished ({status['state']}), and removes this checkpoint once it has {keep} newer ones "
-        "(checkpoint.keep). A resume of this run needs it: copy the folder now, and go on with deeprl resume RUN replay.data=COPY"
+        f"replay.data={data}: that run is not finished ({status['state']}), and may remove this checkpoint as it trains on "
+        f"(checkpoint.keep={keep}). A resume needs it: copy the folder now, and go on with deeprl resume RUN replay.data=COPY"
     )
 
 
-def tell_of_data(config: Config, provenance: Mapping[str, Any]) -> None:
-    """Write into `config` which data are learned from, and say what a reader should know of them."""
+def tell_of_data(config: Config, provenance: Mapping[str, Any], begins: bool) -> None:
+    """Write into `config` which data are learned from, and say what a reader should know of them.
+
+    Args:
+        begins: the run does not go on from a checkpoint.
+    """
     if not (digest := provenance.get("digest")):
         return
     config["names"]["data"] = digest  # for a reader: a resume compares that of the checkpoint
@@ -216,7 +222,7 @@ def tell_of_data(config: Config, provenance: Mapping[str, Any]) -> None:
         config["replay"]["data"] = provenance["name"]  # with the step, because the run that made them may go on
     if told := played_elsewhere(provenance.get("env"), config["names"]["env"]):
         say(told)
-    if step_of(provenance["name"]) and (told := may_remove(provenance["name"])):
+    if begins and step_of(provenance["name"]) and (told := may_remove(provenance["name"])):
         say(told)
 
 
@@ -229,7 +235,7 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     config, folder = trainer.config, trainer.folder
     known = trainer.restored
     folder.truncate_after(trainer.step if known else -1, known.lines if known else {})
-    tell_of_data(config, trainer.source.provenance)
+    tell_of_data(config, trainer.source.provenance, known is None)
     folder.write_config(config)
     start = {"resumed_from": trainer.step if known else None, "ranks": trainer.ranks.size}
     if trainer.source.provenance:

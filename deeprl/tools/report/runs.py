@@ -147,7 +147,7 @@ def name_data(runs: Iterable[RunRecord], note: Note) -> None:
         if len(digests) > 1:
             named = ", ".join(short(f"{names[digest]}, digest {digest}") for digest in digests[:4])
             note(
-                f"replay.data={short(source)} was different data in the runs, which are different groups: {named}"
+                f"replay.data={short(source)} held different data at different times; the report makes a group of each: {named}"
                 f"{' and others' if len(digests) > 4 else ''}"
             )
     for run in learned:

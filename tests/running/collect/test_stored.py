@@ -147,7 +147,7 @@ def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(Idle, "tick", lambda self, step: os.kill(os.getpid(), signal.SIGTERM) if step == 30 else None)
         assert begin(tmp_path / "run", *words) == exits.STOPPED
-    assert f"replay.data={folder}@200: that run is not finished (running), and removes this checkpoint" in capsys.readouterr().err
+    assert f"replay.data={folder}@200: that run is not finished (running), and may remove this checkpoint" in capsys.readouterr().err
     started = RunFolder(tmp_path / "run")
     assert started.read_config()["replay"]["data"] == f"{folder}@200"
     named = shutil.copytree(folder, tmp_path / "moved")  # the remedy for data that moved, or a player that went on, was refused
@@ -164,10 +164,13 @@ def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path
     for other in (f"{folder}@400", str(tmp_path / "other")):
         with pytest.raises(ConfigError, match="holds this run, but not with replay.data="):
             continued(started.path, put_data(command, other))
+    with pytest.raises(ConfigError, match=f"has learned from replay.data={named}@200, and not from {named}@400: choose another folder"):
+        continued(started.path, put_data(command, f"{named}@400"))  # the remedy was a resume that must fail
     assert same(Checkpoints(tmp_path / "run").load("last")[1]["agent"]["module"], whole.agent.state_dict())
     shutil.rmtree(started.path / "checkpoints")  # as of a run that was killed before its first
     shutil.rmtree(named)
-    assert continued(started.path, put_data(command, "other"))["replay"]["data"] == "other"
+    for other in ("other", str(named)):
+        assert continued(started.path, put_data(command, other))["replay"]["data"] == other
 
 
 def put_data(config, name):

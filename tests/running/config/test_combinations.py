@@ -223,7 +223,7 @@ def test_a_refusal_names_options_that_go():
     assert {"max", "double"} <= {*named} < {*BACKUPS}
     for backup in named:
         checked(configuration("categorical", backup, "identity", "one", "none", "single", 1))
-    with pytest.raises(ConfigError, match=r"Choose agent/weighting=(?!.*inverse_variance).*, or another agent/chain\.$"):
+    with pytest.raises(ConfigError, match=r"Choose agent/weighting=(?!.*inverse_variance).*, or agent/chain=.*\bsingle\b.*\.$"):
         checked(configuration("scalar", "max", "identity", "inverse_variance", "none", "polyak", 1))
 
 

@@ -447,7 +447,7 @@ def test_runs_that_learned_from_different_data_are_no_group(tmp_path):
     assert [run.data for run in runs] == [f"live, digest {one}", f"live, digest {other}", f"/scratch/copy@1500, digest {one}"]
     (note,) = found
     assert note.startswith(
-        f"replay.data={Path('live').absolute()} was different data in the runs, which are different groups: live, digest"
+        f"replay.data={Path('live').absolute()} held different data at different times; the report makes a group of each: live, digest"
     )
     assert any("differ in replay.data" in each for each in notes(tmp_path, ["agent"]))  # where they are joined all the same
     with pytest.raises(ConfigError, match="replay.data differs between the runs"):
