@@ -22,11 +22,15 @@ def fill(folder: Path, number: int | None) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, None], ids=str)
 def test_nothing_stays_at_a_signal_or_an_error(number, tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ValueError if number is None else KeyboardInterrupt):
-        fill(tmp_path, number)
+    before = number and signal.signal(number, signal.SIG_DFL)  # a suite below nohup ignores SIGHUP, and so would the command
+    try:
+        with pytest.raises(ValueError if number is None else KeyboardInterrupt):
+            fill(tmp_path, number)
+        assert number is None or signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        if number:
+            signal.signal(number, before)
     assert not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_what_a_killed_process_has_left_is_named(tmp_path, capsys):
