@@ -16,13 +16,13 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 
 from deeprl.system.signals import HANDLED
+from deeprl.system.variables import variable
 
 from .backend import Backend, Failure, Game, advance
 
@@ -39,22 +39,13 @@ def _follow(parent) -> None:
     os._exit(1)
 
 
-@contextmanager
-def _safe_path() -> Iterator[None]:
+def _safe_path() -> AbstractContextManager[None]:
     """Python processes started in this block do not search the working directory, where a user's `selectors.py` would replace the
     library's.
 
     The fork server and its resource tracker start as `python -c`, for which the working directory otherwise comes first.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+    return variable("PYTHONSAFEPATH", "1")
 
 
 def serve(build, pipe) -> None:

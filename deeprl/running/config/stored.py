@@ -125,7 +125,7 @@ def continued(path: Path, config: Config) -> Config:
         put(now, "replay.data", mine)
         if step_of(theirs) and theirs != mine:
             say(f"the run goes on with replay.data={mine}, which it has learned from, and not with {theirs}")
-    elif isinstance(mine, str) and isinstance(theirs, str) and place(mine)[0] == place(theirs)[0]:
+    elif isinstance(mine, str) and isinstance(theirs, str) and step_of(mine).isdecimal() and place(mine)[0] == place(theirs)[0]:
         raise ConfigError(f"{path} has learned from replay.data={mine}, and not from {theirs}: choose another folder for this run.")
     if before.get("init_from") and now.get("init_from"):
         numbered = step_of(now["init_from"]).isdecimal()  # a started run holds the number of the checkpoint that it took

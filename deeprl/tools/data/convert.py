@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import DATA, folder_of, step_of
 from deeprl.system.files import create, full, make_folder, sync_file, sync_folder
 from deeprl.system.temporary import temporary
+from deeprl.system.variables import variable
 from deeprl.tools.data.episodes import StoredEpisode
 from deeprl.tools.data.hdf5_writing import written_at_once
 from deeprl.types import ObsPart, Rows, Spec
@@ -117,7 +117,11 @@ def write(name: str, found: Sequence[StoredEpisode], spec: Spec, actions: Any, *
     try:
         root().mkdir(parents=True, exist_ok=True)
         with temporary(root()) as made:
-            with root_at(made), written_at_once(), warnings.catch_warnings(action="ignore"):  # of fields of the metadata without a value
+            with (
+                variable("MINARI_DATASETS_PATH", str(made)),
+                written_at_once(),
+                warnings.catch_warnings(action="ignore"),
+            ):  # of fields of the metadata without a value
                 minari.create_dataset_from_buffers(
                     name, buffers, action_space=action_space, observation_space=observation_space, data_format="hdf5",
                     jpeg_encoding=False, **about,
@@ -144,20 +148,6 @@ def require_new_set(name: str) -> None:
     except (ValueError, OSError) as error:
         raise ConfigError(f"{folder} is in the way, and is no whole data set ({error}): remove it, or take another name.") from error
     raise ConfigError(f"minari:{name} exists, in {folder}: take another name or version, or remove it.")
-
-
-@contextlib.contextmanager
-def root_at(folder: Path) -> Iterator[None]:
-    """Minari's folder of data sets is another one in this block."""
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before
 
 
 def move_set(made: Path, name: str) -> None:

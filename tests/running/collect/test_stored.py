@@ -166,6 +166,11 @@ def test_a_run_learns_from_it_without_steps_and_goes_on_exactly(played, tmp_path
             continued(started.path, put_data(command, other))
     with pytest.raises(ConfigError, match=f"has learned from replay.data={named}@200, and not from {named}@400: choose another folder"):
         continued(started.path, put_data(command, f"{named}@400"))  # the remedy was a resume that must fail
+    before = started.read_config()  # a run of before it kept the step is told the resume that compares the digests
+    started.write_config(put_data(before, str(folder.parent / "older")))
+    with pytest.raises(ConfigError, match="go on with deeprl resume .* replay.data=.*older@200"):
+        continued(started.path, put_data(command, f"{folder.parent / 'older'}@200"))
+    started.write_config(before)
     assert same(Checkpoints(tmp_path / "run").load("last")[1]["agent"]["module"], whole.agent.state_dict())
     shutil.rmtree(started.path / "checkpoints")  # as of a run that was killed before its first
     shutil.rmtree(named)
