@@ -42,7 +42,8 @@ from deeprl.running.collect.choice import chosen
 from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder, read_lines
-from deeprl.running.session.assemble import assemble, collector_of_actor
+from deeprl.running.session.actors import collector_of_actor
+from deeprl.running.session.assemble import assemble
 from deeprl.running.session.complete import complete
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,7 +17,7 @@ from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.rules import get
 from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.config_file import Config
-from deeprl.running.session.assemble import WORTH_THREADS, automatic_mode, widest
+from deeprl.running.session.computation import WORTH_THREADS, automatic_mode, widest
 from deeprl.running.session.prospect import disk_available, disk_needed, optimizer_bytes, sequences, size
 from deeprl.running.training.episodes import Episodes
 from deeprl.running.training.trainer import Trainer

@@ -22,7 +22,7 @@ from deeprl.learning.networks.unit_norm import UnitMLP
 from deeprl.learning.parts.polyak import JointPolyak, Polyak
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.config.build import build_agent
-from deeprl.running.session.assemble import widest
+from deeprl.running.session.computation import widest
 from deeprl.running.training.learner import CompiledLearner, gradient
 from deeprl.types import Spec
 from tests.builders import CONTINUOUS, flat, made_up, sac, same, settled, snapshot, spec_of, update, value_agent

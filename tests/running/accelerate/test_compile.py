@@ -23,7 +23,7 @@ from deeprl.running.accelerate.modes import WORTH_COMPILING, apply, choose
 from deeprl.running.accelerate.pure import Constants
 from deeprl.running.config.build import build_agent
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session.assemble import go_on_without_compiler
+from deeprl.running.session.computation import go_on_without_compiler
 from deeprl.running.session.needs import require_compiler
 from deeprl.running.training import crash
 from deeprl.running.training.learner import CompiledLearner, Learner, gradient
@@ -423,8 +423,8 @@ tests/agents/test_critic_slots.py."""
 )
 def test_a_run_with_compiled_steps_is_the_run_without(run, backend, tmp_path, monkeypatch):
     """From what the replay draws: folding, rewards, priorities and statistics are inside of the graph or outside, and the same."""
-    monkeypatch.setattr("deeprl.running.session.assemble.CompiledLearner", partial(CompiledLearner, backend=backend))
-    monkeypatch.setattr("deeprl.running.session.assemble.has_compiler", lambda: True)
+    monkeypatch.setattr("deeprl.running.session.computation.CompiledLearner", partial(CompiledLearner, backend=backend))
+    monkeypatch.setattr("deeprl.running.session.computation.has_compiler", lambda: True)
     overrides, weights = (*SETTINGS, *narrow(RUNS[run][0].removeprefix("agent=")), *RUNS[run]), []
     for mode in ("reference", "compiled"):
         trainer = train(tmp_path / mode, *overrides, f"accelerate={mode}")
@@ -469,7 +469,7 @@ def test_a_compiled_run_that_diverges_saves_the_batch_that_it_was_given(tmp_path
         return drawn
 
     monkeypatch.setattr(Replay, "draw", draw)
-    monkeypatch.setattr("deeprl.running.session.assemble.CompiledLearner", partial(CompiledLearner, backend="eager"))
+    monkeypatch.setattr("deeprl.running.session.computation.CompiledLearner", partial(CompiledLearner, backend="eager"))
     with pytest.raises(NotFinite, match="batch.reward: 7 of 7 entries are not finite"):
         train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=compiled")
     (bundle,) = (tmp_path / "run" / "crash").iterdir()
@@ -614,7 +614,7 @@ def test_a_run_of_which_one_part_does_not_compile_has_one_mode(which, tmp_path, 
         raise RuntimeError("no such header")
 
     monkeypatch.setattr(f"deeprl.running.training.learner.{which}", broken)
-    monkeypatch.setattr("deeprl.running.session.assemble.CompiledLearner", partial(CompiledLearner, backend="eager"))
+    monkeypatch.setattr("deeprl.running.session.computation.CompiledLearner", partial(CompiledLearner, backend="eager"))
     monkeypatch.setattr("deeprl.running.accelerate.modes.choose", lambda *_: ("compiled", ""))
     trainer = train(tmp_path / "run", *SETTINGS, "agent=dqn", "accelerate=auto")
     assert trainer.guard.learner.broken

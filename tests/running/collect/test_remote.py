@@ -27,7 +27,7 @@ from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import auto_folder
 from deeprl.running.session import session
-from deeprl.running.session.assemble import collector_of_actor
+from deeprl.running.session.actors import collector_of_actor
 from deeprl.system.functions import GIVEN, name_of, unimportable
 from deeprl.types import Rows
 from tests.builders import CARTPOLE, begin, console, lines, settled, snapshot, spec_of
