@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from deeprl.extend import Batch, Objective, Plan, StateValue, Term, average, in_range
+from deeprl.extend import Batch, Objective, Plan, Returns, StateValue, Term, average, in_range
 
 
 def expectile(u: Tensor, tau: float) -> Tensor:
@@ -31,7 +31,7 @@ class Expectile(StateValue):
         tau: τ; ½ is the regression on the mean, of half the size.
     """
 
-    learned = True
+    replaces_next_action = True
     needs = frozenset({"single"})
 
     def __init__(self, *, plan: Plan, tau: float = 0.7):
@@ -54,6 +54,17 @@ class Expectile(StateValue):
         loss = expectile(u, self.tau)
         metrics = {"train/state_value_loss": loss, "train/state_values": value}
         return Term(average((batch.weight * loss).unsqueeze(0), batch.valid).sum(), metrics, error=u.abs())
+
+    def future(self, of_policy: Callable[[], Returns], batch: Batch, iterations: int) -> Returns:
+        """V(s') in each of the K targets."""
+        return Returns(self(batch.extra["next_observed"]).expand(iterations, *batch.discount.shape).unsqueeze(-1))
+
+    def advantage(
+        self, batch: Batch, action: Tensor, value_of: Callable[[Tensor], Tensor], taken: Callable[[Batch], tuple[Tensor, Batch]]
+    ) -> Tensor:
+        """Q̄(s, a) − V(s)"""
+        value, batch = taken(batch)
+        return value - self(batch.extra["observed"])
 
     def networks(self) -> dict[str, nn.Module]:
         return {"state_value": self.network}

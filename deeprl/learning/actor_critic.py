@@ -136,7 +136,7 @@ class ActorCritic(Agent):
         self.observers += watching(self.rate, self.auxiliary)
         self.clock = Clock(self.chain.periods)
         neutral = [type(part) for part in (self.weighting, self.auxiliary, self.rate)] == [Weighting, Auxiliary, Rate]
-        self.follows = not (self.state_value.learned and neutral and "joint" not in self.chain.offers)
+        self.follows = not (self.state_value.replaces_next_action and neutral and "joint" not in self.chain.offers)
         """Whether anything reads the policy's next action"""
 
     def views(self, batch: Batch) -> tuple[View, View, Batch]:
@@ -145,17 +145,20 @@ class ActorCritic(Agent):
         if self.state_size:
             batch = sequences_with_next_pairs(batch, follower, self.backup, self.seen, self.chain.online.core)
         else:
-            batch = batch_of_pairs(batch, follower, self.backup, self.seen, self.normalize, self.state_value.learned, self.follows)
+            alone = self.state_value.replaces_next_action
+            batch = batch_of_pairs(batch, follower, self.backup, self.seen, self.normalize, alone, self.follows)
         online, target = self.chain.views(batch)
         online.policy = self.actor
         return online, target, batch
 
     def future(self, target: View, batch: Batch) -> Returns:
-        """Return of the next state with the entropy there, atoms (K, *B, N); V(s') where there is such a network."""
-        if self.state_value.learned:
-            return Returns(self.state_value(batch.extra["next_observed"]).expand(self.chain.length, *batch.discount.shape).unsqueeze(-1))
-        reduced = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])
-        return self.temperature.add_entropy(reduced, batch.extra.get("next_log_prob"))
+        """Return of the next state, atoms (K, *B, N): that of a' with the entropy there, or V(s') of `agent/state_value`."""
+
+        def of_policy() -> Returns:
+            reduced = self.reduce(ensemble_returns(target.next, self.ensemble), batch.noise["reduce"])
+            return self.temperature.add_entropy(reduced, batch.extra.get("next_log_prob"))
+
+        return self.state_value.future(of_policy, batch, self.chain.length)
 
     def targets(self, online: View, target: View, batch: Batch) -> Returns:
         """y = r + d (min_j Q̄_j(s', a') − α log π(a'|s')), atoms (K, *B, N); `views` has taken a', and `future` is what d multiplies."""
@@ -231,10 +234,7 @@ class ActorCritic(Agent):
     @torch.no_grad()
     def advantage(self, batch: Batch, value_of: Callable[[Tensor], Tensor], action: Tensor) -> Tensor:
         """See `ActorView.advantage`."""
-        if not self.state_value.learned:
-            return value_of(batch.action) - value_of(action)
-        value, batch = self.taken_value(batch)
-        return value - self.state_value(batch.extra["observed"])
+        return self.state_value.advantage(batch, action, value_of, self.taken_value)
 
     def due(self, update: int) -> tuple[str, ...]:
         periods = {**dict.fromkeys(self.objectives, 1), "actor": self.actor_period, "target": self.target_period}

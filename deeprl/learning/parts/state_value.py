@@ -9,18 +9,21 @@ from torch import Tensor, nn
 from deeprl.choice import Part
 from deeprl.learning.objective import Objective
 from deeprl.learning.plan import Plan
+from deeprl.learning.values.returns import Returns
 from deeprl.types import Batch
 
 
 class StateValue(Part):
-    """V(s), from which the critics' targets bootstrap in place of the value of the policy's next action. This base class is neutral: there
-    is none.
+    """V(s), from which the critics' targets bootstrap in place of the value of the policy's next action. This base class is neutral: it has
+    no V, and leaves both formulas below to the critics.
 
     Args:
         plan: finished choices of the agent.
     """
 
-    learned = False
+    replaces_next_action = False
+    """Whether `future` reads no action of the policy. A batch of pairs then has the states alone too, `extra["observed"]` and
+    `extra["next_observed"]`"""
 
     def __init__(self, *, plan: Plan):
         super().__init__()
@@ -33,6 +36,27 @@ class StateValue(Part):
                 gradient; and the batch as critics see it, with `extra["observed"]` and `extra["next_observed"]`.
         """
         return {}
+
+    def future(self, of_policy: Callable[[], Returns], batch: Batch, iterations: int) -> Returns:
+        """Return of the next state, which targets bootstrap from, atoms (K, *B, N).
+
+        Args:
+            of_policy: that of the policy's next action a', by the target critics.
+            iterations: K.
+        """
+        return of_policy()
+
+    def advantage(
+        self, batch: Batch, action: Tensor, value_of: Callable[[Tensor], Tensor], taken: Callable[[Batch], tuple[Tensor, Batch]]
+    ) -> Tensor:
+        """Q(s, a) of the actions that were taken, less the value of s, (*B,).
+
+        Args:
+            action: the policy's action in s, (*B, D).
+            value_of: actions in s -> their values by the online critics, (*B,).
+            taken: as in `objectives`.
+        """
+        return value_of(batch.action) - value_of(action)
 
     def forward(self, observed: Tensor) -> Tensor:
         """V(s) of normalized observations, (*B, *obs) -> (*B,)."""
