@@ -28,6 +28,7 @@ import scipy
 from benchmarks.curves import read
 from benchmarks.recipes import AS_PUBLISHED, LOG_MAPPED, PUBLISHED_VERSION, RECIPES, SETS
 from deeprl.running.runs.folder import RunFolder
+from deeprl.system.machine import own_commit
 from deeprl.system.signals import interrupting
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,8 +49,10 @@ def stored(results: Path) -> list[dict]:
 
 
 def keep(line: dict, results: Path) -> None:
-    """Add one run to the results."""
-    written(results, lambda lines: [*lines, line])
+    """Add one run to the results, with the commit of the code that does it, unless the line names those that trained it."""
+    own = own_commit()
+    known = {**line, "commit": own["commit"][:7]} if own is not None and "commit" not in line else line
+    written(results, lambda lines: [*lines, known])
 
 
 def change(line: dict, results: Path) -> None:

@@ -31,6 +31,8 @@ from benchmarks.recipes import SETS
 from deeprl.tools.report.statistics import improvement
 
 SEEDS = 5
+EQUAL = 500_000
+"""Steps of DQN"""
 
 
 def runs() -> dict[str, tuple[list[dict], list[dict]]]:
@@ -63,6 +65,11 @@ def reached(lines: list[dict], goal: float) -> tuple[int, float] | None:
     return None
 
 
+def equal_steps(lines: list[dict]) -> str:
+    """The mean over the runs of the first evaluation after `EQUAL` steps; PQN's schedules are those of its whole run."""
+    return f"{np.mean([next(mean for step, mean in line['curve'] if step >= EQUAL) for line in lines]):.1f}" if lines else ""
+
+
 def cells(lines: list[dict]) -> list[str]:
     """Seeds, final returns, minutes and steps a second."""
     if not lines:
@@ -76,12 +83,12 @@ def table(found: dict[str, tuple[list[dict], list[dict]]]) -> str:
     """A row for each game; p, and the last row, of the games that are complete."""
     whole = [game for game, sides in found.items() if all(len(side) == SEEDS for side in sides)]
     ps = dict(zip(whole, holm([p_value([finals(found[game][0])], [finals(found[game][1])]) for game in whole])))
-    head = "game | seeds | PQN, 5,000,000 | minutes | steps/s | seeds | DQN, 500,000 | minutes | steps/s | PQN is there at | p"
+    head = "game | seeds | PQN, 5,000,000 | minutes | steps/s | seeds | DQN, 500,000 | minutes | steps/s | PQN after as many steps | PQN is there at | p"
     rows = [head, " | ".join(["---"] * (head.count("|") + 1))]
     for game, (ours, theirs) in found.items():
         there = reached(ours, float(finals(theirs).mean())) if ours and theirs else None
         when = f"{there[0]:,}, {there[1]:.1f} min" if there else ""
-        rows.append(" | ".join([game, *cells(ours), *cells(theirs), when, three_digits(ps[game]) if game in ps else ""]))
+        rows.append(" | ".join([game, *cells(ours), *cells(theirs), equal_steps(ours), when, three_digits(ps[game]) if game in ps else ""]))
     text = "\n".join(f"| {row} |" for row in rows)
     if not whole:
         return text
