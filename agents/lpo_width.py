@@ -58,7 +58,10 @@ class NetworkWidth(Part):
     """A network f that is fitted to differ from a fixed one, g, on the newest rollout, and to agree with it on the core set (as in ENIAC):
     w = |f − g| / its largest value in that rollout, at most 1.
 
-        L = mean_core (f − g)² − λ mean_query (f − g)² − λ₁ mean_query (f − g)        sensitivity = w² / (mean_core w² + β)
+        L = mean_core (f − g)² − λ mean_query (f − g)² − λ₁ mean_query (f − g)        sensitivity = w² / (mean_kept w² + β)
+
+    mean_core counts a pair 1/p times, p being the probability with which it entered; mean_kept counts it once. A mean in the divisor is our
+    choice: the paper has the sum over the core set, with which fewer pairs enter as it grows.
 
     A fit begins with f = g apart from what λ₁ pushes. Before the first one every pair has width 1.
 

@@ -1,11 +1,12 @@
 """Random network distillation (Burda, Edwards, Storkey, Klimov, Exploration by Random Network Distillation, ICLR 2019).
 
-    r_int = coefficient · ‖f(s') − g(s')‖² / scale,     g: a fixed random network,  f: fitted to it on what was seen
+    r_int = coefficient · mean_i (f_i(s') − g_i(s'))² / σ,     g: a fixed random network,  f: fitted to it on what was seen
 
-Vectors are standardised by their moments in the rollouts before, the first one not at all, and cut off at ± 5; images are taken as they
-are. `scale` is the running deviation of the discounted sums of
-errors, which do not stop at ends of episodes. The authors have a value for each of the two rewards; here one value has their sum, and
-ends where an episode does.
+Vectors are standardised by their moments in all earlier rollouts, the first rollout not at all, and cut off at ± 5; images are taken as
+they are. σ is the running deviation of the discounted sums of errors, which do not stop at ends of episodes. We differ from the authors in
+two things. σ is taken of the errors after the updates on a rollout, theirs of those before, which are larger, so that our bonuses are
+larger than theirs with one coefficient. And they have a value for each of the two rewards; here one value has their sum, and ends where
+an episode does.
 """
 
 from __future__ import annotations
