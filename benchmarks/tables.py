@@ -150,13 +150,14 @@ def kill_table() -> str:
         rows.append([f"`{path.name}`", *said, *counted(cells)])
         everything += cells
     rows.append(["all", "", "", *counted(everything)])
-    return table("campaign | agents | environments | runs | kills | in the writing of a checkpoint | equal", rows)
+    return table("campaign | agents | environments | runs | kills | before a first checkpoint | in the writing of one | equal", rows)
 
 
 def counted(cells: list[dict]) -> list[str]:
     kills = [kill for cell in cells for kill in cell["kills"]]
     equal = sum(not cell["differences"] for cell in cells)
-    return [f"{len(cells)}", f"{len(kills)}", f"{sum(kill['inside'] for kill in kills)}", f"{equal} of {len(cells)}"]
+    early = sum(not kill["saved"] for kill in kills)
+    return [f"{len(cells)}", f"{len(kills)}", f"{early}", f"{sum(kill['inside'] for kill in kills)}", f"{equal} of {len(cells)}"]
 
 
 TABLES = {

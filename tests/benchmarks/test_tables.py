@@ -128,9 +128,10 @@ def test_intervals_of_claims_are_those_that_a_command_prints():
 
 
 def test_readme_counts_the_kills_of_all_campaigns():
-    *_, runs, kills, _, equal = (cell.strip() for cell in tables.kill_table().splitlines()[-1].strip("|").split("|"))
+    *_, runs, kills, early, _, equal = (cell.strip() for cell in tables.kill_table().splitlines()[-1].strip("|").split("|"))
     assert equal == f"{runs} of {runs}"
     assert (tables.ROOT / "README.md").read_text().count(f"{int(kills):,} kills") == 2
+    assert f"{early} of them before a first checkpoint" in (tables.ROOT / "README.md").read_text()
 
 
 def test_options_stand_in_groups_by_what_they_need(monkeypatch):
