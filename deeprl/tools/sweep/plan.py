@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.config.compose import compose
-from deeprl.running.runs.config_file import Config
+from deeprl.running.config.rules import get
+from deeprl.running.runs.config_file import Config, parted
+from deeprl.running.runs.folder import RunFolder
 from deeprl.system.machine import available_memory
 from deeprl.system.terminal import amount, say
 from deeprl.tools.sweep.grid import Job
@@ -74,7 +77,26 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
         sizes.append(built[kind])
     for line in dict.fromkeys(said.getvalue().splitlines()):
         say(line)
+    for line in unsettled(configs):
+        say(line)
     return SweepPlan(configs, sizes)
+
+
+def unsettled(configs: Iterable[Config]) -> list[str]:
+    """What a reader should know of runs that jobs read, in `init_from` or `replay.data`, and that train on: jobs start one after the other,
+    and each takes the newest checkpoint, unless a step is named."""
+    found = dict[str, None]()
+    for config in configs:
+        for key in ("init_from", "replay.data"):
+            folder, step = parted(str(get(config, key) or ""))
+            with contextlib.suppress(RunFolderError):
+                state = (RunFolder(Path(folder).expanduser()).read_status() or {}).get("state") if folder else None
+                if state not in (None, "finished") and not step.isdecimal():
+                    found[
+                        f"{key}={folder}: that run is not finished ({state}), and each job reads the checkpoint that is there when it "
+                        f"starts: name a step for all of them, {key}={folder}@STEP"
+                    ] = None
+    return list(found)
 
 
 def replay_bytes(config: Config, spec: Spec, agent: Agent, memory: Deferred) -> int:
