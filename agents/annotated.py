@@ -1,10 +1,10 @@
-"""Annotated intrinsic rewards (ONI: Online Intrinsic Rewards for Decision Making Agents from Large Language Model Feedback, 2024), with a
-script in place of the language model.
+"""Annotated intrinsic rewards (ONI: Zheng, Henaff, Zhang, Grover, Amos, Online Intrinsic Rewards for Decision Making Agents from Large
+Language Model Feedback, 2024), with a script in place of the language model.
 
     r = r_env + coefficient · worth(message of s')
 
-An annotator takes the newest messages and says of each whether it is helpful, or of two which is better; a share `error` of its answers is
-wrong. `worth` is what a model makes of them: the newest label, a classifier on the words, or the scores of a ranking (Bradley and Terry).
+Every `period` ticks an annotator takes the messages since the last time, at most the `newest`, and says of each whether it is helpful, or
+of two which is better; a share `error` of its answers is wrong. `worth` is what a model makes of them: the newest label, a classifier on the words, or the scores of a ranking (Bradley and Terry).
 A message that nobody has labelled is worth 0.
 """
 
@@ -35,7 +35,7 @@ class Table(Intrinsic):
         messages: texts of the last columns of an observation, in their order; one column is 1 where something was said.
         helpful: regular expression of the messages that are.
         error: share of wrong answers.
-        newest: messages that the annotator takes at a time.
+        newest: messages that the annotator takes at a time, at most; earlier ones since the last time are dropped.
         period: ticks between two times.
         coefficient: of the worth.
     """

@@ -1,7 +1,8 @@
 """Lower bound of a policy's return from N episodes of another one, by importance sampling (Metelli, Papini, Faccio, Restelli, 2018).
 
-    (1/N) Σ_i w_i G_i − √((1−δ)/δ) √(d₂/N) max_i |G_i|                w_i: likelihood ratio,  d₂: Rényi's divergence of order 2, as e^…
+    (1/N) Σ_i w_i G_i − √((1−δ)/δ) √(d₂/N) max_i |G_i|                w_i: likelihood ratio,  d₂ = exp D₂(π ‖ π₀)
 
+G_i: returns, less their mean over the batch if `center`. d₂ is the exponentiated Rényi divergence of order 2:
 ln d₂ of Gaussians is (μ−μ₀)²/v + ln(σ₀²/(σ√v)), v = 2σ₀² − σ², infinite where v ≤ 0; of categories ln Σ π²/π₀.
 """
 

@@ -5,6 +5,7 @@ A batch of N episodes of θ₀ is optimised over off-line, from θ₀, by a lowe
 
     trajectory   (1/N) Σ_i w_i G_i − √((1−δ)/δ) √(d̂₂/N) max_i |G_i|          w_i = Π_t π_θ/π_θ₀,  d̂₂ = (1/N) Σ_i Π_t d₂(π_θ ‖ π_θ₀)
     decision     Σ_t (γ^t/m_t) Σ_{i: h_i > t} w_{i,t} r_{i,t} − Σ_t γ^t r_max √((1−δ)/δ · d̂₂^(t)/m_t)        w_{i,t}, d̂₂^(t): l ≤ t
+    G_i: returns, less their mean over the batch if `center`
     θ ← θ + ε g/‖g‖²,  ε by a line search; until ‖g‖ or the gain is small, at most `steps` times: agents/climbing.py
 
 The natural gradient takes F⁻¹g/(gᵀF⁻¹g) in place of g/‖g‖². The weights `decision` are ours for planned lengths; the paper's are not known

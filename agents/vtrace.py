@@ -4,8 +4,8 @@
     v_t = V(s_t) + ρ_t δ_t + d_t c_t (v_{t+1} − V(s_{t+1})),     δ_t = R_t + d_t V(s_{t+1}) − V(s_t)
     Â_t = ρ_t (R_t + d_t v_{t+1} − V(s_t))
 
-V is fitted to v. With μ = π it is the λ-return, and with λ = 1 too Â is that of GAE. Rollouts are of an older policy where actors collect
-while the learner works (`collect=ray`).
+V is fitted to v. With μ = π, v is the λ-return. Â is then GAE's at λ = 1 only: for λ < 1 it is one step of reward and the λ-return of the
+next state. Rollouts are of an older policy where actors collect while the learner works (`collect=ray`).
 """
 
 from __future__ import annotations

@@ -47,8 +47,9 @@ class Surrogate(Choice):
 
     Args:
         clip: ε of PPO; None: the plain gradient of A2C.
-        value_clip: ε by which V may move from its value before the updates; None: it is not bounded.
-        value_weight, entropy_weight: c_v and c_e. L_V is ½ mean (V − return)².
+        value_clip: ε of L_V = ½ mean max((V − return)², (V_old + clip(V − V_old, −ε, ε) − return)²): V has no gradient where it is beyond
+            V_old ± ε and nearer to the return than that bound is. None: L_V = ½ mean (V − return)².
+        value_weight, entropy_weight: c_v and c_e.
         normalize: advantages of a batch have mean 0 and deviation 1.
     """
 
