@@ -4,8 +4,8 @@ Language Model Feedback, 2024), with a script in place of the language model.
     r = r_env + coefficient · worth(message of s')
 
 Every `period` ticks an annotator takes the messages since the last time, at most the `newest`, and says of each whether it is helpful, or
-of two which is better; a share `error` of its answers is wrong. `worth` is what a model makes of them: the newest label, a classifier on the words, or the scores of a ranking (Bradley and Terry).
-A message that nobody has labelled is worth 0.
+of two which is better; a share `error` of its answers is wrong. `worth` is what a model makes of them: the newest label, a classifier on
+the words, or the scores of a ranking (Bradley and Terry). A message that nobody has labelled is worth 0.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@
                d ← (1−η)(d + Ĥ(θ̂; τ̂)(θ − θ₋)) + η ∇Φ(θ; τ);   θ ← θ + lr d, or lr d/‖d‖,          η_k = η₀ 2/(k+2)
     Ĥ u = Σ_i ∇⟨∇Φ_i, u⟩ + ∇Φ_i ⟨∇ℓ_i, u⟩,   ℓ_i = Σ_t log π                                     lr_k = lr (2/(k+2))^power
 
-k counts from 0; d₀ = ∇Φ, so that η is 1 at k = 0 for every η₀. Both products are of each episode (the authors' code multiplies means over the batch, which is biased). The
-policy that collects is a copy: θ̃ of the one; of the other θ̂ and θ in turn, so that one of its steps takes two batches.
+k counts from 0; d₀ = ∇Φ, so that η is 1 at k = 0 for every η₀. Both products are of each episode (the authors' code multiplies means over
+the batch, which is biased). The policy that collects is a copy: θ̃ of the one; of the other θ̂ and θ in turn, so that one of its steps
+takes two batches.
 """
 
 from __future__ import annotations

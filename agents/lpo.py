@@ -4,8 +4,9 @@
     r = r_env + bonus w(z) + known 1{w(z) ≥ threshold}
     a pair of a rollout enters the core set with  p(z) = min(1, C sensitivity(z)),  and is counted 1/p times
 
-Only where a pair has entered, the bonus changes, and the policy is learned for `phase` rollouts, with PPO in place of the paper's natural
-gradient: a *switch*. Other rollouts are dropped, and the policy stays. The paper's practical algorithm is not known to us.
+If at least one pair of a rollout has entered, the bonus changes, and the policy is learned for `phase` rollouts, with PPO in place of the
+paper's natural gradient: a *switch*. Other rollouts are dropped, and the policy stays. The sensitivity of a network is w² divided by a mean
+over the core set, of ours, where the paper has the sum. The paper's practical algorithm is not known to us.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class GAE(Choice):
             rollout: with the axes (L, M).
             value, after: V of both ends of each step, (L, M).
             log_prob: log π(a|s) of the present policy, (L, M).
-            lam: λ.
+            lam: λ, the key `agent.lam`.
         """
         delta = rollout.reward + rollout.discount * after - value
         advantage = linear_recursion(delta, lam * rollout.discount * goes_on(rollout.ended))
