@@ -49,7 +49,7 @@ class Climb(Group):
         Returns:
             Metrics, and () the norm of the first gradient.
         """
-        norms, gains, lengths = [], [], 0.0
+        norms, gains, lengths = [], [], 0.0  # of each gradient, (); of each step; their sum
         for _ in range(self.steps):
             with differentiated(optimizer.parameters):
                 before = bound()
@@ -74,7 +74,7 @@ class Climb(Group):
 
 
 def gain_(optimizer: OwnSteps, bound: Callable[[], Tensor], before: float, start: Tensor, move: Tensor, length: float) -> float:
-    """Go there, and say what it gains."""
+    """Set the parameters to `start + length * move`, all (P,), and return what the bound gains over `before`."""
     optimizer.move_(start + length * move, length)
     with torch.no_grad():
         return float(bound()) - before

@@ -1,14 +1,15 @@
 """Gradient iterated temporal differences, Gi-TD and Gi-DQN (Vincent et al., arXiv 2603.07833); docs/algorithms/gi_dqn.md.
 
-    y_k = r + γ (1 − d) max_a' Q_{k−1}(s', a'),     δ_k = y_k − Q_k(s, a),     h_k(s, a) ≈ E[δ_k | s, a]
+    y_k = reward + discount · max_a' Q_{k−1}(s', a'),     δ_k = y_k − Q_k(s, a),     h_k(s, a) ≈ E[δ_k | s, a]
 
     L  =  Σ_k mean [ δ_k² without the gradient of y_k  +  2 y_k sg(h_k)  +  2 h_k sg(h_k − δ_k) ]           sg: no gradient
     ∂L / ∂Q_k = −2 δ_k,     ∂L / ∂y_k = 2 h_k,     ∂L / ∂h_k = 2 (h_k − δ_k)
 
-The target y_k moves with Q_{k−1}, and the gradient goes through it. Its factor is an estimate of the expected error, because one sample
-squared would have a bias. Q̄_0 is frozen. Without an anchor (`agent/chain=online_target`) the only target moves with Q_1 itself: the
-regularised correction QRC (Ghiassian et al., 2020). With categories the sum has KL(m || q) in the place of the square, m and q are the
-target's and the predicted probabilities, and h is the dual variable of that divergence:
+The target y_k moves with Q_{k−1}, and the gradient goes through it. Its factor is h_k and not the sampled δ_k: the product of δ_k and ∇y_k
+from one transition is a biased estimate of the product of their means (double sampling). Q̄_0 is frozen. Without an anchor
+(`agent/chain=online_target`) the only target moves with Q_1 itself: the regularised correction QRC (Ghiassian et al., 2020). With
+categories the sum has KL(m || q) in the place of the square, m and q are the target's and the predicted probabilities, and h is the dual
+variable of that divergence:
 
     Σ m sg(h) − [ Σ sg(m) h − ln Σ sg(q) exp h ]
 

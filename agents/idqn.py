@@ -1,6 +1,6 @@
 """Iterated Q-networks (Vincent, Palenicek, Belousov, Peters, D'Eramo, TMLR 2025); docs/algorithms/idqn.md.
 
-    y_k = r + γ (1 − d) max_a' Q̄_{k−1}(s', a'),     L = Σ_k mean (y_k − Q_k(s, a))²,     k = 1 … K
+    y_k = reward + discount · max_a' Q̄_{k−1}(s', a'),     L = Σ_k mean (y_k − Q_k(s, a))²,     k = 1 … K
 
 K consecutive Bellman iterations are learned at once from the same samples. Two clocks run in environment steps:
 

@@ -1,6 +1,6 @@
 """iS-QL, iterations as heads on one torso (Vincent and others, ICLR 2026, arXiv 2506.04398); docs/algorithms/is_dqn.md.
 
-    y_k = r + γ (1 − d) max_a' Q_{k−1}(s', a'), no gradient,     Q_0 = Q̄_0,     L = Σ_k mean (y_k − Q_k(s, a))²,     k = 1 … K
+    y_k = reward + discount · max_a' Q_{k−1}(s', a'), no gradient,     Q_0 = Q̄_0,     L = Σ_k mean (y_k − Q_k(s, a))²,     k = 1 … K
 
     every T  (shift_period)   Q̄_0 ← Q_1,   Q_k ← Q_{k+1}  k < K:  the only clock
 

@@ -2,7 +2,7 @@
 
 No code is public, so that this form is our own:
 
-    y_k  =  r + γ (1 − d) [ min_j Q̄_{k−1,j}(s', a') − α log π(a'|s') ],     k = 1 … K,      the same a' for every k
+    y_k  =  reward + discount [ min_j Q̄_{k−1,j}(s', a') − α log π(a'|s') ],     k = 1 … K,      the same a' for every k
 
 At every update at which the targets of TD3 or SAC move:
 

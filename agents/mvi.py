@@ -1,6 +1,6 @@
 """MVI(q), Munchausen reinforcement learning with Tsallis entropies (Zhu, Chen, Schlegel, White, 2023); docs/algorithms/mvi.md.
 
-It has the q-exponential policy in place of the softmax, ln_q in place of ln, and the action gap in place of τ ln π(a|s):
+It has the q-exponential policy in place of the softmax, ln_q in place of ln, and the advantage in place of τ ln π(a|s):
 
     y = reward + α max(Q̄(s, a) − Σ_b π(b|s) Q̄(s, b), l0) + discount Σ_b π(b|s') (Q̄(s', b) − τ ln_q π(b|s')),     π = exp_q(Q̄ / τ − ψ)
 
@@ -34,7 +34,7 @@ class Tsallis(Choice):
         temperature: τ, in units of Q. 0 gives the greedy policy, and with term `gap` advantage learning.
         scale: α. 0 removes the bonus.
         floor: l0, the lower bound of the bonus before α; null: no bound.
-        term: the bonus, `gap` (MVI(q)) or `logq`, τ ln_q π(a|s), which at q = 1 is Munchausen exactly.
+        term: the bonus, `gap`, the advantage (MVI(q)), or `logq`, τ ln_q π(a|s), which at q = 1 is Munchausen exactly.
         bootstrap: form of V(s'). `entropic` is Σ π (Q̄ − τ ln_q π); `consistent` has τ/q in place of τ, the value that π maximises;
             `expected` is Σ π Q̄.
         normaliser: `exact`, or the paper's `first_order` expansion: ψ of the sparsemax for every q > 1, renormalised, and the greedy policy

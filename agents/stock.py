@@ -5,8 +5,8 @@
     target g         E f(c + Z),   f(x) = −|x|                                            c_0 = −g
     entropic         −(1 / b) ln E e^(−b Z)                                               the stock drops out
 
-Preferences between scaled returns must be those between returns, or γ must be 1: the first and the third functions are positively
-homogeneous, the others are not. The paper's functions of vectors are left out.
+With γ < 1 a utility must order γᵗ X as it orders X: the first and the third functions are positively homogeneous, the others need γ = 1.
+The paper's functions of vectors are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def undiscounted(owner: MeanVarianceUtility | ExponentialUtility) -> None:
     in_range(owner, discount=(0, 1))
     if owner.discount != 1:
         raise ValueError(
-            f"discount must be 1 with agent/utility={type(owner).__name__}, not {owner.discount:g}, because it orders others otherwise"
+            f"discount must be 1 with agent/utility={type(owner).__name__}, not {owner.discount:g}, because it orders discounted returns "
+            "differently"
         )
 
 

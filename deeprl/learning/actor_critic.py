@@ -1,6 +1,6 @@
 """The agent for continuous actions. Every actor-critic here is one choice of its parts, which the discrete agent shares.
 
-    y_k  =  r + γ (1 − d) [ reduce_j Z̄_{k−1,j}(s', a') − α log π(a'|s') ]         a' ~ π(·|s'),    k = 1 … K
+    y_k  =  reward + discount [ reduce_j Z̄_{k−1,j}(s', a') − α log π(a'|s') ]     a' ~ π(·|s'),    k = 1 … K
     L_Q  =  Σ_k Σ_j mean w_k D(y_k, Z_{k,j}(s, a))  +  auxiliary                  every update
     L_π  =  mean [ α log π(a|s) − reduce_j Q_j(s, a) ]                            a ~ π(·|s); every `actor_period`-th update
 
@@ -161,7 +161,7 @@ class ActorCritic(Agent):
         return self.state_value.future(of_policy, batch, self.chain.length)
 
     def targets(self, online: View, target: View, batch: Batch) -> Returns:
-        """y = r + d (min_j Q̄_j(s', a') − α log π(a'|s')), atoms (K, *B, N); `views` has taken a', and `future` is what d multiplies."""
+        """y = reward + discount (min_j Q̄_j(s', a') − α log π(a'|s')), atoms (K, *B, N); `views` has taken a', `future` is the bracket."""
         return self.future(target, batch).bootstrap(self.rate.differential_reward(batch), batch.discount)
 
     def critic_loss(self, batch: Batch) -> Term:

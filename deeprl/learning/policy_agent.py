@@ -1,4 +1,4 @@
-"""What acts by a policy: agents that learn from rollouts, and cloning."""
+"""Base of the agents with a `Policy` and no value of actions: PPO and A2C, MAC, agents of whole episodes, and cloning."""
 
 from __future__ import annotations
 

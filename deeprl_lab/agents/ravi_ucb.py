@@ -46,6 +46,7 @@ class Mirror(Planning):
         in_range(self, eta=(1e-9, None))
 
     def __call__(self, reward, kernel, discount, v, log_policy):
+        """See `Planning`."""
         q = np.clip(reward + discount * kernel @ v, 0.0, 1.0 / (1.0 - discount))
         grown = log_policy + self.eta * q
         total = np.logaddexp.reduce(grown, axis=-1)
@@ -62,6 +63,7 @@ class Converged(Planning):
         in_range(self, tolerance=(1e-12, None))
 
     def __call__(self, reward, kernel, discount, v, log_policy):
+        """See `Planning`."""
         while True:
             q = np.clip(reward + discount * kernel @ v, 0.0, 1.0 / (1.0 - discount))
             v, old = q.max(-1), v

@@ -1,6 +1,7 @@
 """Multi-step off-policy corrections over sequences, in the common operator of Daley, White, Amato, Machado (ICML 2023).
 
-    G(s, a)  =  [T_π Q̄](s, a) + Σ_{t≥1} γ^t β_t δ_t,     δ_t = R_t + γ E_π Q̄(S_{t+1}, ·) − Q̄(S_t, A_t),     S_0 = s, A_0 = a
+    G(s, a)  =  [T_π Q̄](s, a) + Σ_{t≥1} (Π_{i<t} discount_i) β_t δ_t,                                   S_0 = s, A_0 = a
+    δ_t      =  reward_t + discount_t E_π Q̄(S_{t+1}, ·) − Q̄(S_t, A_t)
 
 The first term is the one-step target, so that λ = 0 is that target bit for bit. Methods differ in the coefficient β_t alone: a function of
 β_{t−1}, of ρ_t = π(A_t|S_t) / μ(A_t|S_t) or of π(A_t|S_t), or of the whole trajectory up to t. ρ_0 is not used. The operator contracts for

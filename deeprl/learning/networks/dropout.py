@@ -19,7 +19,8 @@ SPREAD, FIRST, SECOND = 0x3C6EF373, 0x7FEB352D, 0x46CA68B5
 
 def hashed(key: Tensor, number: Tensor) -> Tensor:
     """Whole numbers in [0, 2^31) that look independent for different keys and numbers: two rounds of multiplication, each after a
-    shift that brings the high bits to the low ones."""
+    shift that brings the high bits to the low ones. Keys and numbers are int64 and broadcast, (n,), (n,) -> (n,) or (n, 1, 1), (B, F) ->
+    (n, B, F)."""
     last = (1 << BITS) - 1
     x = (number * SPREAD + key) & last
     for shift, factor in ((16, FIRST), (15, SECOND)):

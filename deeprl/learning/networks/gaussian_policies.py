@@ -128,5 +128,11 @@ class BoundedGaussian(PolicyChoice):
 
 @dataclass(frozen=True)
 class Squashed(BoundedGaussian):
+    """The Gaussian squashed by tanh, so that actions lie within (−1, 1).
+
+    Args:
+        sigma, low, high: as in `BoundedGaussian`, of the Gaussian before tanh.
+    """
+
     def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Policy:
         return SquashedPolicy(self, spec, torso, core)

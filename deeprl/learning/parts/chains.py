@@ -45,7 +45,7 @@ def anchor_(target: ValueNetwork, online: ValueNetwork, tau: float = 1.0) -> Non
 
 
 def follow_(target: ValueNetwork, online: ValueNetwork) -> None:
-    """Q̄_k ← Q_k for k = 1 … K − 1."""
+    """Q̄_k ← Q_k for k = 1 … K − 1, weights and the buffers that follow them."""
     e, pairs = online.ensemble, list(zip(moved(target), moved(online)))
     # in units of e, target and online have K and K entries; of a shared torso 2 and 1
     _approach([t[e:] for t, _ in pairs], [o[: t.shape[0] - e] for t, o in pairs])

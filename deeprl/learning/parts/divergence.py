@@ -2,7 +2,8 @@
 
     KL = mean (ρ − 1 − ln ρ),   ρ = π(a|s) / π_old(a|s)      Schulman's estimator k3, of the newest update, before its step
 
-It is read before a pass, because a device is waited for then. Stable-Baselines3 looks at every batch, CleanRL behind every pass as here.
+The KL is read once before each pass, because reading it makes the host wait for the device. Stable-Baselines3 looks at every batch, CleanRL
+after every pass, as here.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Intrinsic(Part):
         raise NotImplementedError
 
     def wants_pass(self, number: int) -> bool:
-        """See `Agent.wants_pass`; called behind `forward`."""
+        """See `Agent.wants_pass`; called after `forward`, once before each pass over the rollout."""
         return True
 
     def diagnostics(self) -> dict[str, float]:

@@ -22,7 +22,7 @@ MOST = 256
 class Window(Chain):
     """Q_1 … Q_K, trained on Q̄_0 … Q̄_{K−1}. Every T steps the window moves: Q_k takes the place of Q_{k−1}.
 
-    What Q̄_1 … Q̄_{K−1} are between two shifts is for the subclass to say.
+    A subclass decides what Q̄_1 … Q̄_{K−1} are between two shifts.
 
     Args:
         length: K.

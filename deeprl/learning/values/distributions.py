@@ -128,6 +128,7 @@ class QuantileValues:
         return QuantileValues(self.quantiles.unflatten(1, lead), self.fractions, self.kappa, features, self.error)
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
+        """Quantile Huber loss, and |error| by `error`, both (K, *B)."""
         aligned(target, self.quantiles)
         error = self.error(self.quantiles.detach(), target)
         return quantile_huber(self.quantiles, self.fractions, target.atoms, target.probs, self.kappa), error
