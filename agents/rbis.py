@@ -13,6 +13,8 @@ from torch import Tensor
 
 from deeprl.extend import Step, Trace
 
+WITHOUT_RATIOS = Trace.needs - {"behavior_probability"}
+
 
 class RBIS(Trace):
     """Recency-bounded importance sampling, min(λ^t, ρ_t β_{t−1}). A trace that was cut can recover. The operator is a contraction."""
@@ -40,6 +42,8 @@ class TreeBackup(Trace):
     """Tree backup Q_π(λ), β_{t−1} λ π(A_t|S_t) (Precup, Sutton, Singh, 2000): it multiplies by π and needs no μ. The operator is a
     contraction."""
 
+    needs = WITHOUT_RATIOS
+
     def coefficient(self, step: Step) -> Tensor:
         return step.lam * step.previous * step.probability
 
@@ -62,6 +66,8 @@ class TruncatedIS(Trace):
 class QLambda(Trace):
     """Q(λ) with off-policy corrections, λ^t for every behaviour (Harutyunyan, Bellemare, Stepleton, Munos, 2016). **The operator is a
     contraction only if π and μ are close.**"""
+
+    needs = WITHOUT_RATIOS
 
     def coefficient(self, step: Step) -> Tensor:
         return step.lam * step.previous

@@ -530,6 +530,21 @@ def test_an_agent_with_traces_gets_sequences_and_others_transitions():
     assert replay.batch_shape == (config["replay"]["length"], config["replay"]["batch_size"]) == (16, 8)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_noise_of_weights_is_refused_where_a_trace_divides_by_the_behaviour(method):
+    """Tree backup and Q(λ) do not, and learn the same of batches that do not have it."""
+    noisy, trace = Scalar(noisy=True), METHODS[method](lam=0.8, epsilon=0.2)
+    if method not in ("q_lambda", "tree_backup"):
+        with pytest.raises(ValueError, match="noisy must be false .* a trace divides by it"):
+            value_agent(backup=trace, head=noisy)
+        return
+    agent = value_agent(backup=trace, head=noisy)
+    batch = sequences(agent)
+    first, second = (gradient(agent, "value", each)[0] for each in (batch, batch._replace(extra={})))
+    assert flat(first).abs().sum() > 0
+    assert torch.equal(flat(first), flat(second))
+
+
 def test_noisy_weights_are_refused_because_they_hide_the_probability_of_an_action():
     with pytest.raises(ConfigError, match="head.noisy must be false with agent/backup=retrace"):
         build_agent(

@@ -38,7 +38,7 @@ class Step(NamedTuple):
     previous: Tensor
     """β of the step before"""
     ratio: Tensor
-    """Ratio of π to μ at this step"""
+    """Ratio of π to μ at this step; not a number where the trace does not need μ"""
     probability: Tensor
     """π(A_t|S_t)"""
     product: Tensor
@@ -85,7 +85,8 @@ class Trace(Choice):
     """A backup over sequences: it gives a target for every row, and the loss takes the valid rows. π and Q̄ are those of the target
     network; in a chain, each target network has its own. (The paper does not define π for deep learning; this choice is ours.)
 
-    Traces stop where an episode ended, after a termination, and at the end of the sequence. γ is in `batch.discount`.
+    Traces stop where an episode ended, after a termination, and at the end of the sequence. γ is in `batch.discount`. A trace whose
+    coefficient reads neither `ratio` nor `product` leaves "behavior_probability" out of `needs`, and then goes with noisy heads.
 
     Args:
         lam: λ. 0 is the one-step backup of the ε-greedy policy, and with `epsilon` 0 that of Q-learning.
@@ -123,7 +124,8 @@ class Trace(Choice):
         if expected.shape != values.shape[:-1] or one_step.atoms.shape[-1] != 1:
             raise ValueError("traces correct expected values: a head with one value for each action, of one channel, is needed")
         taken = pick(epsilon_greedy(values, self.epsilon, batch.extra.get("valid")), batch.action)  # (K, T, B)
-        ratio = taken / batch.extra["behavior_probability"].clamp(min=SMALLEST)
+        weighs = "behavior_probability" in self.needs
+        ratio = taken / (batch.extra["behavior_probability"].clamp(min=SMALLEST) if weighs else torch.nan)
         delta = torch.where(batch.valid, expected - pick(values, batch.action), 0.0)
         carry = batch.discount * ~batch.ended  # 0 after a termination as well
         return one_step.plus(corrections(self.coefficient, delta, ratio, taken, carry, self.lam))
