@@ -92,20 +92,22 @@ class POIS(Ascent):
         self.delta, self.weights, self.center, self.climb, self.direction = delta, weights, center, climb, direction
         in_range(self, delta=(1e-6, 1))
         one_of(self, weights=("trajectory", "decision"), center=(True, False))
-        if type(self.policy) not in (GaussianPolicy, CategoricalPolicy):
-            raise ValueError(f"policy {type(self.policy).__name__} has no closed form of d₂: choose another agent/policy")
+        if type(self.policy) not in (GaussianPolicy, CategoricalPolicy) or getattr(self.policy, "of_state", False):
+            raise ValueError(
+                f"policy {type(self.policy).__name__} has no closed form of d₂, unless its deviation is the same in every state: choose "
+                "agent/policy=auto, or gaussian with agent.policy.sigma=free"
+            )
 
     def log_d2(self, outputs: Tensor, old: Tensor, old_log_std: Tensor | None) -> Tensor:
         """ln d₂(π_θ ‖ π_θ₀) in each state, (T, N) float64."""
-        log_std = self.log_std
+        log_std = self.log_std(outputs)
         if log_std is None or old_log_std is None:
             return categorical_log_d2(outputs.double(), old.double())
         return gaussian_log_d2(outputs.double(), log_std.double(), old.double(), old_log_std.double())
 
-    @property
-    def log_std(self) -> Tensor | None:
+    def log_std(self, outputs: Tensor) -> Tensor | None:
         """log σ of a Gaussian, (D,)."""
-        return self.policy.log_std if isinstance(self.policy, GaussianPolicy) else None
+        return self.policy.parts(outputs)[1] if isinstance(self.policy, GaussianPolicy) else None
 
     def bound(self, episodes: WholeEpisodes, old: Tensor, old_log: Tensor, old_log_std: Tensor | None) -> Tensor:
         """(), for the present parameters.
@@ -131,7 +133,7 @@ class POIS(Ascent):
         """What `bound` takes of the present parameters as θ₀."""
         with torch.no_grad():
             outputs = episodes.outputs(self.policy)
-            log_std = self.log_std
+            log_std = self.log_std(outputs)
             return outputs, episodes.log_prob(self.policy, outputs), None if log_std is None else log_std.clone()
 
     def step(self, episodes: WholeEpisodes, update: int) -> tuple[dict[str, Tensor], Tensor]:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl.agents.beta_policy import Beta
 from deeprl.agents.importance_bound import categorical_log_d2, gaussian_log_d2
 from deeprl.agents.pois import POIS, Natural, Steepest
 from deeprl.agents.pois_parameters import ParameterPOIS
 from deeprl.agents.truncation import Truncated, counts_of, shares, weights
 from deeprl.choice import grouped
+from deeprl.learning.networks.gaussian_policies import BoundedGaussian, Squashed
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import Auto
 from deeprl.learning.optim.differentiated import differentiated
@@ -27,8 +29,8 @@ LINE = Spec((1,), torch.float32, 0, 1)
 FORK = Spec((1,), torch.float32, 2, 0)
 
 
-def agent(spec: Spec, ascent=POIS, **own) -> TrajectoryPolicy:
-    parts = {"torso": Auto(hidden=()), "policy": PolicyChoice(), "rewards": Raw, "normalize": Plain}
+def agent(spec: Spec, ascent=POIS, policy_choice: PolicyChoice = PolicyChoice(), **own) -> TrajectoryPolicy:
+    parts = {"torso": Auto(hidden=()), "policy": policy_choice, "rewards": Raw, "normalize": Plain}
     return TrajectoryPolicy(spec=spec, seed=0, ascent=partial(ascent, **grouped(ascent, own)), **parts)
 
 
@@ -160,6 +162,18 @@ def test_a_batch_raises_its_bound(direction, spec):
     assert gained == pytest.approx(report.metrics["train/bound_gain"].item(), abs=1e-5)
     assert norm > 0
     assert float(made.ascent.optimizer.length) > 0
+
+
+def test_a_deviation_that_no_state_changes_is_that_of_the_policy_of_the_actions_and_others_are_refused():
+    found = []
+    for choice in (PolicyChoice(log_std=-0.3), BoundedGaussian(log_std=-0.3)):
+        made = agent(LINE, policy_choice=choice, delta=0.5)
+        made.ascended(episodes(RANDOM, [3, 3, 2], LINE))
+        found.append(made.ascent.optimizer.flat.clone())
+    assert torch.equal(*found)
+    for choice in (BoundedGaussian(sigma="state"), Squashed(), Beta()):
+        with pytest.raises(ValueError, match=r"no closed form of d₂, unless .* agent.policy.sigma=free"):
+            agent(LINE, policy_choice=choice)
 
 
 def test_a_baseline_of_the_others_is_theirs_alone():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from deeprl.choice import in_range, one_of
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
-from deeprl.learning.networks.policies import Deviations, Policy, PolicyChoice, normal_log_density
+from deeprl.learning.networks.policies import GaussianPolicy, Policy, PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.types import Spec
 
@@ -43,48 +44,14 @@ def log_slope(u: Tensor) -> Tensor:
     return 2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))
 
 
-class DiagonalGaussian(Policy):
-    """a = μ(s) + σ ξ, clipped to [−1, 1] by the environment layer alone."""
-
-    def __init__(self, choice: BoundedGaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
-        dim, of_state = continuous(choice, spec), choice.sigma == "state"
-        super().__init__(spec, torso, dim * (1 + of_state), choice.last_init, unit=False, core=core)
-        self.of_state, self.low, self.high, self.dim = of_state, choice.low, choice.high, dim
-        self.deviations = Deviations(dim, choice.log_std)
-
-    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """μ (*B, D) and log σ (*B, D), (D,) where it is free."""
-        free = self.deviations.log_std[0]  # type: ignore[index]
-        if not self.of_state:
-            return outputs, free.clamp(self.low, self.high)
-        mean, change = outputs.chunk(2, -1)
-        return mean, (free + change).clamp(self.low, self.high)
-
-    def greedy(self, outputs: Tensor) -> Tensor:
-        return self.parts(outputs)[0]
-
-    def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        return normal_log_density(action, *self.parts(outputs))
-
-    def entropy(self, outputs: Tensor) -> Tensor:
-        return (self.parts(outputs)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1).expand(outputs.shape[:-1])
-
-    def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.randn((*size, self.dim), generator=generator)
-
-    def sampled(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        mean, log_std = self.parts(outputs)
-        return mean + log_std.exp() * noise
-
-
-class SquashedPolicy(DiagonalGaussian):
+class SquashedPolicy(GaussianPolicy):
     """a = tanh(μ(s) + σ ξ). Without noise tanh μ, the median."""
 
     nodes: Tensor
     weights: Tensor
 
-    def __init__(self, choice: BoundedGaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
-        super().__init__(choice, spec, torso, core)
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
         nodes, weights = np.polynomial.hermite.hermgauss(NODES)
         self.register_buffer("nodes", torch.tensor(math.sqrt(2.0) * nodes, dtype=torch.float32), persistent=False)
         self.register_buffer("weights", torch.tensor(weights / math.sqrt(math.pi), dtype=torch.float32), persistent=False)
@@ -113,6 +80,8 @@ class BoundedGaussian(PolicyChoice):
         low, high: bounds of log σ.
     """
 
+    kind: ClassVar[type[GaussianPolicy]] = GaussianPolicy
+
     sigma: str = "free"
     low: float = -20.0
     high: float = 2.0
@@ -123,7 +92,8 @@ class BoundedGaussian(PolicyChoice):
         in_range(self, low=(None, self.log_std), high=(self.log_std, None))
 
     def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Policy:
-        return DiagonalGaussian(self, spec, torso, core)
+        continuous(self, spec)
+        return self.kind(self, spec, torso, core, of_state=self.sigma == "state", bounds=(self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -134,5 +104,4 @@ class Squashed(BoundedGaussian):
         sigma, low, high: as in `BoundedGaussian`, of the Gaussian before tanh.
     """
 
-    def build(self, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()) -> Policy:
-        return SquashedPolicy(self, spec, torso, core)
+    kind: ClassVar = SquashedPolicy

@@ -118,31 +118,56 @@ class Deviations(Block):
 
 
 class GaussianPolicy(Policy):
-    """a = μ(s) + σ ξ, not squashed: the environment layer clips actions to [−1, 1], and log π is that of the action before it."""
+    """a = μ(s) + σ ξ, σ = exp(log σ₀), or exp(log σ₀ + h(s)) with outputs h of the network. It is not squashed: the environment layer clips
+    actions to [−1, 1], and log π is that of the action before it.
 
-    def __init__(self, choice: PolicyChoice, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
-        super().__init__(spec, torso, spec.action_dim, choice.last_init, unit=False, core=core)
+    Args:
+        of_state: whether σ depends on the state.
+        bounds: of log σ; without them it is free.
+    """
+
+    def __init__(
+        self,
+        choice: PolicyChoice,
+        spec: Spec,
+        torso: TorsoChoice,
+        core: CoreChoice = Memoryless(),
+        *,
+        of_state: bool = False,
+        bounds: tuple[float, float] | None = None,
+    ):
+        super().__init__(spec, torso, spec.action_dim * (1 + of_state), choice.last_init, unit=False, core=core)
+        self.dim, self.of_state, self.bounds = spec.action_dim, of_state, bounds
         self.deviations = Deviations(spec.action_dim, choice.log_std)
 
     @property
     def log_std(self) -> Tensor:
-        """(D,)"""
+        """log σ₀, (D,)"""
         return self.deviations.log_std[0]  # type: ignore[index]
 
+    def parts(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """μ (*B, D) and log σ, (*B, D) of the state, else (D,)."""
+        mean, log_std = outputs, self.log_std
+        if self.of_state:
+            mean, change = outputs.chunk(2, -1)
+            log_std = log_std + change
+        return mean, log_std.clamp(*self.bounds) if self.bounds else log_std
+
     def greedy(self, outputs: Tensor) -> Tensor:
-        return outputs
+        return self.parts(outputs)[0]
 
     def log_prob(self, outputs: Tensor, action: Tensor) -> Tensor:
-        return normal_log_density(action, outputs, self.log_std)
+        return normal_log_density(action, *self.parts(outputs))
 
     def entropy(self, outputs: Tensor) -> Tensor:
-        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum().expand(outputs.shape[:-1])
+        return (self.parts(outputs)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1).expand(outputs.shape[:-1])
 
     def noise(self, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.randn((*size, self.last.sizes[-1]), generator=generator)
+        return torch.randn((*size, self.dim), generator=generator)
 
     def sampled(self, outputs: Tensor, noise: Tensor) -> Tensor:
-        return outputs + self.log_std.exp() * noise
+        mean, log_std = self.parts(outputs)
+        return mean + log_std.exp() * noise
 
 
 @dataclass(frozen=True)
