@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from deeprl.choice import bounds_above_zero
-from deeprl.learning.parts.advantage import GAE
+from deeprl.learning.parts.advantage import Advantage
 from deeprl.learning.values.recursion import goes_on, linear_recursion
 from deeprl.types import Batch
 
 
 @dataclass(frozen=True)
-class VTrace(GAE):
+class VTrace(Advantage):
     """
     Args:
         rho, c: ρ̄ and c̄, largest weights; None: no bound.

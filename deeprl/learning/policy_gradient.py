@@ -30,7 +30,7 @@ from deeprl.learning.networks.unrolled import Unrolled
 from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
-from deeprl.learning.parts.advantage import GAE
+from deeprl.learning.parts.advantage import GAE, Advantage
 from deeprl.learning.parts.baseline import Baseline
 from deeprl.learning.parts.divergence import Divergence
 from deeprl.learning.parts.intrinsic import Intrinsic
@@ -113,7 +113,7 @@ class RolloutChoices(Group):
         intrinsic: rewards that the agent gives itself.
     """
 
-    advantage: GAE = field(default_factory=GAE)
+    advantage: Advantage = field(default_factory=GAE)
     baseline: Callable[..., Baseline] = Baseline
     kl: Callable[..., Divergence] = Divergence
     intrinsic: Callable[..., Intrinsic] = Intrinsic

@@ -12,11 +12,8 @@ from deeprl.types import Batch
 
 
 @dataclass(frozen=True)
-class GAE(Choice):
-    """Generalised advantage estimation (Schulman and others, 2016). Base class of the others.
-
-    Â_t = δ_t + d_t λ Â_{t+1},    δ_t = R_t + d_t V(s_{t+1}) − V(s_t);    returns = Â + V
-    """
+class Advantage(Choice):
+    """Base of the estimators."""
 
     def __call__(self, rollout: Batch, value: Tensor, after: Tensor, log_prob: Tensor, lam: float) -> tuple[Tensor, Tensor]:
         """Advantages and returns, (L, M) each. A truncation ends the sum and bootstraps from V of its last observation.
@@ -27,6 +24,17 @@ class GAE(Choice):
             log_prob: log π(a|s) of the present policy, (L, M).
             lam: λ, the key `agent.lam`.
         """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GAE(Advantage):
+    """Generalised advantage estimation (Schulman and others, 2016).
+
+    Â_t = δ_t + d_t λ Â_{t+1},    δ_t = R_t + d_t V(s_{t+1}) − V(s_t);    returns = Â + V
+    """
+
+    def __call__(self, rollout: Batch, value: Tensor, after: Tensor, log_prob: Tensor, lam: float) -> tuple[Tensor, Tensor]:
         delta = rollout.reward + rollout.discount * after - value
         advantage = linear_recursion(delta, lam * rollout.discount * goes_on(rollout.ended))
         return advantage, advantage + value
