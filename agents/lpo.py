@@ -82,7 +82,7 @@ class LPO(Intrinsic):
         self.seen, width = pairs.flatten(0, -2), self.width(pairs)
         return self.bonus * width + self.known * (width >= self.threshold)
 
-    def wants_pass(self, number: int) -> bool:
+    def before_pass(self, number: int) -> bool:
         if number:
             return True
         rollouts, switches, size, left = self.meter.tolist()

@@ -48,7 +48,7 @@ def go_on(agent: Agent, device: str) -> dict[str, torch.Tensor]:
         flags, ones, action = np.zeros(2, bool), np.ones(2, np.float32), random.normal(size=(2, spec.action_dim)).astype(np.float32)
         agent.observe(Rows(obs, action, ones, after, flags, flags, ones))
         batch = made_up_batch(agent, spec, (4, 3) if agent.state_size else (3,), device, seed=step)
-        agent.wants_pass(step - 1)
+        agent.before_pass(step - 1)
         agent.read(learner.update(batch).metrics)
         agent.tick(step - 1, step)
     return {name: tensor.cpu() for name, tensor in snapshot(agent).items()}

@@ -188,8 +188,12 @@ class Agent(nn.Module, Choice):
         """
         return {}
 
-    def wants_pass(self, number: int) -> bool:
-        """Whether a rollout is learned from in the next pass, counted from 0; if not, it is dropped."""
+    def before_pass(self, number: int) -> bool:
+        """Called before each pass over a rollout, counted from 0; it may change the agent.
+
+        Returns:
+            Whether to make the pass; if not, the rollout is dropped.
+        """
         return True
 
     def observe(self, rows: Rows) -> None:

@@ -283,8 +283,8 @@ class PolicyGradient(PolicyAgent):
     def intrinsic_loss(self, batch: Batch) -> Term:
         return self.intrinsic.loss(divided_batch(batch, self.spec))
 
-    def wants_pass(self, number: int) -> bool:
-        return self.intrinsic.wants_pass(number) and self.kl.wants_pass(number)
+    def before_pass(self, number: int) -> bool:
+        return self.intrinsic.before_pass(number) and self.kl.before_pass(number)
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return self.intrinsic.diagnostics()

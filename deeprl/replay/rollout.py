@@ -156,7 +156,7 @@ class Rollout(Source):
             return
         rollout = self.prepared()
         for epoch in range(self.epochs):
-            if not self.wants_pass(epoch):
+            if not self.before_pass(epoch):
                 break
             for index in self._sorted() if self.on_device or self.shuffled > LISTED else self._shuffled():
                 yield Minibatch(rollout, index, {}) if self.on_device else self.gathered(rollout, index)

@@ -107,8 +107,8 @@ class Source(Choice):
     uniforms: NoiseStream
     observe: Callable[[Rows], object] = staticmethod(lambda rows: None)
     prepare: Prepare = staticmethod(lambda batch: {})
-    wants_pass: Callable[[int], bool] = staticmethod(lambda number: True)
-    """`Agent.wants_pass`, for sources that learn in passes"""
+    before_pass: Callable[[int], bool] = staticmethod(lambda number: True)
+    """`Agent.before_pass`, for sources that learn in passes"""
     beat: Callable[[], object] = staticmethod(lambda: None)
     """`Watchdog.beat`, for sources that work long between two updates"""
 

@@ -30,7 +30,7 @@ def learned(rollouts: int, intrinsic=None, repeat: bool = False):
     learner = Learner(agent, lambda batch: batch)
     rollout, flags = Rollout(length=4, epochs=2, minibatches=2, spec=DISCRETE, num=2, discount=0.9), np.zeros(2, bool)
     rollout.connect(0, "test", agent.observe, agent.prepare)
-    rollout.wants_pass = agent.wants_pass
+    rollout.before_pass = agent.before_pass
     for number in range(rollouts):
         random = np.random.default_rng(0 if repeat else number)
         for _ in range(4):

@@ -35,8 +35,8 @@ class Divergence(Part):
         """New values of its buffers, from log ρ (*B,) of an update."""
         return {}
 
-    def wants_pass(self, number: int) -> bool:
-        """Whether to make the next pass over a rollout, counted from 0."""
+    def before_pass(self, number: int) -> bool:
+        """See `Agent.before_pass`; it may change the part, as the learning rate."""
         return True
 
 
@@ -72,7 +72,7 @@ class Stop(Measured):
     def acts(cls, epochs: int, minibatches: int) -> bool:
         return epochs > 1
 
-    def wants_pass(self, number: int) -> bool:
+    def before_pass(self, number: int) -> bool:
         return number == 0 or self.kl.item() <= self.target
 
 
@@ -106,7 +106,7 @@ class AdaptiveRate(Measured):
     def schedule(self, step: int) -> float:
         return self.scale.item() * (1.0 if self.plain is None else self.plain(step))
 
-    def wants_pass(self, number: int) -> bool:
+    def before_pass(self, number: int) -> bool:
         kl, rate = self.kl.item(), self.base * self.scale.item()
         if kl > 2.0 * self.target:
             self.scale.fill_(max(self.low, rate / self.factor) / self.base)

@@ -34,8 +34,8 @@ class Intrinsic(Part):
         """
         raise NotImplementedError
 
-    def wants_pass(self, number: int) -> bool:
-        """See `Agent.wants_pass`; called after `forward`, once before each pass over the rollout."""
+    def before_pass(self, number: int) -> bool:
+        """See `Agent.before_pass`; called after `forward`, once before each pass over the rollout, and may change the part."""
         return True
 
     def diagnostics(self) -> dict[str, float]:

@@ -53,7 +53,7 @@ def build_source(config: Config, spec: Spec, agent: Agent, make: Deferred, **own
             batch_device=config["device"],
             **own,
         )
-    source.wants_pass = agent.wants_pass
+    source.before_pass = agent.before_pass
     return source
 
 

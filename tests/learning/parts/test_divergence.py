@@ -36,7 +36,7 @@ def after_passes(epochs: int = 3, **slots):
     """An agent and the updates that it made on one rollout."""
     agent, rollout = agent_of(**slots), collected(epochs)
     rollout.connect(0, "test", agent.observe, agent.prepare)
-    rollout.wants_pass = agent.wants_pass
+    rollout.before_pass = agent.before_pass
     learner = Learner(agent, lambda batch: batch)
     for batch in rollout.updates(0, 8):
         learner.update(batch)
@@ -70,7 +70,7 @@ def test_the_learning_rate_follows_the_divergence(kl, rates):
     part = AdaptiveRate(target=0.01, low=0.003 / 1.5, high=0.01)
     optimizer = part.optimizer(Adam(lr=0.006))
     for rate in rates:
-        assert moved(part, kl).wants_pass(0)
+        assert moved(part, kl).before_pass(0)
         assert optimizer.lr * optimizer.schedule(0) == pytest.approx(rate)
 
 
