@@ -42,7 +42,7 @@ class Diversity(Auxiliary):
         self.eta, self.dim = eta, plan.action_dim
         in_range(self, eta=(0, None))
 
-    def check(self, chain: Chain) -> None:
+    def bind(self, chain: Chain) -> None:
         self.ensemble = chain.online.ensemble
         if self.eta and self.ensemble < 2:
             raise ValueError("agent.ensemble must be at least 2 beside agent/auxiliary=edac, which compares critics")

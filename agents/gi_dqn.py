@@ -112,7 +112,7 @@ class GradientCorrection(Auxiliary):
         self.backup, self.init = plan.backup, plan.torso.init
         self.outputs = plan.spec.num_actions * getattr(plan.head, "atoms", 1)
 
-    def check(self, chain: Chain) -> None:
+    def bind(self, chain: Chain) -> None:
         if not chain.live or has_statistics(chain.online.torso):
             raise ValueError(
                 "auxiliary gradient_correction needs targets that move with the online network, and a torso without batch statistics: "

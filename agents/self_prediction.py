@@ -88,7 +88,7 @@ class SelfPrediction(Auxiliary):
         self.spec, self.torso = plan.spec, plan.torso
         self.action_inputs = plan.spec.num_actions if plan.spec.num_actions > 1 else 0  # of a predictor, one-hot
 
-    def check(self, chain: Chain) -> None:
+    def bind(self, chain: Chain) -> None:
         if self.goal == "target" and (chain.anchors or chain.target is chain.online):
             raise ValueError(
                 "agent.auxiliary.goal must be online where the chain has no target network, because target would be the same encoder"

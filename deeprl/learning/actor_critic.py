@@ -109,7 +109,7 @@ class ActorCritic(Agent):
         head = wrapped(critic.head, critic.mapping, self.rewards)
         critics = Critics(networks, head, critic.ensemble, critic.head.share, self.auxiliary.beside)
         self.chain = target.chain(critics)
-        self.auxiliary.check(self.chain)
+        self.auxiliary.bind(self.chain)
         self.weighting = critic.weighting(plan=plan, chain=self.chain)
         self.actor_value = ActorValue(critics, self.chain, actor.reduce)
         torso = actor.torso.resolve(spec)

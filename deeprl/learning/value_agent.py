@@ -108,7 +108,7 @@ class ValueAgent(Agent):
                     "chain.acting must not be uniform_with_target beside agent/core: while acting the target network has no state"
                 )
             self.state_size = self.chain.online.core.n * self.chain.online.core.size
-        self.auxiliary.check(self.chain)
+        self.auxiliary.bind(self.chain)
         self.weighting = network.weighting(plan=plan, chain=self.chain)
         groups = self.auxiliary.groups(self.chain.online.beside, optimizer)
         self.objectives = {

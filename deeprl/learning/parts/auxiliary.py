@@ -32,8 +32,8 @@ class Auxiliary(Part):
         A chain copies and rolls them with torso and head. The agent's optimizer trains those of the online network."""
         return None
 
-    def check(self, chain: Chain) -> None:
-        """Read what the loss needs to know of the agent's chain. The part keeps no reference, because the agent owns the chain.
+    def bind(self, chain: Chain) -> None:
+        """Keep what the loss needs to know of the agent's chain. The part keeps no reference, because the agent owns the chain.
 
         Raises:
             ValueError: the loss has no meaning with this chain.
