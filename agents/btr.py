@@ -34,27 +34,27 @@ FIRST_ITERATIONS = 16
 """Power iterations of new weights: as many as torch makes up to the end of its first pass in training, 15 and one"""
 TINY = 1e-12
 """Smallest length of a vector that is divided by, as in torch"""
-ALL = (1, 2, 3, 4)
+WEIGHT_AXES = (1, 2, 3, 4)
 """Axes of a stack entry of a convolution's weights, (n, out, in, height, width)"""
 
 
-def length(vector: Tensor) -> Tensor:
+def norm_of_entries(vector: Tensor) -> Tensor:
     """Euclidean length of each stack entry: (n, a, b, c, d) -> (n, 1, 1, 1, 1)."""
-    return torch.linalg.vector_norm(vector, dim=ALL, keepdim=True).clamp(min=TINY)
+    return torch.linalg.vector_norm(vector, dim=WEIGHT_AXES, keepdim=True).clamp(min=TINY)
 
 
-def iterated(weight: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def power_iteration(weight: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """u and v after one power iteration from v, `right`: (n, out, 1, 1, 1) and (n, 1, in, height, width)."""
     left = (weight * right).sum((2, 3, 4), keepdim=True)
-    left = left / length(left)
+    left = left / norm_of_entries(left)
     right = (weight * left).sum(1, keepdim=True)
-    return left, right / length(right)
+    return left, right / norm_of_entries(right)
 
 
-def divided(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def spectrally_normalised(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """W / (uᵀ W v). The gradient goes through W in both places. The lengths of u and v are 1, unless a target network has averaged them."""
     # products and sums in place of matrix products, which would be rounded to bfloat16 in a loss with accelerate.matmul_precision=bfloat16
-    return weight * (length(left) * length(right) / (weight * left * right).sum(ALL, keepdim=True))
+    return weight * (norm_of_entries(left) * norm_of_entries(right) / (weight * left * right).sum(WEIGHT_AXES, keepdim=True))
 
 
 def pooled(x: Tensor, side: int) -> Tensor:
@@ -96,7 +96,7 @@ class SpectralStacks(ResidualStacks):
     def project_(self) -> None:
         for layer in self.residual:
             left, right = self.vectors(layer)
-            for into, value in zip((left, right), iterated(getattr(self, f"weight_{layer}"), right)):
+            for into, value in zip((left, right), power_iteration(getattr(self, f"weight_{layer}"), right)):
                 into.copy_(value)
 
     def restart_(self) -> None:
@@ -111,7 +111,7 @@ class SpectralStacks(ResidualStacks):
 
     def weight(self, layer: int) -> Tensor:
         weight = super().weight(layer)
-        return divided(weight, *self.vectors(layer)) if layer in self.residual else weight
+        return spectrally_normalised(weight, *self.vectors(layer)) if layer in self.residual else weight
 
     def image(self, i: int, x: Tensor, layout: torch.memory_format) -> Tensor:
         return pooled(super().image(i, x, layout), self.pool)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from deeprl.agents.btr import Fading, OnlineMunchausen, SpectralImpala, divided, iterated, pooled
+from deeprl.agents.btr import Fading, OnlineMunchausen, SpectralImpala, pooled, power_iteration, spectrally_normalised
 from deeprl.agents.harpg import Corrected
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.munchausen import Munchausen
@@ -54,15 +54,15 @@ def images(size: int = 5) -> torch.Tensor:
 def test_one_power_iteration_by_hand():
     """W = diag(3, 1) from v = (1, 1)/√2: u = (3, 1)/√10, v = (9, 1)/√82, uᵀWv = 82/√820."""
     weight = matrix([3.0, 0.0], [0.0, 1.0])
-    left, right = iterated(weight, torch.full((1, 1, 2, 1, 1), 0.5**0.5))
+    left, right = power_iteration(weight, torch.full((1, 1, 2, 1, 1), 0.5**0.5))
     assert left.flatten().tolist() == pytest.approx([3 / 10**0.5, 1 / 10**0.5])
     assert right.flatten().tolist() == pytest.approx([9 / 82**0.5, 1 / 82**0.5])
-    found = divided(weight, left, right)
+    found = spectrally_normalised(weight, left, right)
     assert (weight / found)[weight != 0].tolist() == pytest.approx([2.863564] * 2, abs=1e-5)
     for _ in range(20):
-        left, right = iterated(weight, right)
-    CLOSE(divided(weight, left, right), matrix([1.0, 0.0], [0.0, 1 / 3]))
-    CLOSE(divided(weight, 0.5 * left, 3.0 * right), matrix([1.0, 0.0], [0.0, 1 / 3]))  # an average of vectors has another length
+        left, right = power_iteration(weight, right)
+    CLOSE(spectrally_normalised(weight, left, right), matrix([1.0, 0.0], [0.0, 1 / 3]))
+    CLOSE(spectrally_normalised(weight, 0.5 * left, 3.0 * right), matrix([1.0, 0.0], [0.0, 1 / 3]))  # an average of vectors has another length
 
 
 def test_torchs_spectral_norm_has_the_same_weights_and_gradients_over_updates():
