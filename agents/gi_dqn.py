@@ -37,7 +37,7 @@ from deeprl.learning.parts.chains import Chain, follow_
 from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.distributions import CategoricalValues, pick_atoms
-from deeprl.learning.values.losses import average, project
+from deeprl.learning.values.losses import average, project_atoms
 from deeprl.learning.values.returns import Returns, Values, pick
 from deeprl.learning.values.view import EntriesView, Network, View
 from deeprl.types import Batch, Term
@@ -146,7 +146,7 @@ class GradientCorrection(Auxiliary):
         if isinstance(chosen, CategoricalValues):
             number = chosen.support.shape[0]
             h = pick_atoms(h.unflatten(-1, (-1, number)), batch.action)
-            loss = divergence_correction(project(returns.atoms, returns.probs, chosen.low, chosen.high, number), chosen.logits, h)
+            loss = divergence_correction(project_atoms(returns.atoms, returns.probs, chosen.low, chosen.high, number), chosen.logits, h)
         else:
             h = pick(h, batch.action)
             loss, error = square_correction(returns.mean(), chosen.mean(), h)

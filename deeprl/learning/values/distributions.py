@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from deeprl.learning.values.losses import cross_entropy, outside, project, quantile_huber
+from deeprl.learning.values.losses import cross_entropy, outside, project_atoms, quantile_huber
 from deeprl.learning.values.returns import Returns
 
 
@@ -83,7 +83,7 @@ class CategoricalValues:
         entropy. The error is the distance to the mean of the projected target, because the part that the projection cuts off cannot be
         learned and must not raise the priority."""
         aligned(target, self.logits)
-        projected = project(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
+        projected = project_atoms(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
         error = (projected * self.support).sum(-1) - self.mean().detach()
         return cross_entropy(self.logits, projected), error.abs()
 

@@ -36,7 +36,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * logits.log_softmax(-1)).sum(-1)
 
 
-def project(atoms: Tensor, probs: Tensor | None, low: float, high: float, number: int) -> Tensor:
+def project_atoms(atoms: Tensor, probs: Tensor | None, low: float, high: float, number: int) -> Tensor:
     """Projection of a distribution onto `number` evenly spaced atoms from `low` to `high` (Bellemare, Dabney, Munos, 2017, eq. 7).
 
         m_i = Σ_j p_j max(0, 1 − |clip(z_j) − z_i| / Δ)

@@ -23,7 +23,7 @@ from deeprl.learning.parts.chains import Single, follow_
 from deeprl.learning.parts.exploration import EpsilonGreedy
 from deeprl.learning.transforms.rewards import Clip, Raw
 from deeprl.learning.values.distributions import QuantileValues
-from deeprl.learning.values.losses import huber, project
+from deeprl.learning.values.losses import huber, project_atoms
 from deeprl.learning.values.returns import Returns
 from deeprl.noise import map_tensors
 from deeprl.running.config.build import build_agent
@@ -181,7 +181,7 @@ def test_what_the_agent_learns_is_its_head_s_loss_of_the_backup(head):
         chosen = online.now.at(batch.action)
     if isinstance(head, Categorical):  # cuts off what lies beyond its support
         support = chosen.support
-        returns = Returns(support.expand(K, B, -1), project(returns.atoms, returns.probs, -5, 5, 7))
+        returns = Returns(support.expand(K, B, -1), project_atoms(returns.atoms, returns.probs, -5, 5, 7))
     torch.testing.assert_close(learned.error, (returns.mean() - chosen.mean()).abs().mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(learned.metrics["train/loss"], chosen.loss(returns)[0])
     assert learned.metrics["train/q_values"].shape == (K, B)

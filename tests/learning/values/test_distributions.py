@@ -10,7 +10,7 @@ import torch
 
 from deeprl.learning.backups.bellman import Soft, backup_metrics
 from deeprl.learning.values.distributions import CategoricalValues, ImplicitValues, QuantileValues, pick_atoms
-from deeprl.learning.values.losses import binary_entropy, cross_entropy, log_loss, outside, project, quantile_huber
+from deeprl.learning.values.losses import binary_entropy, cross_entropy, log_loss, outside, project_atoms, quantile_huber
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.scalar import BoundedValues, ScalarValues
 
@@ -40,7 +40,7 @@ ATARI = torch.linspace(-10, 10, 51)
 
 def projected(probs: torch.Tensor, reward: float, discount: float, low=-10.0, high=10.0) -> torch.Tensor:
     support = torch.linspace(low, high, len(probs))
-    return project(reward + discount * support, probs, low, high, len(probs))
+    return project_atoms(reward + discount * support, probs, low, high, len(probs))
 
 
 def test_mass_between_two_atoms_is_shared():
@@ -80,7 +80,7 @@ def test_projections_keep_mass_and_mean_and_the_identity(number):
     support = torch.linspace(low, high, number)
     atoms = low + (high - low) * torch.rand(200, M, generator=torch.Generator().manual_seed(number))
     probs = distribution(200, M)
-    m = project(atoms, probs, low, high, number)
+    m = project_atoms(atoms, probs, low, high, number)
     assert m.shape == (200, number)
     assert m.min() >= 0
     torch.testing.assert_close(m.sum(-1), torch.ones(200))
@@ -94,10 +94,10 @@ def test_nothing_is_lost_on_the_grid_or_at_its_ends():
     """Every atom of several supports, in float32, and what lies beyond them."""
     for low, high, number in ((-10.0, 10.0, 51), (-100.0, 100.0, 101), (0.0, 100.0, 51), (-0.3, 0.1, 7)):
         support = torch.linspace(low, high, number)
-        m = project(support.unsqueeze(-1), None, low, high, number)
+        m = project_atoms(support.unsqueeze(-1), None, low, high, number)
         torch.testing.assert_close(m, torch.eye(number), rtol=0, atol=2e-5)
         for beyond, end in ((1e30, number - 1), (-1e30, 0), (high + 1e-6, number - 1), (low - 1e-6, 0)):
-            torch.testing.assert_close(project(torch.tensor([beyond]), None, low, high, number), at(number, end), rtol=0, atol=2e-4)
+            torch.testing.assert_close(project_atoms(torch.tensor([beyond]), None, low, high, number), at(number, end), rtol=0, atol=2e-4)
 
 
 def test_a_projection_is_the_sum_of_hat_functions():
@@ -105,14 +105,14 @@ def test_a_projection_is_the_sum_of_hat_functions():
     atoms, probs, support = 12 * normal(K, B, M), distribution(K, B, M), torch.linspace(-10, 10, 51)
     atoms[0, 0, :3] = support[[0, 17, 50]]
     hats = (1 - (atoms.clamp(-10, 10).unsqueeze(-1) - support).abs() / 0.4).clamp(min=0)
-    torch.testing.assert_close(project(atoms, probs, -10, 10, 51), (probs.unsqueeze(-1) * hats).sum(-2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(project_atoms(atoms, probs, -10, 10, 51), (probs.unsqueeze(-1) * hats).sum(-2), rtol=0, atol=1e-5)
     assert atoms.abs().max() > 10
 
 
 def test_equal_atoms_need_no_probabilities_and_repeated_ones_add_up():
     atoms = torch.tensor([0.0, 0.0, 0.0, 10.0])
-    torch.testing.assert_close(project(atoms, None, -10, 10, 3), torch.tensor([0.0, 0.75, 0.25]))
-    torch.testing.assert_close(project(atoms, torch.full((4,), 0.25), -10, 10, 3), project(atoms, None, -10, 10, 3))
+    torch.testing.assert_close(project_atoms(atoms, None, -10, 10, 3), torch.tensor([0.0, 0.75, 0.25]))
+    torch.testing.assert_close(project_atoms(atoms, torch.full((4,), 0.25), -10, 10, 3), project_atoms(atoms, None, -10, 10, 3))
 
 
 def test_how_much_lies_outside():
@@ -151,7 +151,7 @@ def test_the_gradient_is_the_difference_of_probabilities_at_the_action_taken():
     assert loss.shape == error.shape == (K, B)
     assert not error.requires_grad
     (gradient,) = torch.autograd.grad(loss.mean(-1).sum(), logits)
-    m = project(target.atoms, target.probs, -10, 10, N)
+    m = project_atoms(target.atoms, target.probs, -10, 10, N)
     expected = torch.zeros_like(logits)
     for b, a in enumerate(action):
         expected[:, b, a] = (logits.detach()[:, b, a].softmax(-1) - m[:, b]) / B
