@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +66,10 @@ class SelfPrediction(Auxiliary):
     """
 
     needs = frozenset({"successor"})
+    quick: ClassVar[tuple[str, ...]] = ("forth",)
+    """Predictors, of the modules from `beside`: they have the multiple of the learning rate"""
+    slow: ClassVar[tuple[str, ...]] = ("latent",)
+    """Parts of encoders"""
 
     def __init__(
         self,
@@ -108,8 +112,7 @@ class SelfPrediction(Auxiliary):
         return MLP(n, (width + self.action_inputs, *self.hidden, width), activate_last=False, init=self.torso.init)
 
     def groups(self, beside: nn.ModuleDict, optimizer: Optimizer) -> Trained:
-        quick = [p for name in ("forth", "back") if name in beside for p in beside[name].parameters()]
-        slow = [p for name in ("latent", "second", "second_latent") if name in beside for p in beside[name].parameters()]
+        quick, slow = ([p for name in names for p in beside[name].parameters()] for names in (self.quick, self.slow))
         groups: Trained = [(quick, replace(optimizer, lr=self.lr_multiple * optimizer.lr))]
         return [(slow, optimizer), *groups] if slow else groups
 
@@ -121,20 +124,20 @@ class SelfPrediction(Auxiliary):
         return stacked(predictor, latent)
 
     @staticmethod
-    def project(latent: nn.Module, features: Tensor) -> Tensor:
+    def latent_of(latent: nn.Module, features: Tensor) -> Tensor:
         """(torsos, *B, Z)"""
         return features if isinstance(latent, nn.Identity) else stacked(latent, features)
 
-    def first(self, network: Network, obs: Tensor) -> Tensor:
+    def phi(self, network: Network, obs: Tensor) -> Tensor:
         """Φ, (torsos, *B, Z)."""
-        return self.project(network.beside["latent"], network.features(obs))
+        return self.latent_of(network.beside["latent"], network.features(obs))
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
         network = online.network
-        now = self.project(network.beside["latent"], online.now.features)
+        now = self.latent_of(network.beside["latent"], online.now.features)
         with torch.no_grad():
             # a chain with a shared torso has two target torsos; the first is that of Q̄_0
-            latent = self.first(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
+            latent = self.phi(target.network if self.goal == "target" else network, batch.extra["successor"])[: now.shape[0]]
         loss = self.error(self.predict(network.beside["forth"], now, batch.action), latent, batch)
         return Term(self.scale * loss, {"train/auxiliary_loss": loss})
 
@@ -144,6 +147,9 @@ class SelfPrediction(Auxiliary):
 
 class Bidirectional(SelfPrediction):
     """Bidirectional form: a second encoder Ψ, with its own torso, encodes the successor, and each encoder predicts the other's latent."""
+
+    quick = (*SelfPrediction.quick, "back")
+    slow = (*SelfPrediction.slow, "second", "second_latent")
 
     def beside(self, torso: Torso, n: int, heads: int) -> nn.ModuleDict:
         parts = super().beside(torso, n, heads)
@@ -162,19 +168,19 @@ class Bidirectional(SelfPrediction):
         parts["back"] = self.predictor(self.latent or torso.features, n)
         return parts
 
-    def second(self, network: Network, obs: Tensor) -> Tensor:
+    def psi(self, network: Network, obs: Tensor) -> Tensor:
         """Ψ, (torsos, *B, Z)."""
         lead = obs.shape[: obs.dim() - len(self.spec.obs_shape)]
         features = network.beside["second"](obs.flatten(0, len(lead) - 1)).unflatten(1, lead)
-        return self.project(network.beside["second_latent"], features)
+        return self.latent_of(network.beside["second_latent"], features)
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
         network = online.network
         successor, beside = batch.extra["successor"], network.beside
-        now, after = self.project(beside["latent"], online.now.features), self.second(network, successor)
+        now, after = self.latent_of(beside["latent"], online.now.features), self.psi(network, successor)
         if self.goal == "target":
             with torch.no_grad():
-                latents = self.first(target.network, batch.obs), self.second(target.network, successor)
+                latents = self.phi(target.network, batch.obs), self.psi(target.network, successor)
         else:
             latents = now.detach(), after.detach()
         earlier, later = (latent[: now.shape[0]] for latent in latents)
