@@ -30,7 +30,7 @@ from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetra
 from deeprl.envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
 from deeprl.learning.backups import traces
 from deeprl.learning.backups.policies import epsilon_greedy
-from deeprl.learning.backups.traces import Step, Trace, corrections
+from deeprl.learning.backups.traces import Step, Trace, trace_sums
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.scalar import ScalarValues
 from deeprl.types import Batch
@@ -118,7 +118,7 @@ class Sequences:
         one_step = b.reward + b.discount * (policy * q).sum(-1)[b.next_obs]
         delta = torch.where(b.valid, one_step - q[b.obs, b.action], 0.0)
         chosen = policy[b.obs, b.action]
-        more = corrections(
+        more = trace_sums(
             backup.coefficient,
             delta[None],
             (chosen / b.extra["behavior_probability"])[None],

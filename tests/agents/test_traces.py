@@ -14,7 +14,7 @@ from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetra
 from deeprl.errors import ConfigError
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import epsilon_greedy
-from deeprl.learning.backups.traces import SMALLEST, Trace, corrections
+from deeprl.learning.backups.traces import SMALLEST, Trace, trace_sums
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.mapped import wrapped
 from deeprl.learning.transforms.channels import Polar
@@ -62,7 +62,7 @@ def betas(trace: Trace, ratio, policy=None) -> torch.Tensor:
     length = len(ratio)
     shape = (length, length)  # T, B: in column b only δ_b is not zero
     policy = torch.ones(shape) if policy is None else torch.cat([torch.ones(1), torch.as_tensor(policy)])[:, None].expand(shape)
-    found = corrections(trace.coefficient, torch.eye(length), ratio[:, None].expand(shape), policy, torch.ones(shape), trace.lam)
+    found = trace_sums(trace.coefficient, torch.eye(length), ratio[:, None].expand(shape), policy, torch.ones(shape), trace.lam)
     return found[0, 1:]
 
 
@@ -86,7 +86,7 @@ def test_the_worked_sequence(method):
     if total is not None:  # Σ_t 0.9^t β_t, β_0 = 1
         ones = torch.ones(6, 1)
         ratio = torch.tensor([3.0, *RATIOS])[:, None]
-        assert 1 + corrections(trace.coefficient, ones, ratio, ones, 0.9 * ones, 0.9)[0].item() == pytest.approx(total, abs=2e-5)
+        assert 1 + trace_sums(trace.coefficient, ones, ratio, ones, 0.9 * ones, 0.9)[0].item() == pytest.approx(total, abs=2e-5)
 
 
 def test_traces_without_ratios():
@@ -239,7 +239,7 @@ def test_online_and_offline_totals_agree(method):
         for e in entries:
             e["total"] += e["g"] * e["b"] * delta[t]
     columns = [torch.tensor(x, dtype=torch.float32)[:, None] for x in (delta, ratio, policy)]
-    found = columns[0] + corrections(METHODS[method]().coefficient, *columns, torch.full((T, 1), 0.9), 0.7)
+    found = columns[0] + trace_sums(METHODS[method]().coefficient, *columns, torch.full((T, 1), 0.9), 0.7)
     np.testing.assert_allclose(found[:, 0], [e["total"] for e in entries], rtol=1e-4, atol=1e-5)
 
 

@@ -49,7 +49,7 @@ class Step(NamedTuple):
     """λ^t"""
 
 
-def corrections(
+def trace_sums(
     coefficient: Callable[[Step], Tensor], delta: Tensor, ratio: Tensor, probability: Tensor, carry: Tensor, lam: float
 ) -> Tensor:
     """Σ_{t≥1} γ^t β_t δ_{k+t} for the trace that starts at each row k of a sequence.
@@ -128,4 +128,4 @@ class Trace(Choice):
         ratio = taken / (batch.extra["behavior_probability"].clamp(min=SMALLEST) if weighs else torch.nan)
         delta = torch.where(batch.valid, expected - pick(values, batch.action), 0.0)
         carry = batch.discount * ~batch.ended  # 0 after a termination as well
-        return one_step.plus(corrections(self.coefficient, delta, ratio, taken, carry, self.lam))
+        return one_step.plus(trace_sums(self.coefficient, delta, ratio, taken, carry, self.lam))

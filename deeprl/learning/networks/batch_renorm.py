@@ -51,7 +51,7 @@ class BatchRenorms(BatchNorms):
         return features, {**new, "taken": self.taken + 1}
 
     def corrected(self, i: int, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        r, d = self.choice.corrections(mean, variance, self.of("running_mean", i), self.of("running_variance", i))
+        r, d = self.choice.renorm_factors(mean, variance, self.of("running_mean", i), self.of("running_variance", i))
         return torch.where(self.taken >= self.choice.settle, x * r + d, x)
 
     def layered(self, obs: Tensor, norm: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -93,7 +93,7 @@ class BatchRenormMLP(TorsoChoice):
         in_range(self, momentum=(0, 1), largest_ratio=(1, None), largest_shift=(0, None), epsilon=(0, None))
         one_of(self, init=SCHEMES)
 
-    def corrections(self, mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> tuple[Tensor, Tensor]:
+    def renorm_factors(self, mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> tuple[Tensor, Tensor]:
         """r and d, (n, 1, width) each, of moments of a batch and running averages of this shape."""
         deviation = (running_variance + self.epsilon).sqrt()
         r = ((variance + self.epsilon).sqrt() / deviation).clamp(1.0 / self.largest_ratio, self.largest_ratio)
