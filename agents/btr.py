@@ -174,5 +174,5 @@ class Fading(Choice):
 class OnlineMunchausen(Munchausen):
     """`Munchausen` whose bonus is that of the online network's policy at s. The policy at s' is the target network's."""
 
-    def now(self, online: View, target: View) -> Tensor:
+    def bonus_values(self, online: View, target: View) -> Tensor:
         return online.now.mean()

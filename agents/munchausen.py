@@ -14,10 +14,16 @@ from torch import Tensor
 
 from deeprl.choice import in_range
 from deeprl.learning.backups.bellman import Soft, soft_value
-from deeprl.learning.backups.policies import boltzmann, bonus
-from deeprl.learning.values.returns import Returns
+from deeprl.learning.backups.policies import boltzmann
+from deeprl.learning.values.returns import Returns, pick
 from deeprl.learning.values.view import View
 from deeprl.types import Batch
+
+
+def munchausen_bonus(of_actions: Tensor, action: Tensor, floor: float | None) -> Tensor:
+    """Bonus of the action taken, not below `floor`: (K, *B, A) -> (K, *B)."""
+    taken = pick(of_actions, action)
+    return taken if floor is None else taken.clamp(min=floor)
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,10 @@ class Munchausen(Soft):
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         policy, scaled_log = boltzmann(target.next.mean(), self.temperature)
-        _, scaled_log_now = boltzmann(self.now(online, target), self.temperature)
-        munchausen_term = self.scale * bonus(scaled_log_now, batch.action, self.floor)  # (K, *B)
+        _, scaled_log_now = boltzmann(self.bonus_values(online, target), self.temperature)
+        munchausen_term = self.scale * munchausen_bonus(scaled_log_now, batch.action, self.floor)  # (K, *B)
         return soft_value(target.next, policy, scaled_log).bootstrap(batch.reward, batch.discount).plus(munchausen_term)
 
-    def now(self, online: View, target: View) -> Tensor:
+    def bonus_values(self, online: View, target: View) -> Tensor:
         """Action values at s, (K, *B, A), of which the policy of the bonus is the softmax."""
         return target.now.mean()

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from deeprl.agents.munchausen import munchausen_bonus
 from deeprl.agents.q_exponential import ln_q, q_exponential
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.learning.backups.bellman import soft_value
-from deeprl.learning.backups.policies import boltzmann, bonus, policy_metrics
+from deeprl.learning.backups.policies import boltzmann, policy_metrics
 from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.view import View
 from deeprl.types import Batch
@@ -71,7 +72,7 @@ class Tsallis(Choice):
         now = target.now.mean()
         policy_now, scaled_log_now = self.policy(now)
         gap = now - (policy_now * now).sum(-1, keepdim=True)
-        munchausen_term = self.scale * bonus(gap if self.term == "gap" else scaled_log_now, batch.action, self.floor)  # (K, *B)
+        munchausen_term = self.scale * munchausen_bonus(gap if self.term == "gap" else scaled_log_now, batch.action, self.floor)
         policy, scaled_log = self.policy(target.next.mean())
         factor = {"entropic": 1.0, "consistent": 1 / self.q, "expected": 0.0}[self.bootstrap]
         return soft_value(target.next, policy, factor * scaled_log).bootstrap(batch.reward, batch.discount).plus(munchausen_term)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from deeprl.learning.values.masked import INVALID
-from deeprl.learning.values.returns import pick
 
 
 def greedy(values: Tensor) -> Tensor:
@@ -42,12 +41,6 @@ def boltzmann(values: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     weight = (behind / temperature).exp()
     total = weight.sum(-1, keepdim=True)
     return weight / total, behind - temperature * total.log()
-
-
-def bonus(of_actions: Tensor, action: Tensor, floor: float | None) -> Tensor:
-    """Bonus of the action taken, not below `floor`: (K, *B, A) -> (K, *B)."""
-    taken = pick(of_actions, action)
-    return taken if floor is None else taken.clamp(min=floor)
 
 
 def action_gap(values: Tensor) -> Tensor:
