@@ -23,25 +23,25 @@ def pick_atoms(values: Tensor, action: Tensor) -> Tensor:
     return values.gather(-2, index).squeeze(-2)
 
 
-def aligned(target: Returns, prediction: Tensor) -> None:
+def check_aligned(target: Returns, prediction: Tensor) -> None:
     """Check atoms (K, *B, N') against a prediction (K, *B, N), because a missing axis would broadcast."""
     lead, expected = target.atoms.shape[:-1], prediction.shape[:-1]
     assert lead == expected, f"target {tuple(lead)} and prediction {tuple(expected)} differ"
 
 
-def of_means(quantiles: Tensor, target: Returns) -> Tensor:
+def error_of_means(quantiles: Tensor, target: Returns) -> Tensor:
     """|mean of T − mean of θ|, (..., N) -> (...)."""
     return (target.mean() - quantiles.mean(-1)).abs()
 
 
-def of_pairs(quantiles: Tensor, target: Returns) -> Tensor:
+def error_of_pairs(quantiles: Tensor, target: Returns) -> Tensor:
     """Σ_i mean_j |T_j − θ_i|, (..., N) -> (...), the quantile loss without weights and without Huber's parabola."""
     each = (target.atoms.unsqueeze(-2) - quantiles.unsqueeze(-1)).abs()  # (..., N, N')
     return (each.mean(-1) if target.probs is None else (each * target.probs.unsqueeze(-2)).sum(-1)).sum(-1)
 
 
 Error = Callable[[Tensor, Returns], Tensor]
-ERRORS: dict[str, Error] = {"means": of_means, "pairs": of_pairs}
+ERRORS: dict[str, Error] = {"means": error_of_means, "pairs": error_of_pairs}
 """Errors of quantiles, which priorities follow"""
 
 
@@ -82,7 +82,7 @@ class CategoricalValues:
         """Cross-entropy with the projected target, and |error|, both (K, *B). The cross-entropy includes its constant, the target's
         entropy. The error is the distance to the mean of the projected target, because the part that the projection cuts off cannot be
         learned and must not raise the priority."""
-        aligned(target, self.logits)
+        check_aligned(target, self.logits)
         projected = project_atoms(target.atoms, target.probs, self.low, self.high, self.support.shape[0])  # (K, *B, N)
         error = (projected * self.support).sum(-1) - self.mean().detach()
         return cross_entropy(self.logits, projected), error.abs()
@@ -103,7 +103,7 @@ class QuantileValues:
         error: of `ERRORS`.
     """
 
-    def __init__(self, quantiles: Tensor, fractions: Tensor, kappa: float, features: Tensor, error: Error = of_means):
+    def __init__(self, quantiles: Tensor, fractions: Tensor, kappa: float, features: Tensor, error: Error = error_of_means):
         self.quantiles, self.fractions, self.kappa, self.features, self.error = quantiles, fractions, kappa, features, error
 
     def mean(self) -> Tensor:
@@ -129,7 +129,7 @@ class QuantileValues:
 
     def loss(self, target: Returns) -> tuple[Tensor, Tensor]:
         """Quantile Huber loss, and |error| by `error`, both (K, *B)."""
-        aligned(target, self.quantiles)
+        check_aligned(target, self.quantiles)
         error = self.error(self.quantiles.detach(), target)
         return quantile_huber(self.quantiles, self.fractions, target.atoms, target.probs, self.kappa), error
 
@@ -159,7 +159,7 @@ class ImplicitValues:
         kappa: float,
         features: Tensor,
         lead: torch.Size | None = None,
-        error: Error = of_means,
+        error: Error = error_of_means,
     ):
         self.evaluate, self.kappa, self.features, self.lead, self.error = evaluate, kappa, features, lead, error
         self.policy_fractions, self.sample_fractions = policy_fractions, sample_fractions
