@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from deeprl.learning.parts.chains import MakeNetwork, Worth, roll_
+from deeprl.learning.parts.chains import roll_
+from deeprl.learning.parts.target_free import WithoutTargetNetwork
 from deeprl.learning.parts.window import Window
-from deeprl.learning.values.returns import expected
 from deeprl.learning.values.view import EntriesView, View
-from deeprl.types import Batch, NetworkNoise
+from deeprl.types import Batch
 
 
-class IteratedShared(Window):
+class IteratedShared(WithoutTargetNetwork, Window):
     """The chain of iS-QL: the online stack is Q̄_0, Q_1 … Q_K, and its first K entries are the targets of the others. Torsos are not
     `separate`, because Q̄_0 has none of its own."""
 
@@ -27,21 +27,12 @@ class IteratedShared(Window):
     anchors = 1
     torso_rules = ("shared", "shared_hidden")
 
-    def make_target(self, make: MakeNetwork) -> None:
-        object.__setattr__(self, "target", self.online)  # not as a second submodule, which a checkpoint would hold too
-
-    def reset_target(self) -> None:
-        """There is none."""
-
     def views(self, batch: Batch) -> tuple[View, View]:
         online, target = slice(1, None), slice(-1)  # of K + 1 heads: Q_1 … Q_K, and Q̄_0, Q_1 … Q_{K−1}
         return EntriesView(self.online, batch, "online", online), EntriesView(self.online, batch, "target", target)
 
     def shift(self) -> None:
         roll_(self.online)  # Q̄_0 ← Q_1,  Q_k ← Q_{k+1}  k < K: entry 0 is Q̄_0
-
-    def acting_values(self, obs: Tensor, noise: NetworkNoise, worth: Worth = expected) -> Tensor:
-        return self.of_iterations(worth(self.online(obs, noise)))
 
     def of_iterations(self, values: Tensor) -> Tensor:
         return values if self.acting == "uniform_with_target" else values[1:]

@@ -9,7 +9,23 @@ from deeprl.learning.values.view import FeatureView, View, both_ends
 from deeprl.types import Batch
 
 
-class TargetFree(Chain):
+class WithoutTargetNetwork:
+    """Mixin of a chain whose online network is its target network."""
+
+    online: ValueNetwork
+
+    @property
+    def target(self) -> ValueNetwork:  # no second submodule, which a checkpoint would hold too
+        return self.online
+
+    def make_target(self, make: MakeNetwork) -> None:
+        """There is none."""
+
+    def reset_target(self) -> None:
+        """There is none."""
+
+
+class TargetFree(WithoutTargetNetwork, Chain):  # type: ignore[misc]
     """K = 1 with Q̄ = Q. Values in targets have no gradient. In other words: `Single` with a copy after every update, bit for bit.
 
     A torso with batch statistics evaluates both ends of a batch together, so that it sees (s, a) and (s', a') in one batch (CrossQ: Bhatt
@@ -21,16 +37,6 @@ class TargetFree(Chain):
 
     def __init__(self, make: MakeNetwork):
         super().__init__(make, length=1, torsos=1)
-
-    @property
-    def target(self) -> ValueNetwork:  # type: ignore[override]
-        return self.online
-
-    def make_target(self, make: MakeNetwork) -> None:
-        """There is none."""
-
-    def reset_target(self) -> None:
-        """There is none."""
 
     def move_anchor(self, tau: float = 1.0) -> None:
         self.accompany(1.0)

@@ -82,4 +82,6 @@ class Window(Chain):
     def acting_values(self, obs: Tensor, noise: NetworkNoise, worth: Worth = expected) -> Tensor:
         """Values of the networks that may act, (K or K + 1, M, A)."""
         values = super().acting_values(obs, noise, worth)
-        return torch.cat([worth(self.target(obs, noise))[:1], values]) if self.acting == "uniform_with_target" else values
+        if self.anchors or self.acting != "uniform_with_target":  # an anchor is Q̄_0
+            return values
+        return torch.cat([worth(self.target(obs, noise))[:1], values])
