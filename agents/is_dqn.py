@@ -18,7 +18,7 @@ from deeprl.learning.values.view import EntriesView, View
 from deeprl.types import Batch
 
 
-class IteratedShared(WithoutTargetNetwork, Window):
+class IteratedShared(WithoutTargetNetwork, Window):  # type: ignore[override]
     """The chain of iS-QL: the online stack is Q̄_0, Q_1 … Q_K, and its first K entries are the targets of the others. Torsos are not
     `separate`, because Q̄_0 has none of its own."""
 

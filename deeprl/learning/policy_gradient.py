@@ -42,18 +42,19 @@ from deeprl.types import Batch, Spec, Term
 
 
 @dataclass(frozen=True)
-class Surrogate(Choice):
-    """The policy's loss and the value's.
+class PlainGradient(Choice):
+    """The losses of A2C: the policy's, whose gradient holds for one update on a rollout, and the value's.
 
     Args:
-        clip: ε of PPO; None: the plain gradient of A2C.
         value_clip: ε of L_V = ½ mean max((V − return)², (V_old + clip(V − V_old, −ε, ε) − return)²): V has no gradient where it is beyond
             V_old ± ε and nearer to the return than that bound is. None: L_V = ½ mean (V − return)².
         value_weight, entropy_weight: c_v and c_e.
         normalize: advantages of a batch have mean 0 and deviation 1.
     """
 
-    clip: float | None = 0.2
+    one_update: ClassVar[bool] = True
+    """Whether the loss is only for the policy that collected the rollout"""
+
     value_clip: float | None = None
     value_weight: float = 1.0
     entropy_weight: float = 0.0
@@ -61,7 +62,7 @@ class Surrogate(Choice):
 
     def __post_init__(self):
         in_range(self, value_weight=(0, None), entropy_weight=(0, None))
-        bounds_above_zero(self, "clip", "value_clip")
+        bounds_above_zero(self, "value_clip")
         one_of(self, normalize=(True, False))
 
     def advantages(self, advantage: Tensor) -> Tensor:
@@ -76,10 +77,7 @@ class Surrogate(Choice):
         Args:
             old: log π_old(a|s), (B,).
         """
-        if self.clip is None:
-            return -advantage * log_prob
-        ratio = (log_prob - old).exp()
-        return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - self.clip, 1.0 + self.clip) * advantage)
+        return -advantage * log_prob
 
     def value_loss(self, value: Tensor, old: Tensor, returns: Tensor) -> Tensor:
         """½ (V − return)² of each row, (B,); with `value_clip` the larger one of V and of V near its old value.
@@ -96,10 +94,33 @@ class Surrogate(Choice):
     def metrics(self, log_ratio: Tensor) -> dict[str, Tensor]:
         """How far the policy has moved, for log ρ of each row, (B,)."""
         ratio = log_ratio.exp()
-        found = {"train/approx_kl": ratio - 1.0 - log_ratio}  # KL(π_old || π) by Schulman's estimator k3, which is never negative
-        if self.clip is not None:
-            found["train/clip_fraction"] = ((ratio - 1.0).abs() > self.clip).to(torch.float32)
-        return found
+        return {"train/approx_kl": ratio - 1.0 - log_ratio}  # KL(π_old || π) by Schulman's estimator k3, which is never negative
+
+
+@dataclass(frozen=True)
+class Surrogate(PlainGradient):
+    """The losses of PPO: the policy's is the clipped surrogate, which takes several updates on a rollout.
+
+    Args:
+        clip: ε.
+    """
+
+    one_update: ClassVar[bool] = False
+
+    clip: float = 0.2
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.clip is None:
+            raise ValueError("clip must be above 0: the loss without a bound is agent/surrogate=plain")
+        bounds_above_zero(self, "clip")
+
+    def policy_loss(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+        ratio = (log_prob - old).exp()
+        return -torch.minimum(ratio * advantage, ratio.clamp(1.0 - self.clip, 1.0 + self.clip) * advantage)
+
+    def metrics(self, log_ratio: Tensor) -> dict[str, Tensor]:
+        return {**super().metrics(log_ratio), "train/clip_fraction": ((log_ratio.exp() - 1.0).abs() > self.clip).to(torch.float32)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +182,7 @@ class PolicyGradient(PolicyAgent):
         shared: bool,
         policy: PolicyChoice,
         lam: float,
-        surrogate: Surrogate,
+        surrogate: PlainGradient,
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         optimizer: Optimizer,

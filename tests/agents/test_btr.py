@@ -62,7 +62,8 @@ def test_one_power_iteration_by_hand():
     for _ in range(20):
         left, right = power_iteration(weight, right)
     CLOSE(spectrally_normalised(weight, left, right), matrix([1.0, 0.0], [0.0, 1 / 3]))
-    CLOSE(spectrally_normalised(weight, 0.5 * left, 3.0 * right), matrix([1.0, 0.0], [0.0, 1 / 3]))  # an average of vectors has another length
+    # an average of vectors has another length
+    CLOSE(spectrally_normalised(weight, 0.5 * left, 3.0 * right), matrix([1.0, 0.0], [0.0, 1 / 3]))
 
 
 def test_torchs_spectral_norm_has_the_same_weights_and_gradients_over_updates():

@@ -24,7 +24,7 @@ from deeprl.learning.networks.policies import CategoricalPolicy, GaussianPolicy,
 from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.intrinsic import Intrinsic
-from deeprl.learning.policy_gradient import PolicyGradient, Surrogate
+from deeprl.learning.policy_gradient import PlainGradient, PolicyGradient, Surrogate
 from deeprl.learning.transforms.masks import without_mask
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
@@ -205,7 +205,7 @@ def test_samples_have_the_density():
 @pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
 def test_the_first_update_of_ppo_is_that_of_a2c(spec):
     """The ratio is 1, where autograd takes half of the slope of either side of the minimum."""
-    surrogates = Surrogate(normalize=False), Surrogate(clip=None, normalize=False)
+    surrogates = Surrogate(normalize=False), PlainGradient(normalize=False)
     found = [gradient(agent := agent_of(spec, surrogate=each), "policy", made_up(agent, spec, size=6))[0] for each in surrogates]
     torch.testing.assert_close(flat(found[0]), flat(found[1]))
 

@@ -78,7 +78,7 @@ def test_a_refusal_names_the_option_that_was_chosen():
         make_replay(spec=spec_of("toy/chain"), num=1, discount=0.99)
     assert [option_of("replay", "Replay"), option_of("agent/surrogate", "Surrogate"), option_of("agent/backup", "Max")] == [
         None,
-        None,
+        "clipped",
         "max",
     ]
 

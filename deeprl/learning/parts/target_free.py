@@ -25,7 +25,7 @@ class WithoutTargetNetwork:
         """There is none."""
 
 
-class TargetFree(WithoutTargetNetwork, Chain):  # type: ignore[misc]
+class TargetFree(WithoutTargetNetwork, Chain):  # type: ignore[override]
     """K = 1 with Q̄ = Q. Values in targets have no gradient. In other words: `Single` with a copy after every update, bit for bit.
 
     A torso with batch statistics evaluates both ends of a batch together, so that it sees (s, a) and (s', a') in one batch (CrossQ: Bhatt

@@ -97,11 +97,12 @@ def check_source(config: Config, user: set[str]) -> None:
             raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least {least}.")
     if rollout is None:
         return
-    if get(config, "agent.surrogate.clip", 0.0) is None and replay["epochs"] * replay["minibatches"] > 1:
+    target = get(config, "agent.surrogate._target_")
+    one = target is not None and getattr(resolve(target, "agent.surrogate", None), "one_update", False)
+    if one and replay["epochs"] * replay["minibatches"] > 1:
         raise ConfigError(
-            f"replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']} do not go with agent.surrogate.clip=null "
-            "(agent/surrogate=plain), because its gradient holds only for the policy that collected the rollout: choose "
-            "replay=rollout_once, or agent/surrogate=clipped."
+            f"replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']} do not go with agent/surrogate=plain, because "
+            "its gradient holds only for the policy that collected the rollout: choose replay=rollout_once, or agent/surrogate=clipped."
         )
     target = get(config, "agent.kl._target_")
     kl = Divergence if target is None else resolve(target, "agent.kl", None)

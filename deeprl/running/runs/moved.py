@@ -45,6 +45,8 @@ NEUTRAL = {
     "log.info": ["is_success"],
 }
 """Keys that run folders of before them lack, with the value that changes nothing. By it neither hash nor comparison differ"""
+SURROGATE, PLAIN = (f"deeprl.learning.policy_gradient.{name}" for name in ("Surrogate", "PlainGradient"))
+"""The losses of PPO, which were those of A2C too, with clip=None; and those of A2C"""
 PACES = ("learning_starts", "replay_ratio")
 """Keys of the top that are below `replay` today, as learning_starts and ratio"""
 AUTO = "deeprl.replay.sequences.Auto"
@@ -86,7 +88,7 @@ def translated(config: JsonObject) -> JsonObject:
 
 def of_today(config: JsonObject) -> JsonObject:
     """A stored configuration with its classes and keys where they are today."""
-    config = _with_key(translated(config), "accelerate", "product", "matmul_precision")
+    config = _with_losses(_with_key(translated(config), "accelerate", "product", "matmul_precision"), today=True)
     starts, ratio = (config.pop(key, None) for key in PACES)
     replay = config.get("replay")
     if not isinstance(replay, dict):
@@ -99,7 +101,7 @@ def of_today(config: JsonObject) -> JsonObject:
 def former(config: JsonObject) -> JsonObject:
     """A configuration with its classes and keys where they were first, without slots of later. Hashes are of these, so that a move changes
     none."""
-    config = _renamed(without_neutral(config), {new: old for old, new in moved().items()})
+    config = _renamed(_with_losses(without_neutral(config), today=False), {new: old for old, new in moved().items()})
     config = _with_key(config, "accelerate", "matmul_precision", "product")
     replay = config.get("replay") if isinstance(config, dict) else None
     if not isinstance(replay, dict):
@@ -123,6 +125,19 @@ def _with_key(config: JsonObject, section: str, old: str, new: str) -> JsonObjec
     if not isinstance(config, dict) or not isinstance(config.get(section), dict):
         return config
     return {**config, section: {new if key == old else key: value for key, value in config[section].items()}}
+
+
+def _with_losses(config: JsonObject, today: bool) -> JsonObject:
+    """A configuration with the losses of A2C as they are written today, or as they were before."""
+    agent = config.get("agent") if isinstance(config, dict) else None
+    losses = agent.get("surrogate") if isinstance(agent, dict) else None
+    if not isinstance(agent, dict) or not isinstance(losses, dict):
+        return config
+    if today and losses.get("_target_") == SURROGATE and losses.get("clip", 0) is None:
+        losses = {**{key: value for key, value in losses.items() if key != "clip"}, "_target_": PLAIN}
+    elif not today and losses.get("_target_") == PLAIN:
+        losses = {**losses, "_target_": SURROGATE, "clip": None}
+    return {**config, "agent": {**agent, "surrogate": losses}}
 
 
 def without_neutral(config: JsonObject) -> JsonObject:

@@ -257,7 +257,7 @@ def test_keys_of_a_recipe_give_way_to_another_option_of_their_slot(capsys):
         ("agent=idqn agent/chain=single", "chain.target_update_period", 500),
         ("agent=noisy_dqn agent/head=categorical", "head.noisy", True),  # of every head
         ("agent=ppo agent/torso=mlp", "torso.hidden", [64, 64]),  # whose file starts from auto's
-        ("agent=ppo agent/surrogate=plain env=atari/pong", "surrogate.clip", None),
+        ("agent=ppo agent/surrogate=plain env=atari/pong", "surrogate.value_clip", 0.1),  # of both losses
         ("agent=idqn agent/chain=iterated", "chain.sync_period", 40),
         ("agent=munchausen_dqn agent/head=bounded", "head.loss", "log"),
         ("agent=simba agent/temperature=fixed env=classic/pendulum", "temperature.value", 0.2),
@@ -307,7 +307,12 @@ def test_one_step_is_told_from_the_whole_run(value, told, capsys):
         ("replay", "rollout", {"replay=uniform": {"batch_size": 5}}, {}),
         ("replay", "lap", {"replay=uniform": {"batch_size": 5}, "replay=prioritized": {"batch_size": 6}}, {"batch_size": 6}),
         ("replay", "lap", {"replay=prioritized": {"sampler": {"alpha": 0.9, "initial": "max"}}}, {"sampler.initial": "max"}),
-        ("agent/surrogate", "plain", {"agent/surrogate=clipped": {"clip": 0.1, "value_weight": 0.5}}, {"value_weight": 0.5}),
+        (
+            "agent/surrogate",
+            "plain",
+            {"agent/surrogate=clipped": {"clip": 0.1}, "agent/surrogate=_base": {"value_weight": 0.5}},
+            {"value_weight": 0.5},
+        ),
     ],
 )
 def test_an_option_takes_its_settings_and_for_keys_that_it_lacks_those_of_the_option_that_it_starts_from(slot, option, settings, values):

@@ -43,6 +43,24 @@ def test_a_class_with_another_name_keeps_its_hash():
     assert translated(other) == former(other) == other
 
 
+@pytest.mark.parametrize(
+    ("stored", "now"),
+    [
+        ({"clip": None, "normalize": False}, {"_target_": moved.PLAIN, "normalize": False}),
+        ({"clip": 0.1, "normalize": True}, {"_target_": moved.SURROGATE, "clip": 0.1, "normalize": True}),
+    ],
+)
+def test_the_losses_of_a_stored_a2c_are_a_class_of_their_own(stored, now):
+    """A null clip switched the algorithm of `Surrogate`; the hash stays that of the stored run."""
+    before = {"agent": {"surrogate": {"_target_": "deeprl.policy_gradient.Surrogate", **stored}}}
+    today = moved.of_today(before)
+    assert today["agent"]["surrogate"] == now
+    assert former(today) == before
+    assert config_hash(today) == config_hash(before)
+    losses = {key: value for key, value in now.items() if key != "_target_"}
+    assert resolve_name(now["_target_"])(**losses).normalize == stored["normalize"]
+
+
 def test_an_extension_says_where_its_modules_went(monkeypatch):
     """And redirects none of deeprl's that moved."""
     points = [EntryPoint("mine.old", "mine.new", moved.ENTRY_POINTS), EntryPoint("deeprl.values", "mine.values", moved.ENTRY_POINTS)]
