@@ -38,7 +38,7 @@ class Cloning(PolicyAgent):
     def loss(self, batch: Batch) -> Term:
         """L; the error is −log π(a|s)."""
         batch = divided_batch(batch, self.spec)
-        outputs = only(self.policy.outputs(self.normalize(batch.obs)), batch.extra.get("valid_actions"))
+        outputs = only(self.policy.outputs(self.normalize(batch.obs)), batch.extra.get("valid"))
         loss = -self.policy.log_prob(outputs, batch.action)
         metrics = {"train/policy_loss": over_valid(loss, batch.valid), "train/entropy": self.policy.entropy(outputs)}
         return Term(weighed(loss, batch), metrics, error=loss.abs())

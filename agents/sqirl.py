@@ -205,7 +205,7 @@ class SQIRL(Agent):
     def next_values(self, batch: Batch) -> Tensor:
         """Q¹ … Q^{k−1} of the next observations, (*B, k - 1, A)."""
         values = self.network(self.normalize(batch.next_obs))[..., :-1, :]
-        return only(values, batch.extra["next_valid_actions"].unsqueeze(-2) if self.spec.masked else None)
+        return only(values, batch.extra["next_valid"].unsqueeze(-2) if self.spec.masked else None)
 
     def diagnostics(self, step: int) -> dict[str, float]:
         return {"rollout/frozen_policies": float(self.frozen)}

@@ -179,8 +179,8 @@ class Batch(NamedTuple):
     (whether the last step terminated), "behavior_probability", "state" (B, S), that of the core before the first row of sequences or of a
     rollout (T, B), and with it, if rows come before that serve the core alone, their observations "burn_in" (T', B, *obs), actions
     "burn_in_action" and whether a row is the last of its episode, "burn_in_ends" (T', B) bool. An agent adds the masks (*B, A) bool that it
-    divides from observations, "valid_actions" and "next_valid_actions"; one with critics the log density of the next action,
-    "next_log_prob", and beside a successor the normalized observation without the action, "observed" """
+    divides from observations, "valid" and "next_valid"; one with critics the log density of the next action, "next_log_prob", and beside a
+    successor the normalized observation without the action, "observed" """
 
 
 class AgentStep(NamedTuple):

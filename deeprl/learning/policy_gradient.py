@@ -235,7 +235,7 @@ class PolicyGradient(PolicyAgent):
     def both_ends(self, batch: Batch) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
         """`outputs` of a batch of the replay, in which only valid actions have a probability, and what gives values (*B,) of `next_obs`."""
         batch, lead = divided_batch(batch, self.spec), batch.discount.shape
-        valid = batch.extra.get("valid_actions")
+        valid = batch.extra.get("valid")
         obs = self.normalize(batch.obs)
         if not self.state_size:
             outputs, value = self.outputs(obs)

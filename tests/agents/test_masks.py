@@ -129,10 +129,10 @@ def test_a_trace_weighs_the_valid_actions(method, beta):
     batch = Batch(
         torch.zeros(2, 1, 1), torch.tensor([[0], [2]]), torch.tensor([[1.0], [2.0]]), torch.full((2, 1), 0.5), torch.zeros(2, 1, 1),
         torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool), torch.ones(2, 1), torch.zeros(2, 1), {},
-        {"behavior_probability": torch.full((2, 1), 0.75), "valid_actions": valid, "next_valid_actions": valid},
+        {"behavior_probability": torch.full((2, 1), 0.75), "valid": valid, "next_valid": valid},
     )  # fmt: skip
     q = values([[[[1.0, 9.0, 3.0]], [[1.0, 9.0, 3.0]]]])  # (1, 2, 1, 3)
-    both = MaskedValues(q, batch.extra["valid_actions"])
+    both = MaskedValues(q, batch.extra["valid"])
     y = method(lam=0.5, epsilon=0.2)(None, SimpleNamespace(now=both, next=both), batch).mean()
     expected = 0.1 * 1.0 + 0.9 * 3.0
     delta = 2.0 + 0.5 * expected - 3.0
@@ -168,7 +168,7 @@ def test_no_head_takes_an_invalid_action(head, chain):
     made = made_up(agent, MASKED, size=50)
     batch = agent.normalized(made)
     for side in agent.chain.views(batch):
-        for end, mask in ((side.now, batch.extra["valid_actions"]), (side.next, batch.extra["next_valid_actions"])):
+        for end, mask in ((side.now, batch.extra["valid"]), (side.next, batch.extra["next_valid"])):
             mean = end.mean()
             assert (mean == INVALID).equal(~mask.expand(mean.shape))
             torch.testing.assert_close(mean[mask.expand(mean.shape)], end.values.mean()[mask.expand(mean.shape)], rtol=0, atol=0)
@@ -186,7 +186,7 @@ def test_some_heads_of_masked_values_are_masked_too():
     """Gi-DQN takes its targets from a part of the heads that were evaluated together."""
     agent = value_agent(MASKED, chain=partial(Iterated, length=3))
     batch = agent.normalized(made_up(agent, MASKED, size=20))
-    values, mask = agent.chain.views(batch)[0].now, batch.extra["valid_actions"]
+    values, mask = agent.chain.views(batch)[0].now, batch.extra["valid"]
     assert not mask.all()
     part = values.entries(slice(1, 3)).mean()
     assert part.equal(values.mean()[1:3])
@@ -265,7 +265,7 @@ def test_the_last_columns_are_the_mask():
     batch = make_batch(torch.arange(8.0).view(1, 8), [2], [0.0], 1.0, torch.arange(8.0, 16.0).view(1, 8))
     found = divided_batch(batch._replace(obs=torch.tensor([[1, 2, 3, 4, 5, 0, 1, 1.0]])), MASKED)
     assert found.obs.tolist() == [[1, 2, 3, 4, 5]]
-    assert found.extra["valid_actions"].tolist() == [[False, True, True]]
+    assert found.extra["valid"].tolist() == [[False, True, True]]
     assert divided(torch.zeros(2, 3, 8), 3)[0].shape == (2, 3, 5)
 
 

@@ -116,14 +116,14 @@ class Trace(Choice):
         if batch.valid.dim() != 2:
             raise ValueError("traces run over sequences: the batch has no axis of time")
         values = target.now.mean()  # (K, T, B, A)
-        policy = epsilon_greedy(target.next.mean(), self.epsilon, batch.extra.get("next_valid_actions"))
+        policy = epsilon_greedy(target.next.mean(), self.epsilon, batch.extra.get("next_valid"))
         one_step = target.next.expect(policy).bootstrap(batch.reward, batch.discount)
         expected = one_step.mean()
         if expected.dim() == values.dim():
             expected = expected.squeeze(1)  # the one channel of a mapping, which `plus` restores
         if expected.shape != values.shape[:-1] or one_step.atoms.shape[-1] != 1:
             raise ValueError("traces correct expected values: a head with one value for each action, of one channel, is needed")
-        taken = pick(epsilon_greedy(values, self.epsilon, batch.extra.get("valid_actions")), batch.action)  # (K, T, B)
+        taken = pick(epsilon_greedy(values, self.epsilon, batch.extra.get("valid")), batch.action)  # (K, T, B)
         weighs = "behavior_probability" in self.needs
         ratio = taken / (batch.extra["behavior_probability"].clamp(min=SMALLEST) if weighs else torch.nan)
         delta = torch.where(batch.valid, expected - pick(values, batch.action), 0.0)

@@ -27,7 +27,7 @@ class WholeEpisodes:
 
     def outputs(self, policy: Policy) -> Tensor:
         """Parameters of a policy, (T, N, outputs)."""
-        found, valid = policy.outputs(self.batch.obs), self.batch.extra.get("valid_actions")
+        found, valid = policy.outputs(self.batch.obs), self.batch.extra.get("valid")
         return only(found, valid)
 
     def log_prob(self, policy: Policy, outputs: Tensor | None = None) -> Tensor:

@@ -32,8 +32,7 @@ def of_row(obs: Tensor, spec: Spec) -> tuple[Tensor, Tensor | None]:
 
 
 def divided_batch(batch: Batch, spec: Spec) -> Batch:
-    """The batch with observations (*B, D), and the masks of both ends in `extra`: "valid_actions" and "next_valid_actions". Without masks
-    as it is."""
+    """The batch with observations (*B, D), and the masks of both ends in `extra`: "valid" and "next_valid". Without masks as it is."""
     if not spec.masked:
         return batch
     actions = spec.mask_size
@@ -43,7 +42,7 @@ def divided_batch(batch: Batch, spec: Spec) -> Batch:
     if batch.action.dtype == torch.int64:
         valid = valid.scatter(-1, batch.action.unsqueeze(-1), True)
     extra = {name: divided(value, actions)[0] if name in OBSERVATIONS else value for name, value in batch.extra.items()}
-    return batch._replace(obs=obs, next_obs=next_obs, extra={**extra, "valid_actions": valid, "next_valid_actions": next_valid})
+    return batch._replace(obs=obs, next_obs=next_obs, extra={**extra, "valid": valid, "next_valid": next_valid})
 
 
 def divided_rows(rows: Rows, spec: Spec) -> Rows:

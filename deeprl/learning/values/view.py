@@ -71,7 +71,7 @@ class View:
         extra = self.batch.extra
         if self.preferred is not None:
             values = self.preferred(values, extra.get(f"{end}stock"))
-        valid = extra.get(f"{end}valid_actions")
+        valid = extra.get(f"{end}valid")
         return values if valid is None else MaskedValues(values, valid)
 
     def evaluate_now(self) -> Values:

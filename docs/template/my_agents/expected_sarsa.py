@@ -23,5 +23,5 @@ class ExpectedSarsa(Choice):
         in_range(self, epsilon=(0, 1))
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
-        policy = epsilon_greedy(target.next.mean(), self.epsilon, batch.extra.get("next_valid_actions"))  # (K, *B, A)
+        policy = epsilon_greedy(target.next.mean(), self.epsilon, batch.extra.get("next_valid"))  # (K, *B, A)
         return target.next.expect(policy).bootstrap(batch.reward, batch.discount)

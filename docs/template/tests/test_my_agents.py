@@ -30,7 +30,7 @@ def test_an_invalid_action_has_no_probability():
     """π = (0.15, 0.85, 0), so the expectation is 0.15 + 2.55 = 2.7 again, whatever the third value is."""
     valid = torch.tensor([[True, True, False]])
     values = ScalarValues(torch.tensor([[[1.0, 3.0, 100.0]]]), squared, torch.zeros(1, 1, 1))
-    batch = SimpleNamespace(reward=torch.tensor([1.0]), discount=torch.tensor([0.5]), extra={"next_valid_actions": valid})
+    batch = SimpleNamespace(reward=torch.tensor([1.0]), discount=torch.tensor([0.5]), extra={"next_valid": valid})
     y = ExpectedSarsa(0.3)(None, SimpleNamespace(next=MaskedValues(values, valid)), batch).mean()
     assert y.item() == pytest.approx(2.35)
 
