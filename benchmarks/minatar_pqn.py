@@ -83,7 +83,8 @@ def table(found: dict[str, tuple[list[dict], list[dict]]]) -> str:
     """A row for each game; p, and the last row, of the games that are complete."""
     whole = [game for game, sides in found.items() if all(len(side) == SEEDS for side in sides)]
     ps = dict(zip(whole, holm([p_value([finals(found[game][0])], [finals(found[game][1])]) for game in whole])))
-    head = "game | seeds | PQN, 5,000,000 | minutes | steps/s | seeds | DQN, 500,000 | minutes | steps/s | PQN then | PQN is there at | p"
+    head = "game | seeds | PQN, 5,000,000 | minutes | steps/s | seeds | DQN, 500,000 | minutes | steps/s"
+    head += " | PQN, 500,000 | PQN is there at | p"
     rows = [head, " | ".join(["---"] * (head.count("|") + 1))]
     for game, (ours, theirs) in found.items():
         there = reached(ours, float(finals(theirs).mean())) if ours and theirs else None

@@ -31,8 +31,19 @@ class Choice:
     configuration `deeprl.running.config.trust` looks at these."""
     argument_groups: ClassVar[Mapping[str, type[Group]]] = {}
     """Arguments of the constructor that are groups, by name"""
+    former: ClassVar[Mapping[str, str]] = {}
+    """Old names of what a subclass may override, and today's"""
     hands_on: ClassVar[type[Choice] | None] = None
     """Base to which the constructor hands its `**others`, so that what this takes is taken here too; None: `**others` are no keys"""
+
+    def __init_subclass__(cls, **settings):
+        """
+        Raises:
+            TypeError: the class has a method by its old name, which nothing would call.
+        """
+        super().__init_subclass__(**settings)
+        for old in sorted(cls.former.keys() & vars(cls).keys()):
+            raise TypeError(f"{cls.__name__}.{old} has another name today: {cls.former[old]}")
 
 
 def of_constructor(owner: type, eval_str: bool = False) -> inspect.Signature:

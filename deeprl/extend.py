@@ -44,7 +44,7 @@ from deeprl.learning.parts.state_value import StateValue
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
-from deeprl.learning.policy_gradient import PlainGradient, Surrogate
+from deeprl.learning.policy_gradient import PlainGradient, RolloutLosses, Surrogate
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.losses import average, squared
 from deeprl.learning.values.mapping import Mapping
@@ -74,7 +74,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     "Values", "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average", "Utility",
     # Parts that an agent owns, built from its plan
     "Plan", "Chain", "Window", "MakeNetwork", "follow_", "roll_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement", "ActorView",
-    "StateValue", "PlainGradient", "Surrogate", "Intrinsic",
+    "StateValue", "RolloutLosses", "PlainGradient", "Surrogate", "Intrinsic",
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "epsilon_greedy_action", "Constant",
     # Networks with a stack axis, of blocks that say how each parameter begins; a core remembers between torso and head

@@ -12,6 +12,13 @@ import pytest
 
 from deeprl.choice import Choice, Group, grouped, in_range, keys_of
 from deeprl.errors import ConfigError
+from deeprl.learning.agent import Agent
+from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.parts.chains import Chain
+from deeprl.learning.parts.divergence import Divergence
+from deeprl.learning.parts.intrinsic import Intrinsic
+from deeprl.learning.parts.rate import Rate
+from deeprl.learning.parts.state_value import StateValue
 from deeprl.running.config.instantiate import construct
 
 
@@ -83,3 +90,16 @@ def test_what_a_group_refuses_is_named_with_the_key_of_its_owner():
     """It was a traceback."""
     with pytest.raises(ConfigError, match=r"^agent\.net\.width must be at least 1, not 0\.$"):
         construct(Owner, (), {"seed": 1, "actor_torso": "mlp", "width": 0}, "agent.net")
+
+
+@pytest.mark.parametrize(
+    ("base", "old"),
+    [
+        (Agent, "wants_pass"), (Intrinsic, "wants_pass"), (Divergence, "wants_pass"), (Auxiliary, "check"), (StateValue, "learned"),
+        (Rate, "subtracted"), (Chain, "copies"),
+    ],
+)  # fmt: skip
+def test_a_method_by_its_old_name_is_refused(base, old):
+    """It was never called, and the run trained on without it."""
+    with pytest.raises(TypeError, match=rf"^Own\.{old} has another name today: {base.former[old]}$"):
+        type("Own", (base,), {old: lambda self: None})

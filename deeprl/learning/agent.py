@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class Agent(nn.Module, Choice):
     override the rest.
     """
 
+    former: ClassVar = {"wants_pass": "before_pass"}
     actions: str = ""
     """"discrete", "continuous" or "any": actions that it can take"""
     main: str = ""

@@ -41,9 +41,9 @@ from deeprl.learning.values.masked import only
 from deeprl.types import Batch, Spec, Term
 
 
-@dataclass(frozen=True)
-class PlainGradient(Choice):
-    """The losses of A2C: the policy's, whose gradient holds for one update on a rollout, and the value's.
+@dataclass(frozen=True, kw_only=True)
+class RolloutLosses(Choice):
+    """The losses of policy and value. Base class: that of the policy is the subclass's.
 
     Args:
         value_clip: ε of L_V = ½ mean max((V − return)², (V_old + clip(V − V_old, −ε, ε) − return)²): V has no gradient where it is beyond
@@ -52,7 +52,7 @@ class PlainGradient(Choice):
         normalize: advantages of a batch have mean 0 and deviation 1.
     """
 
-    one_update: ClassVar[bool] = True
+    one_update: ClassVar[bool] = False
     """Whether the loss is only for the policy that collected the rollout"""
 
     value_clip: float | None = None
@@ -77,7 +77,7 @@ class PlainGradient(Choice):
         Args:
             old: log π_old(a|s), (B,).
         """
-        return -advantage * log_prob
+        raise NotImplementedError
 
     def value_loss(self, value: Tensor, old: Tensor, returns: Tensor) -> Tensor:
         """½ (V − return)² of each row, (B,); with `value_clip` the larger one of V and of V near its old value.
@@ -97,23 +97,30 @@ class PlainGradient(Choice):
         return {"train/approx_kl": ratio - 1.0 - log_ratio}  # KL(π_old || π) by Schulman's estimator k3, which is never negative
 
 
-@dataclass(frozen=True)
-class Surrogate(PlainGradient):
+@dataclass(frozen=True, kw_only=True)
+class PlainGradient(RolloutLosses):
+    """The losses of A2C: the policy's is −Â log π, whose gradient holds for one update on a rollout."""
+
+    one_update: ClassVar[bool] = True
+
+    def policy_loss(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
+        return -advantage * log_prob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate(RolloutLosses):
     """The losses of PPO: the policy's is the clipped surrogate, which takes several updates on a rollout.
 
     Args:
         clip: ε.
     """
 
-    one_update: ClassVar[bool] = False
-
-    clip: float = 0.2
+    clip: float
 
     def __post_init__(self):
         super().__post_init__()
-        if self.clip is None:
-            raise ValueError("clip must be above 0: the loss without a bound is agent/surrogate=plain")
-        bounds_above_zero(self, "clip")
+        if not isinstance(self.clip, (int, float)) or isinstance(self.clip, bool) or not self.clip > 0:
+            raise ValueError(f"clip must be above 0, not {self.clip!r}; without a bound: agent/surrogate=plain (`PlainGradient`)")
 
     def policy_loss(self, log_prob: Tensor, old: Tensor, advantage: Tensor) -> Tensor:
         ratio = (log_prob - old).exp()
@@ -182,7 +189,7 @@ class PolicyGradient(PolicyAgent):
         shared: bool,
         policy: PolicyChoice,
         lam: float,
-        surrogate: PlainGradient,
+        surrogate: RolloutLosses,
         rewards: Callable[..., Part],
         normalize: Callable[..., Part],
         optimizer: Optimizer,

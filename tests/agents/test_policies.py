@@ -85,14 +85,14 @@ def test_actions_at_the_bounds_have_a_density():
 def test_a_free_deviation_within_its_bounds_is_the_policy_that_follows_from_the_actions():
     found = []
     for choice in (PolicyChoice(last_init=None, log_std=-0.3), BoundedGaussian(last_init=None, log_std=-0.3)):
-        agent = agent_of(CONTINUOUS, policy=choice, surrogate=Surrogate(entropy_weight=0.01))
+        agent = agent_of(CONTINUOUS, policy=choice, surrogate=Surrogate(clip=0.2, entropy_weight=0.01))
         found.append(flat(gradient(agent, "policy", made_up(agent, CONTINUOUS, size=6))[0]))
     assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_gradients_trace(name):
-    agent = agent_of(CONTINUOUS, policy=CHOICES[name], surrogate=Surrogate(entropy_weight=0.01))
+    agent = agent_of(CONTINUOUS, policy=CHOICES[name], surrogate=Surrogate(clip=0.2, entropy_weight=0.01))
     batch = made_up(agent, CONTINUOUS, size=6)
     expected = flat(gradient(agent, "policy", batch)[0])
     assert_close32(flat(traced_gradient(agent, "policy", batch)[0]), expected)

@@ -58,7 +58,7 @@ from tests.promises.test_resume import assert_same_run, at_step
 def agent_of(spec: Spec = DISCRETE, seed: int = 0, kind: type[PolicyGradient] = PolicyGradient, **slots) -> PolicyGradient:
     parts = {
         "torso": MLPTorso(hidden=(7,), activation="tanh"), "shared": False, "policy": PolicyChoice(last_init=None), "lam": 0.8,
-        "surrogate": Surrogate(), "rewards": Raw, "normalize": Plain, "optimizer": Adam(lr=0.01),
+        "surrogate": Surrogate(clip=0.2), "rewards": Raw, "normalize": Plain, "optimizer": Adam(lr=0.01),
     }  # fmt: skip
     return kind(spec=spec, seed=seed, **grouped(kind, {**parts, **slots}))
 
@@ -102,8 +102,8 @@ def categorical() -> tuple[CategoricalPolicy, Tensor]:
 
 def test_the_advantage_of_one_row_is_taken_as_it_is():
     """It has no deviation."""
-    assert Surrogate().advantages(torch.tensor([3.0])).tolist() == [3.0]
-    assert Surrogate().advantages(torch.tensor([3.0, 5.0])).tolist() == pytest.approx([-(0.5**0.5), 0.5**0.5])
+    assert Surrogate(clip=0.2).advantages(torch.tensor([3.0])).tolist() == [3.0]
+    assert Surrogate(clip=0.2).advantages(torch.tensor([3.0, 5.0])).tolist() == pytest.approx([-(0.5**0.5), 0.5**0.5])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_policy_begins_near_the_uniform_one():
 
 
 def test_advantages_are_normalised_in_a_batch():
-    assert Surrogate().advantages(advantages()).tolist() == pytest.approx([0.364638, -1.131149, 0.766512], abs=1e-5)
+    assert Surrogate(clip=0.2).advantages(advantages()).tolist() == pytest.approx([0.364638, -1.131149, 0.766512], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_clipped_surrogate_by_hand(advantage, ratio, value, slope):
 def test_the_clipped_value_loss_has_no_gradient_far_from_the_old_value():
     for value in (1.5, 2.1):
         v = torch.tensor([value], requires_grad=True)
-        loss = 2 * Surrogate(value_clip=0.2).value_loss(v, torch.ones(1), torch.full((1,), 2.0))
+        loss = 2 * Surrogate(clip=0.2, value_clip=0.2).value_loss(v, torch.ones(1), torch.full((1,), 2.0))
         loss.sum().backward()
         assert (loss.item(), v.grad.item()) == (pytest.approx(0.64), 0.0)
 
@@ -205,7 +205,7 @@ def test_samples_have_the_density():
 @pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])
 def test_the_first_update_of_ppo_is_that_of_a2c(spec):
     """The ratio is 1, where autograd takes half of the slope of either side of the minimum."""
-    surrogates = Surrogate(normalize=False), PlainGradient(normalize=False)
+    surrogates = Surrogate(clip=0.2, normalize=False), PlainGradient(normalize=False)
     found = [gradient(agent := agent_of(spec, surrogate=each), "policy", made_up(agent, spec, size=6))[0] for each in surrogates]
     torch.testing.assert_close(flat(found[0]), flat(found[1]))
 
@@ -228,7 +228,7 @@ def test_the_reported_divergence_is_zero_before_the_first_update():
 )
 def test_agents_train_and_trace(spec, shared):
     torso = {} if len(spec.obs_shape) == 1 else {"torso": MinAtarTorso(channels=2, head_hidden=(8,))}
-    agent = agent_of(spec, shared=shared, surrogate=Surrogate(value_clip=0.2, entropy_weight=0.01), **torso)
+    agent = agent_of(spec, shared=shared, surrogate=Surrogate(clip=0.2, value_clip=0.2, entropy_weight=0.01), **torso)
     batch = made_up(agent, spec, size=6)
     found, learned = traced_gradient(agent, "policy", batch)
     expected, plain = gradient(agent, "policy", batch)
@@ -282,7 +282,7 @@ def test_a_surrogate_of_another_shape_is_refused(method):
     def tall(self, *given):
         return getattr(Surrogate, method)(self, *given).unsqueeze(-1)
 
-    surrogate = type("Tall", (Surrogate,), {method: tall})()
+    surrogate = type("Tall", (Surrogate,), {method: tall})(clip=0.2)
     with pytest.raises(ConfigError, match=rf"Tall\.{method} gives \(\d, 1\), not \(\d,\), a number for each step"):
         dry_run(agent_of(surrogate=surrogate), DISCRETE, "cpu")
 

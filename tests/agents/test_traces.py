@@ -545,6 +545,20 @@ def test_noise_of_weights_is_refused_where_a_trace_divides_by_the_behaviour(meth
     assert torch.equal(flat(first), flat(second))
 
 
+class Careless(QLambda):
+    """Reads a ratio without asking for μ"""
+
+    def coefficient(self, step):
+        return torch.where(step.ratio > 0.5, step.lam * step.previous, 0.0)
+
+
+def test_a_trace_that_reads_a_ratio_has_to_ask_for_it():
+    """A ratio that is not a number compared as False, so that the run trained to its end with every trace cut."""
+    ones = torch.ones(3, 1)
+    with pytest.raises(TypeError, match="NoneType"):
+        trace_sums(Careless().coefficient, ones, None, ones, ones, 0.9)
+
+
 def test_noisy_weights_are_refused_because_they_hide_the_probability_of_an_action():
     with pytest.raises(ConfigError, match="head.noisy must be false with agent/backup=retrace"):
         build_agent(

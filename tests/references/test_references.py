@@ -118,7 +118,7 @@ def test_sac():
 def test_ppo():
     """A rollout of 8 steps of 4 environments, in five passes over four minibatches."""
     agent = agent_of(
-        torso=MLPTorso(hidden=(7, 6), activation="tanh"), lam=0.9, surrogate=Surrogate(entropy_weight=0.01, value_weight=0.5),
+        torso=MLPTorso(hidden=(7, 6), activation="tanh"), lam=0.9, surrogate=Surrogate(clip=0.2, entropy_weight=0.01, value_weight=0.5),
         optimizer=Adam(lr=LR, eps=EPS, max_grad_norm=0.5),
     )  # fmt: skip
     networks = (mlp(network, 0, nn.Tanh) for network in (agent.policy, agent.value))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Step(NamedTuple):
     previous: Tensor
     """β of the step before"""
     ratio: Tensor
-    """Ratio of π to μ at this step; not a number where the trace does not need μ"""
+    """Ratio of π to μ at this step; None where the trace has no "behavior_probability" in `needs`, as `product` is"""
     probability: Tensor
     """π(A_t|S_t)"""
     product: Tensor
@@ -50,7 +50,7 @@ class Step(NamedTuple):
 
 
 def trace_sums(
-    coefficient: Callable[[Step], Tensor], delta: Tensor, ratio: Tensor, probability: Tensor, carry: Tensor, lam: float
+    coefficient: Callable[[Step], Tensor], delta: Tensor, ratio: Tensor | None, probability: Tensor, carry: Tensor, lam: float
 ) -> Tensor:
     """Σ_{t≥1} γ^t β_t δ_{k+t} for the trace that starts at each row k of a sequence.
 
@@ -59,7 +59,7 @@ def trace_sums(
 
     Args:
         coefficient: `Step` -> β_t.
-        delta, ratio, probability: (..., T, B) δ, ρ and π(A|S) of every row.
+        delta, ratio, probability: (..., T, B) δ, ρ and π(A|S) of every row; without μ there is no ρ.
         carry: (..., T, B) factor of a trace from a row to the next: γ, or 0 where the trace stops.
         lam: λ.
 
@@ -71,10 +71,12 @@ def trace_sums(
     discount = beta = product = torch.ones_like(delta)  # γ^0, β_0, and the empty product of ratios
     for t in range(1, length):
         left = length - t  # number of starts whose t-th row is in the sequence
-        reached = ratio[..., t:, :]  # ρ_t
         discount = discount[..., :left, :] * carry[..., t - 1 : length - 1, :]  # γ^t, 0 behind a stop
-        product = (product[..., :left, :] * reached).clamp(max=LARGEST)
-        step = Step(beta[..., :left, :], reached, probability[..., t:, :], product, lam, lam**t)
+        ratios: Any = None, None
+        if ratio is not None:
+            product = (product[..., :left, :] * ratio[..., t:, :]).clamp(max=LARGEST)
+            ratios = ratio[..., t:, :], product  # ρ_t, ρ_1 ⋯ ρ_t
+        step = Step(beta[..., :left, :], ratios[0], probability[..., t:, :], ratios[1], lam, lam**t)
         beta = coefficient(step).clamp(max=LARGEST)  # β_t
         total[..., :left, :] += discount * beta * delta[..., t:, :]
     return total
@@ -125,7 +127,7 @@ class Trace(Choice):
             raise ValueError("traces correct expected values: a head with one value for each action, of one channel, is needed")
         taken = pick(epsilon_greedy(values, self.epsilon, batch.extra.get("valid")), batch.action)  # (K, T, B)
         weighs = "behavior_probability" in self.needs
-        ratio = taken / (batch.extra["behavior_probability"].clamp(min=SMALLEST) if weighs else torch.nan)
+        ratio = taken / batch.extra["behavior_probability"].clamp(min=SMALLEST) if weighs else None
         delta = torch.where(batch.valid, expected - pick(values, batch.action), 0.0)
         carry = batch.discount * ~batch.ended  # 0 after a termination as well
         return one_step.plus(trace_sums(self.coefficient, delta, ratio, taken, carry, self.lam))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -21,6 +21,8 @@ class Auxiliary(Part):
     Args:
         plan: finished choices of the agent.
     """
+
+    former: ClassVar = {"check": "bind"}
 
     def __init__(self, *, plan: Plan):
         super().__init__()

@@ -19,6 +19,7 @@ is E entries that lie together, and every slice here is in units of E.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -83,6 +84,7 @@ class Chain(Part):
     periods: Mapping[str, int] = {}
     """Periods in environment steps, by name. After a multiple of a period `on_period` is called with its name."""
 
+    former: ClassVar = {"copies": "has_copied_target"}
     live = False
     """Whether online networks themselves give the values in targets, except those of an anchor."""
 

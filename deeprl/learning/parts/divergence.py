@@ -22,6 +22,8 @@ from deeprl.learning.optim.flat import Optimizer
 class Divergence(Part):
     """This base class is neutral: every pass is made, by the learning rate of the optimizer."""
 
+    former: ClassVar = {"wants_pass": "before_pass"}
+
     @classmethod
     def acts(cls, epochs: int, minibatches: int) -> bool:
         """Whether it can change anything, with so many passes over a rollout and batches of a pass."""
@@ -36,7 +38,7 @@ class Divergence(Part):
         return {}
 
     def before_pass(self, number: int) -> bool:
-        """See `Agent.before_pass`; it may change the part, as the learning rate."""
+        """See `Agent.before_pass`; it may change the part, for example its learning rate."""
         return True
 
 

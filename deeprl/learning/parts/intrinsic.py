@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from deeprl.choice import Part
@@ -20,6 +22,7 @@ class Intrinsic(Part):
         seed: of initial weights.
     """
 
+    former: ClassVar = {"wants_pass": "before_pass"}
     gives = False
     """Whether `forward` has to be called"""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from deeprl.choice import Part
@@ -26,6 +28,7 @@ class Rate(Part):
         networks: builder of networks over (observation, action).
     """
 
+    former: ClassVar = {"subtracted": "differential_reward"}
     learned = False
     """Whether `loss` has to be called"""
 

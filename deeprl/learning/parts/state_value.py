@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ class StateValue(Part):
         plan: finished choices of the agent.
     """
 
+    former: ClassVar = {"learned": "replaces_next_action, beside `future` and `advantage`"}
     replaces_next_action = False
     """Whether `future` reads no action of the policy. A batch of pairs then has the states alone too, `extra["observed"]` and
     `extra["next_observed"]`"""

@@ -109,7 +109,7 @@ def check_source(config: Config, user: set[str]) -> None:
     if issubclass(kl, Divergence) and not kl.acts(replay["epochs"], replay["minibatches"]):
         raise ConfigError(
             f"agent/kl changes nothing with replay.epochs={replay['epochs']} replay.minibatches={replay['minibatches']}, because the KL is "
-            "measured before each update, and read before the next pass: leave it out, or raise replay.epochs where agent.surrogate.clip "
+            "measured before each update, and read before the next pass: leave it out, or raise replay.epochs where agent/surrogate "
             "allows it."
         )
     rows, count = rollout * config["env"]["num"], replay["minibatches"]

@@ -77,24 +77,28 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
         sizes.append(built[kind])
     for line in dict.fromkeys(said.getvalue().splitlines()):
         say(line)
-    for line in unsettled(configs):
+    for line in unsettled(config for job, config in zip(jobs, configs) if job.name not in begun):
         say(line)
     return SweepPlan(configs, sizes)
 
 
 def unsettled(configs: Iterable[Config]) -> list[str]:
     """What a reader should know of runs that jobs read, in `init_from` or `replay.data`, and that train on: jobs start one after the other,
-    and each takes the newest checkpoint, unless a step is named."""
+    and each takes the newest checkpoint, unless a step is named.
+
+    Args:
+        configs: of jobs that have not begun; the others hold the step that they have read.
+    """
     found = dict[str, None]()
     for config in configs:
         for key in ("init_from", "replay.data"):
             folder, step = parted(str(get(config, key) or ""))
             with contextlib.suppress(RunFolderError):
                 state = (RunFolder(Path(folder).expanduser()).read_status() or {}).get("state") if folder else None
-                if state not in (None, "finished") and not step.isdecimal():
+                if state == "running" and not step.isdecimal():
                     found[
-                        f"{key}={folder}: that run is not finished ({state}), and each job reads the checkpoint that is there when it "
-                        f"starts: name a step for all of them, {key}={folder}@STEP"
+                        f"{key}={folder}: that run is running, and a job reads the checkpoint that is there when the job starts, so that "
+                        f"jobs may read different ones: name a step, {key}={folder}@STEP"
                     ] = None
     return list(found)
 

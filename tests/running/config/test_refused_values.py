@@ -10,7 +10,7 @@ from tests.builders import settled, spec_of
 
 CASES = {
     "agent=ppo agent.surrogate.value_clip=0": "agent.surrogate.value_clip must be above 0, or null",
-    "agent=ppo agent.surrogate.clip=null": "agent.surrogate.clip must be above 0: the loss without a bound is agent/surrogate=plain",
+    "agent=ppo agent.surrogate.clip=null": "agent.surrogate.clip must be above 0, not None; without a bound: agent/surrogate=plain",
     "agent=ppo replay.minibatches=128 env.num=1": "replay.minibatches=128 leaves one row .*a rollout has 128.*surrogate.normalize=false",
     "agent=ppo env=classic/pendulum agent.policy.log_std=100": "log_std must be between -10 and 10, not 100",
     "agent=pqn agent.head.noisy=true": "head.noisy must be false and torso.dropout 0 with agent/backup=peng",

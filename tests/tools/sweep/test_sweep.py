@@ -270,15 +270,15 @@ def test_jobs_are_tried_with_the_batches_of_their_replay(monkeypatch):
 
 def test_a_run_that_trains_on_is_told_where_jobs_read_it_without_a_step(tmp_path):
     """Jobs of one sweep learned from different checkpoints, and nothing said so."""
-    for name, state in (("on", "running"), ("over", "finished")):
+    for name, state in (("on", "running"), ("over", "finished"), ("off", "stopped")):
         (tmp_path / name).mkdir()
         RunFolder(tmp_path / name).write_status(state, 10, 1)
-    names = [f"{tmp_path}/{name}" for name in ("on", "on@best", "on@5", "over", "nothing")]
+    names = [f"{tmp_path}/{name}" for name in ("on", "on@best", "on@5", "over", "off", "nothing")]
     told = plan.unsettled(
         [{"init_from": None, "replay": {"data": name}} for name in [*names, *names]] + [{"init_from": names[0], "replay": {}}]
     )
     assert [line.partition(":")[0] for line in told] == [f"replay.data={tmp_path}/on", f"init_from={tmp_path}/on"]
-    assert all("not finished (running)" in line and line.endswith("/on@STEP") for line in told)
+    assert all("that run is running" in line and line.endswith("/on@STEP") for line in told)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, here, capsys):
