@@ -40,6 +40,10 @@ class Conversion:
         if self.mask.masked and KEY in form.privileged:
             raise ValueError(f"env.privileged names {KEY}, which is the mask of the actions, and no part: leave it out")
         shape, dtype, self.convert, self.observation, self.note, parts = seen(space, form)
+        if 0 in shape:
+            raise ValueError(
+                f"the observation space {brief(space)} holds no number, and an agent needs one at least: let it show a constant"
+            )
         behind = () if space is observation_space else ("observation",)
         self.hidden = [(*behind, *place) for name, place, _ in leaves(space) if name in form.privileged]
         """Places of privileged parts"""
@@ -51,7 +55,7 @@ class Conversion:
                 )
             if len(shape) > 1:
                 raise ValueError(
-                    f"the observation space {space} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
+                    f"the observation space {brief(space)} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
                     "or set env.mask=false"
                 )
             shape = (shape[0] + columns,)

@@ -62,11 +62,13 @@ def doubts(game: Game) -> Iterator[str]:
         if first.rest and all(ended for *_, ended in first.rest):
             yield f"each of its first {len(first.rest)} episodes ended at its first step: are terminated and truncated meant?"
         yield from outside(game, first.rows)
+        yield from not_finite(first)
         if time.monotonic() > end:
             return
         second = begun(game, end)
-        unlike = [not np.array_equal(one, two) for one, two in zip(first.rows, second.rows)]
-        unlike[1:] = [rows or one != two for rows, one, two in zip(unlike[1:], first.rest, second.rest)]
+        unlike = [not np.array_equal(one, two, equal_nan=True) for one, two in zip(first.rows, second.rows)]
+        rest = [not np.array_equal(one, two, equal_nan=True) for one, two in zip(first.rest, second.rest)]
+        unlike[1:] = [rows or others for rows, others in zip(unlike[1:], rest)]
         if any(unlike):
             where = f"at step {unlike.index(True)}" if unlike.index(True) else "in their first observation"
             yield (
@@ -147,6 +149,19 @@ def begun(game: Game, end: float, ticks: int = TICKS) -> Begun:
         if rest[-1][-1]:
             row = game.reset(None)
     return Begun(rows, rest)
+
+
+def not_finite(played: Begun) -> Iterator[str]:
+    """The first reward, and the first observation, that is NaN or infinite."""
+    for step, (reward, *_) in enumerate(played.rest, 1):
+        if not np.isfinite(reward):
+            yield f"its reward was {reward} at step {step}: let step() return a finite number"
+            break
+    for step, row in enumerate(played.rows):
+        if not np.isfinite(row).all():
+            where, value = f"at step {step}" if step else "after reset", row[~np.isfinite(row)][0]
+            yield f"its observation holds {value} {where}: let reset() and step() return finite numbers"
+            break
 
 
 def outside(game: Game, rows: list[np.ndarray]) -> Iterator[str]:

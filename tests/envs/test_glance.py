@@ -34,6 +34,8 @@ class Faulty(gymnasium.Env):
         shown = np.array([size, self.steps / 100], np.float32)
         if self.fault == "episodes":
             shown[1] += self.episodes / 10
+        if self.fault == "nan" and self.steps == 3:
+            shown[1] = np.nan
         if self.fault == "process":
             shown[1] = random.random()
         return shown
@@ -48,6 +50,7 @@ class Faulty(gymnasium.Env):
         if self.fault == "raises" and self.steps == 3:
             raise RuntimeError("my own bug")
         reward = float(self.episodes) if self.fault == "reward" else 0.0
+        reward = np.nan if self.fault == "nan reward" else reward
         return self.shown(), reward, self.fault == "at once" or self.steps == 5, False, {}
 
 
@@ -61,6 +64,8 @@ class Faulty(gymnasium.Env):
         ("episodes", "differ in their first observation"),
         ("process", "differ in their first observation"),
         ("reward", "differ at step 1"),
+        ("nan reward", "its reward was nan at step 1: let step"),  # NaN equals NaN: two episodes do not differ by it
+        ("nan", "its observation holds nan at step 3: let reset"),
     ],
 )
 def test_what_looks_wrong(fault, told):

@@ -69,3 +69,8 @@ def test_actions(text, outcome):
         every = conversion.action(conversion.actions.to_env(np.random.default_rng(0).uniform(-1, 1, (20, int(number)))))
     assert all(space.contains(action) for action in every)
     assert len({action.tobytes() for action in every}) == len(every)
+
+
+def test_a_space_without_a_number_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"observation space Box\(.*\(0,\).*holds no number"):
+        Conversion(built("Box(-1, 1, (0,))"), built("Discrete(4)"))
