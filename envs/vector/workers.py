@@ -124,8 +124,14 @@ class Workers(Backend):
     def _ready(self, index: int):
         answer = self._receive(index, time.monotonic() + self.timeout + _START)
         if isinstance(answer, Failure):
-            raise RuntimeError(f"environment {index} could not be started: {answer.cause}")
+            raise RuntimeError(f"environment {index} could not be started: {answer.cause}{self._unguarded(index, answer)}")
         return answer
+
+    def _unguarded(self, index: int, failure: Failure) -> str:
+        """What an end with 1 before the first answer mostly means: `serve` sends all other errors."""
+        if not (failure.lost and self.processes[index].exitcode == 1):
+            return ""
+        return ' while it imported the script: put all that the script calls below if __name__ == "__main__":'
 
     def _send(self, index: int, message: tuple) -> None:
         try:

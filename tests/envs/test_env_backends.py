@@ -8,7 +8,9 @@ import signal
 import time
 import warnings
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import gymnasium
@@ -22,6 +24,7 @@ from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import Chain
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
+from deeprl.envs.vector.workers import Workers
 from deeprl.noise import episode_seed
 from tests.conformance import BACKENDS, a_single_one_is_the_first_of_many, actions_for, backends_agree, resumes_exactly, same, stored
 from tests.toy_envs import Counting, CountingGame
@@ -415,3 +418,16 @@ def test_workers_end_with_their_environment():
 def test_a_choice_that_cannot_be_built_says_so():
     with pytest.raises(RuntimeError, match="not registered"):
         Classic(id="CartPole-v77").make(0, vector="async")
+
+
+@pytest.mark.parametrize(("code", "hint"), [(1, True), (-9, False)])
+def test_a_worker_that_dies_while_it_imports_the_script_tells_of_the_main_guard(code, hint):
+    """The last error named the exit code alone: the sentence with the remedy stood in the middle of two tracebacks."""
+    ours, theirs = Pipe()
+    theirs.close()
+    workers = Workers.__new__(Workers)
+    workers.timeout, workers.pipes, workers.answered = 1.0, [ours], [True]
+    workers.processes = [SimpleNamespace(exitcode=code, join=lambda patience: None)]
+    with pytest.raises(RuntimeError, match=rf"its process died \(exit code {code}\)") as caught:
+        workers._ready(0)
+    assert ('below if __name__ == "__main__":' in str(caught.value)) == hint
