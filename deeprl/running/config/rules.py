@@ -14,6 +14,9 @@ from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatte
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
 
+ABSENT = object()
+"""Stands for the value of a key that is not there: `seed=` sets an empty text"""
+
 EPISODES = 100_000
 """Most episodes of an evaluation, because its line must be read back (`LINE_LIMIT`), and a stranger's run must end"""
 
@@ -144,10 +147,10 @@ def check(config: Config) -> None:
     """
     _check_sections(config)
     for key, rule in RULES.items():
-        value = get(config, key, default="")
-        if value == "" and key.startswith("replay."):  # each option has keys of its own, and its class asks for them
+        value = get(config, key, default=ABSENT)
+        if value is ABSENT and key.startswith("replay."):  # each option has keys of its own, and its class asks for them
             continue
-        if value == "":
+        if value is ABSENT:
             raise UnknownNameError(f"{key} is missing.")
         if not rule.takes(value):
             most = f" and at most {MOST:.0f}" if rule.high is None and isinstance(value, (int, float)) and value > MOST else ""

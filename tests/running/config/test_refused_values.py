@@ -6,6 +6,7 @@ import pytest
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.build import build_agent
+from deeprl.running.config.rules import check
 from tests.builders import settled, spec_of
 
 CASES = {
@@ -78,3 +79,10 @@ def test_a_choice_of_another_slot_is_refused_by_the_slot():
         agent = {**config["agent"], "backup": {"_target_": target}}
         with pytest.raises(ConfigError, match=says):
             build_agent({**config, "agent": agent}, spec)
+
+
+def test_a_key_without_a_value_is_out_of_range_and_not_missing():
+    with pytest.raises(ConfigError, match="^seed='' is out of range: it takes a whole number"):
+        check({"seed": ""})
+    with pytest.raises(ConfigError, match="^seed is missing"):
+        check({})
