@@ -30,6 +30,7 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     Raises:
         ConfigError: a key has no value.
     """
+    asked = OmegaConf.select(cfg, "steps", throw_on_resolution_failure=False)
     chosen, user, unset = apply_settings(cfg)
     try:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -44,6 +45,9 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
         resolved["names"]["others"] = others  # type: ignore[assignment]
+    if "steps" in user and resolved["steps"] != asked:
+        line = f"budget={chosen['budget']}: {resolved['steps']} steps, not {asked}; budget.steps={asked} makes as many"
+        resolved["names"]["shortened"] = line
     return resolved, user  # type: ignore[return-value]
 
 

@@ -27,11 +27,13 @@ def complete(config: Config, user: set[str]) -> Config:
     """
     experiment = config["names"].pop("experiment", "")
     others = config["names"].pop("others", [])
+    if shortened := config["names"].pop("shortened", ""):
+        say(shortened)
     files = check_files(config, experiment)
     for words in others:
         slot = words.partition("=")[0]
         of_slot = next((path for group, name, _ in files if sets(group, name, slot) and (path := file(group, name))), None)
-        values = plain_values(get(config, slot.replace("/", ".")))
+        values = plain_values(config, slot.replace("/", "."), user)
         say(f"{words} keeps its own defaults{values}: {from_here(of_slot) if of_slot else 'a file of this run'} has no settings for it")
     complete_collect(config, user)
     fit_periods(config, user)
@@ -45,9 +47,14 @@ def complete(config: Config, user: set[str]) -> Config:
     return config
 
 
-def plain_values(node: object) -> str:
-    """The numbers and words of a part's own keys, in brackets."""
-    leaves = node.items() if isinstance(node, dict) else ()
+def plain_values(config: Config, slot: str, user: Collection[str]) -> str:
+    """The numbers and words of the own keys of a part, in brackets, without those that the command line set.
+
+    Args:
+        slot: place of the part, agent.chain.
+    """
+    node = get(config, slot)
+    leaves = [(key, value) for key, value in node.items() if f"{slot}.{key}" not in user] if isinstance(node, dict) else ()
     shown = [f"{key}={value}" for key, value in leaves if key[0] != "_" and isinstance(value, int | float | str)]
     return f" ({', '.join(shown)})" if shown else ""
 

@@ -17,7 +17,7 @@ from deeprl.running.config.resolve import shorten
 from deeprl.running.config.rules import get
 from deeprl.running.config.settings import of_option, spread
 from deeprl.running.config.sources import update_ratio
-from deeprl.running.session.complete import complete
+from deeprl.running.session.complete import complete, plain_values
 from tests.builders import composed, settled
 
 
@@ -147,6 +147,17 @@ def test_tuned_settings_of_a_user_are_taken_and_no_line_denies_it(mine, capsys):
     assert re.search(
         r"agent/chain=polyak keeps its own defaults \(tau=0.005\): \S*/own.yaml has no settings for it\n", capsys.readouterr().err
     )
+
+
+def test_what_the_user_has_set_is_no_default_of_the_part():
+    config = {"agent": {"backup": {"_target_": "x", "share": 2, "lam": 0.9}}}
+    assert plain_values(config, "agent.backup", {"agent.backup.share"}) == " (lam=0.9)"
+    assert plain_values(config, "agent.backup", ()) == " (share=2, lam=0.9)"
+
+
+def test_steps_that_a_budget_has_replaced_are_told(capsys):
+    complete(*compose(["agent=dqn", "env=toy/chain", "steps=600", "budget=tiny"])[:2])
+    assert "budget=tiny: 400 steps, not 600; budget.steps=600 makes as many" in capsys.readouterr().err
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):
