@@ -52,6 +52,8 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
     with trial(config) as (trainer, laps, scratch):
         device_available = available_memory(device) if device.startswith("cuda") else None
         run = copy.deepcopy(config)  # before the measurement changes it
+        if line := compiling(run):
+            say(line)
         say(f"measuring: the first updates, then {seconds:g} s of training, and up to {seconds:g} s of an evaluation")
         speed, evaluating = measure(trainer, laps, seconds, scratch)
         memory = facts.memory(trainer, run, available, device_available, root)
@@ -78,6 +80,13 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
         checkpoint_seconds=trainer.saver.cost["time/checkpoint_seconds"],
         seen=facts.seen(trainer.source, trainer.collector.episodes, trainer.agent),
     )
+
+
+def compiling(config: Config) -> str:
+    """A line for a run whose first updates wait for the compiler, or empty."""
+    if config["accelerate"]["mode"] != "compiled":
+        return ""
+    return "accelerate=compiled: compiling comes first, which may take minutes on a busy machine; accelerate=fast does without"
 
 
 def training_speed(config: Config, seconds: float, allowed: Allowed) -> Speed:

@@ -17,7 +17,7 @@ from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import assemble
 from deeprl.system.signals import interrupting
-from deeprl.tools.check.build import build
+from deeprl.tools.check.build import build, compiling
 from deeprl.tools.check.measure import Laps, first_updates
 from deeprl.tools.check.suspicions import suspicions
 from tests.builders import CARTPOLE, console, sac, settled, value_agent
@@ -195,3 +195,8 @@ def test_an_interrupted_check_leaves_nothing(nothing_is_left, tmp_path, number):
     assert (tmp_path / "out").read_text() == ""
     *_, measuring, last = (tmp_path / "err").read_text().splitlines()
     assert (measuring.partition(":")[0], last) == ("measuring", "deeprl: interrupted")
+
+
+def test_a_check_that_will_compile_says_so_before():
+    assert "accelerate=fast does without" in compiling({"accelerate": {"mode": "compiled"}})
+    assert compiling({"accelerate": {"mode": "fast"}}) == ""
