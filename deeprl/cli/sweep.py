@@ -15,7 +15,7 @@ from deeprl.running.config import connections, folders, trust
 from deeprl.running.config.connections import RAY, unasked
 from deeprl.running.config.trust import Allowed, require_file
 from deeprl.running.runs.folder import holder
-from deeprl.running.runs.places import STAMP, new_folder
+from deeprl.running.runs.places import STAMP, making, new_folder
 from deeprl.system.machine import usable_cores
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import print_end, say
@@ -27,6 +27,8 @@ from deeprl.tools.sweep.launcher import Launcher, Local
 from deeprl.tools.sweep.plan import SweepPlan, check, side_by_side
 from deeprl.tools.sweep.process import last_words
 from deeprl.tools.sweep.table import TableView
+
+OF_SWEEP = "the folder of the sweep", "--dir FOLDER"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,14 +64,16 @@ def run(options: argparse.Namespace) -> int:
         begun = {job.name for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
         plan = check(todo, here=folder.place.on == "local", begun=begun, allowed=allowed)
     folder.trust = words_to_resume(folder.config_dir, plan)
-    if made:
-        folder.path = new_folder(folder.path)
+    with making(*OF_SWEEP):
+        folder.path = new_folder(folder.path) if made else folder.path
     try:
         launcher = launcher_for(options, folder, plan)
     except ConfigError:
         if made:
             folder.path.rmdir()
         raise
+    with making(*OF_SWEEP):
+        folder.path.mkdir(parents=True, exist_ok=True)
     with folder.lock():
         folder.require_own(todo)
         if launcher.stays:  # a job in the queue may well train

@@ -37,9 +37,8 @@ from deeprl.running.config.rules import FIXED
 from deeprl.running.config.rules import check as check_keys
 from deeprl.running.runs.config_file import Config, folder_of
 from deeprl.running.runs.folder import RunFolder, holder
-from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new
+from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new, unmakeable
 from deeprl.system import terminal
-from deeprl.system.files import full
 from deeprl.system.terminal import front_door, print_end, print_result, say
 from deeprl.system.torchrun import place
 
@@ -116,9 +115,7 @@ def launch(job: Callable[[DictConfig], None]) -> int:
         system = refusal(error)
         if system is None or isinstance(error, HydraException):
             raise ConfigError(on_one_line(error)) from error
-        if full(system):
-            raise RunFolderError(f"the run folder cannot be made: {system}") from error
-        raise ConfigError(f"the run folder cannot be made: {system}. Name another one: hydra.run.dir=FOLDER.") from error
+        raise unmakeable("the run folder", system, "hydra.run.dir=FOLDER") from error
     return FINISHED
 
 

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
+from deeprl.envs.conversion import Conversion
 from deeprl.envs.function import Function
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.running.config.compose import compose
@@ -309,6 +311,39 @@ def test_overrides_as_arguments_are_explained():
     says = r"agent, steps: overrides are one dictionary or list, deeprl.train\(\{'agent': 'dqn', 'steps': 5\}, \.\.\.\)"
     with pytest.raises(ConfigError, match=says):
         deeprl.train(agent="dqn", steps=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"on_step": print}, "there is no argument on_step: deeprl.train calls on_log, on_evaluation and on_checkpoint"),
+        ({"folder": 123}, "folder takes the path of a run folder, not 123"),
+        ({"env": "CartPole-v1"}, r'deeprl.train\(\["env=gym", "env.id=CartPole-v1"\]\)'),
+    ],
+)
+def test_arguments_of_other_libraries_are_answered_with_ours(arguments, says):
+    with pytest.raises(ConfigError, match=says):
+        deeprl.train(PLAIN, **arguments)
+
+
+def test_a_column_that_is_not_there_has_a_nearest():
+    Path("run").mkdir()
+    Path("run/metrics.jsonl").write_text('{"step": 1, "train/loss": 3}\n')
+    columns = Run(Path("run"), {}, None, 0, None, None).metrics()
+    with pytest.raises(KeyError, match="there is no train/los. Did you mean train/loss"):
+        columns["train/los"]
+    with pytest.raises(KeyError, match="there is no x. There are step, train/loss"):
+        columns["x"]
+    assert columns.get("x") is None
+
+
+def test_what_reset_returns_and_a_tensor_with_a_gradient_are_no_observation():
+    run = Run(Path("run"), {}, SimpleNamespace(spec=SimpleNamespace(masked=False)), 0, None, None)
+    run.__dict__["_closed"] = SimpleNamespace(conversion=Conversion(gymnasium.spaces.Box(-1, 1, (4,)), gymnasium.spaces.Discrete(2)))
+    with pytest.raises(ValueError, match=r"this is \(observation, info\), as reset\(\) returns it"):
+        run.act((np.zeros(4, np.float32), {}))
+    with pytest.raises(ValueError, match=r"a tensor that requires a gradient.*act\(obs.detach\(\)\)"):
+        run.act(torch.zeros(4, requires_grad=True))
 
 
 def test_a_run_is_shown_in_one_line_and_as_a_table():

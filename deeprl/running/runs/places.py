@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, DATA, config_hash, container, instead, no_folder, without_changeable
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.moved import automatic
-from deeprl.system.files import read_regular, sole, utf8
+from deeprl.system.files import full, read_regular, sole, utf8
 from deeprl.system.terminal import say, some
 
 STAMP = "%y%m%d-%H%M%S"
@@ -34,6 +35,30 @@ def new_folder(root: Path) -> Path:
         except FileExistsError:
             number += 1
             folder = root.with_name(f"{root.name}-{number}")
+
+
+@contextlib.contextmanager
+def making(what: str, remedy: str) -> Iterator[None]:
+    """Make a folder or a file in a place that the user chose.
+
+    Args:
+        what: it is, with its article.
+        remedy: words that name another place.
+
+    Raises:
+        ConfigError, RunFolderError: as in `unmakeable`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise unmakeable(what, error, remedy) from error
+
+
+def unmakeable(what: str, error: OSError, remedy: str) -> ConfigError | RunFolderError:
+    """The error of a place where nothing can be made. A full disk is no fault of the command."""
+    if full(error):
+        return RunFolderError(f"{what} cannot be made: {error}")
+    return ConfigError(f"{what} cannot be made: {error}. Name another one: {remedy}.")
 
 
 def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:

@@ -15,7 +15,7 @@ import torch
 
 from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.learning.agent import Agent
-from deeprl.packing import numbers_in, pack
+from deeprl.packing import numbers_in
 from deeprl.running.accelerate.modes import compute_as
 from deeprl.running.config import folders
 from deeprl.running.config.build import build_agent, check_actions, check_device, environment
@@ -29,19 +29,20 @@ from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder, read_lines
-from deeprl.running.runs.places import claim, discard, holds_run, require_new
+from deeprl.running.runs.places import claim, discard, holds_run, making, require_new
 from deeprl.running.session import session
 from deeprl.running.session.complete import complete
-from deeprl.running.session.given import check_function, replace_function, worded
+from deeprl.running.session.columns import Columns
+from deeprl.running.session.given import check_arguments, check_function, replace_function, worded
+from deeprl.running.session.observed import of_parts, require_observation
 from deeprl.running.training.crash import weights_fault
 from deeprl.running.training.distributed import join
 from deeprl.running.training.listeners import Listeners
 from deeprl.system.functions import name_of, takes
 from deeprl.system.machine import flush_denormals
 from deeprl.system.strict_json import JsonObject
-from deeprl.system.terminal import from_here, one_line, say
+from deeprl.system.terminal import from_here, say
 from deeprl.system.torchrun import place
-from deeprl.types import Spec
 
 
 @dataclass(repr=False)
@@ -101,12 +102,13 @@ class Run:
             One action, or M of them, in the form that the environment takes.
 
         Raises:
-            ValueError: `obs` or `mask` has another shape, a number of `obs` is not finite, the environment has no masks, or an agent with
-                a core gets another number of observations than before.
+            ValueError: `obs` is what reset returns, or a tensor that requires a gradient; it or `mask` has another shape, a number of it
+                is not finite, the environment has no masks, or an agent with a core gets another number of observations than before.
         """
         if mask is not None and not self.agent.spec.masked:
             raise ValueError(f"mask must be None here, not of shape {np.shape(mask)}")
         conversion = self._closed.conversion
+        require_observation(obs, conversion and conversion.space)
         rows, single = (conversion and conversion.rows(obs, mask)) or self._as_rows(obs, mask)
         numbers = numbers_in(self.agent.spec.parts, rows) if self.agent.spec.parts else rows
         if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
@@ -181,13 +183,13 @@ class Run:
         rows = [line for _, line in read_lines(self.folder / "metrics.jsonl")]
         names = sorted({name for row in rows for name in row} - {"step"})
         columns = {name: np.array([row.get(name) for row in rows], float) for name in names}
-        return {"step": np.array([row["step"] for row in rows]), **columns} if rows else {}
+        return Columns({"step": np.array([row["step"] for row in rows]), **columns} if rows else {})
 
     def evaluations(self) -> dict[str, np.ndarray]:
         """The lines of evaluations.jsonl as columns (evaluations,): `step`; `mean`, `std` of the returns; `episodes`; `returns` and
         `lengths`, arrays (episodes,) each."""
         rows = [line for _, line in read_lines(self.folder / "evaluations.jsonl")]
-        columns: dict[str, np.ndarray] = {"step": np.array([row["step"] for row in rows])}
+        columns: dict[str, np.ndarray] = Columns({"step": np.array([row["step"] for row in rows])})
         for name in ("returns", "lengths"):
             columns[name] = np.empty(len(rows), object)
             columns[name][:] = [np.array(row[name]) for row in rows]
@@ -198,27 +200,6 @@ class Run:
 
     def make_evaluation(self, seed: int, num: int, render: bool = False):
         return self.env.make(seed, num=num, vector="sync", evaluation=True, render=render)
-
-
-def of_parts(spec: Spec, obs: Mapping[str, object], mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
-    """Rows (M, *obs) of parts by name, one observation or M of them, and whether it was one. Privileged parts may be missing.
-
-    Raises:
-        ValueError: a part is missing or has another shape.
-    """
-    first = next(part for part in spec.parts if not part.privileged)
-    lead = np.asarray(obs.get(first.name)).shape[: -len(first.shape)][:1]
-    values = []
-    for part in spec.parts:
-        value = np.asarray(obs[part.name]) if part.name in obs else np.zeros((*lead, *part.shape)) if part.privileged else None
-        if value is None or value.shape != (*lead, *part.shape) or value.dtype.kind not in "fiub":
-            found = "missing" if value is None else f"{value.dtype} of shape {value.shape}"
-            raise ValueError(f"part {one_line(part.name)} is {found}, and must have shape {part.shape}, or (M, …) of several observations")
-        values.append(value if lead else value[None])
-    masks = None if mask is None else np.reshape(mask, (len(values[0]), spec.mask_size))
-    if spec.masked != (masks is not None):
-        raise ValueError("observations by part need their mask in `mask`, if the environment has masks, and none otherwise")
-    return pack(spec, values, masks), not lead
 
 
 def load(path: str | Path, checkpoint: str | int = "last", allow: tuple[str, ...] = (), env: Callable[..., Any] | None = None) -> Run:
@@ -306,8 +287,7 @@ def train(
         raise ConfigError('each worker process imports this script: put deeprl.train(...) below if __name__ == "__main__":')
     if isinstance(overrides, str):
         raise ConfigError(f"overrides are a list or a dictionary, not a text: deeprl.train({overrides.split()}).")
-    if others:
-        raise ConfigError(f"{', '.join(others)}: overrides are one dictionary or list, deeprl.train({others!r:.200}, ...).")
+    check_arguments(folder, others)
     listeners = Listeners(on_log, on_evaluation, on_checkpoint)
     if env is not None:
         check_function(env)
@@ -331,8 +311,10 @@ def train(
         config = continued(path, config)
         if (RunFolder(path).read_status() or {}).get("state") == "finished":
             return read(path, "last", None)
-    if path is None and place()[0] == 0:
-        path = claim("runs", chosen["env"], chosen["agent"], config["seed"])
+    if place()[0] == 0:
+        with making("the run folder", "deeprl.train(..., folder=FOLDER)"):
+            path = path or claim("runs", chosen["env"], chosen["agent"], config["seed"])
+            path.mkdir(parents=True, exist_ok=True)
     path = None if path is None else path.absolute()  # because an environment may change the current folder
     ranks = join(config, path)
     try:

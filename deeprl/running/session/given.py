@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,32 @@ def replace_function(stored: Config, function: Callable[..., Any]) -> None:
     put(stored, "env.vector", "sync")
 
 
+def check_arguments(folder: object, others: Mapping[str, object]) -> None:
+    """
+    Args:
+        others: arguments that `deeprl.train` does not have.
+
+    Raises:
+        ConfigError: there are some, or `folder` is no path.
+    """
+    if calls := [name for name in others if name.startswith("on_")]:
+        raise ConfigError(f"there is no argument {calls[0]}: deeprl.train calls on_log, on_evaluation and on_checkpoint.")
+    if others:
+        raise ConfigError(f"{', '.join(others)}: overrides are one dictionary or list, deeprl.train({others!r:.200}, ...).")
+    if not isinstance(folder, str | os.PathLike | None):
+        raise ConfigError(f"folder takes the path of a run folder, not {folder!r:.100}: deeprl.train(..., folder='runs/mine').")
+
+
 def check_function(env: object) -> None:
     """
     Raises:
         ConfigError: `env` is no function.
     """
+    if isinstance(env, str):
+        raise ConfigError(
+            f"env takes a function that makes a new environment, not {env!r:.100}. One by its id is an override: "
+            f'deeprl.train(["env=gym", "env.id={env:.100}"]).'
+        )
     if not callable(env):
         raise ConfigError(
             f"env takes a function that makes a new environment, not {env!r:.100}, because training and evaluation have environments of "

@@ -10,6 +10,7 @@ import sys
 import threading
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
+from deeprl.cli import pack
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs import config_file, folder, places
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, check_identity, config_hash, flatten, identity, without_changeable
 from deeprl.running.runs.folder import LOCKS, RunFolder
 from deeprl.running.runs.moved import automatic, former, of_today
-from deeprl.running.runs.places import auto_folder, claim, discard, find_runs, holds_run, new_folder
+from deeprl.running.runs.places import auto_folder, claim, discard, find_runs, holds_run, making, new_folder
+from deeprl.running.session import api
 from deeprl.system.machine import system_entry
 from tests.builders import settled
 
@@ -36,6 +39,41 @@ def test_a_folder_that_exists_gets_a_number(tmp_path):
     made = [new_folder(tmp_path / "a" / "run") for _ in range(3)]
     assert [path.name for path in made] == ["run", "run-2", "run-3"]
     assert all(path.is_dir() for path in made)
+
+
+def test_a_place_that_takes_no_folder_has_a_remedy(tmp_path, monkeypatch):
+    """As on a read-only disk: from Python the bare OSError of mkdir was told. A full disk is no fault of the command."""
+
+    def refusing(code):
+        def claimed(*names):
+            raise OSError(code, os.strerror(code), "runs")
+
+        return claimed
+
+    monkeypatch.setattr(api, "compose", lambda words: ({"seed": 0}, set(), {"env": "a", "agent": "b"}))
+    monkeypatch.setattr(api, "complete", lambda config, user: config)
+    monkeypatch.setattr(api, "claim", refusing(errno.EROFS))
+    says = r"the run folder cannot be made: .*Read-only file system: 'runs'. Name another one: deeprl.train\(..., folder=FOLDER\)"
+    with pytest.raises(ConfigError, match=says):
+        api.train()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="the run folder cannot be made: .*Not a directory"):
+        api.train(folder=tmp_path / "file" / "run")
+    with pytest.raises(RunFolderError, match="cannot be made: .*No space left"), making("the folder of the sweep", "--dir FOLDER"):
+        refusing(errno.ENOSPC)()
+
+
+def test_a_policy_that_cannot_be_written_names_another_file(monkeypatch):
+    def refused(*arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), ".a.zip.partial")
+
+    run = SimpleNamespace(config={"names": {"agent": "dqn", "env": "a/b"}, "seed": 0}, step=1, agent=SimpleNamespace(state=dict))
+    monkeypatch.setattr(pack, "RunFolder", lambda path: SimpleNamespace(read_config=dict, read_system=dict))
+    monkeypatch.setattr("deeprl.tools.export.card.card", lambda *arguments: "")
+    monkeypatch.setattr("deeprl.running.runs.archive.pack", refused)
+    monkeypatch.setattr(api, "load", lambda *arguments: run)
+    with pytest.raises(ConfigError, match=r"dqn_a_b_seed0.zip cannot be made: .*Name another one: --out FILE"):
+        pack.run(SimpleNamespace(run=Path("run"), checkpoint="last", out=None, allow_package=[]))
 
 
 def test_folders_are_exclusive_among_threads(tmp_path):

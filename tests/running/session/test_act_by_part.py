@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deeprl.packing import packed_spec, unpacked
-from deeprl.running.session.api import of_parts
+from deeprl.running.session.observed import of_parts
 from deeprl.types import ObsPart
 
 IMAGE = ObsPart("image", (1, 2, 2), torch.uint8, image=True)
