@@ -55,7 +55,7 @@ class Conversion:
                 )
             if len(shape) > 1:
                 raise ValueError(
-                    f"the observation space {brief(space)} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
+                    f"the observation space {space} holds images, and action masks go with vectors only: flatten the images by a wrapper, "
                     "or set env.mask=false"
                 )
             shape = (shape[0] + columns,)

@@ -31,8 +31,8 @@ from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder, read_lines
 from deeprl.running.runs.places import claim, discard, holds_run, making, require_new
 from deeprl.running.session import session
+from deeprl.running.session.columns import NamedColumns
 from deeprl.running.session.complete import complete
-from deeprl.running.session.columns import Columns
 from deeprl.running.session.given import check_arguments, check_function, replace_function, worded
 from deeprl.running.session.observed import of_parts, require_observation
 from deeprl.running.training.crash import weights_fault
@@ -183,13 +183,13 @@ class Run:
         rows = [line for _, line in read_lines(self.folder / "metrics.jsonl")]
         names = sorted({name for row in rows for name in row} - {"step"})
         columns = {name: np.array([row.get(name) for row in rows], float) for name in names}
-        return Columns({"step": np.array([row["step"] for row in rows]), **columns} if rows else {})
+        return NamedColumns({"step": np.array([row["step"] for row in rows]), **columns} if rows else {})
 
     def evaluations(self) -> dict[str, np.ndarray]:
         """The lines of evaluations.jsonl as columns (evaluations,): `step`; `mean`, `std` of the returns; `episodes`; `returns` and
         `lengths`, arrays (episodes,) each."""
         rows = [line for _, line in read_lines(self.folder / "evaluations.jsonl")]
-        columns: dict[str, np.ndarray] = Columns({"step": np.array([row["step"] for row in rows])})
+        columns: dict[str, np.ndarray] = NamedColumns({"step": np.array([row["step"] for row in rows])})
         for name in ("returns", "lengths"):
             columns[name] = np.empty(len(rows), object)
             columns[name][:] = [np.array(row[name]) for row in rows]

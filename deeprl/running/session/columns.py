@@ -9,7 +9,7 @@ import numpy as np
 from deeprl.running.config.rules import nearest
 
 
-class Columns(dict[str, np.ndarray]):
+class NamedColumns(dict[str, np.ndarray]):
     """A dictionary whose KeyError names the nearest column."""
 
     def __missing__(self, name: str) -> NoReturn:
