@@ -14,9 +14,10 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
-from deeprl.errors import Stopped
+from deeprl.errors import ConfigError, Stopped
 from deeprl.replay.replay import Replay
 from deeprl.running.config.rules import IDENTITY
+from deeprl.running.config.stored import continued, require_ahead
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector
@@ -227,6 +228,23 @@ def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, t
     assert "learning_rate: 0" not in said.err
     left, right = (Checkpoints(p).load("last")[1]["agent"] for p in (path, finished))
     assert same(left["module"], right["module"])
+
+
+def test_fewer_steps_than_a_run_has_made_do_not_end_it(finished, tmp_path, capsys):
+    """A slip, 100 for 100_000, marked an unfinished run as finished."""
+    path = shutil.copytree(finished, tmp_path / "run")
+    status = RunFolder(path).read_status()
+    (path / "status.json").write_text(json.dumps({**status, "state": "stopped"}))
+    (path / "config.yaml").write_text((path / "config.yaml").read_text().replace("steps: 300\n", "steps: 2000000\n"))
+    before = (path / "config.yaml").read_bytes()
+    assert console("resume", path, "steps=100") == exits.WRONG
+    said = f"steps=100 is below step 300, where {path} is: `deeprl resume {path} steps=300` ends it there"
+    assert said in capsys.readouterr().err
+    assert (path / "config.yaml").read_bytes() == before
+    stored = RunFolder(path).read_config()
+    require_ahead(path, stored, {**stored, "steps": 300})
+    with pytest.raises(ConfigError, match=re.escape(said)):  # resume=auto, which proposed steps=100
+        continued(path, {**stored, "steps": 100})
 
 
 def test_a_longer_run_says_that_its_learning_rate_has_ended(tmp_path, capsys):

@@ -139,6 +139,8 @@ def continued(path: Path, config: Config) -> Config:
     if different:
         words = words_of_resume(before, now) if {*different} <= {*now} else ""
         if words:
+            require_ahead(path, stored, config, ", or choose another folder")
+        if words:
             command = f"deeprl resume {shlex.quote(str(path))} {words}"
             raise ConfigError(f"{path} holds this run, but not with {words}: go on with {command}, or choose another folder.")
         told = some(differences(before, now, different), 3)
@@ -154,6 +156,22 @@ def continued(path: Path, config: Config) -> Config:
         if (given := get(config, key)) not in (value, None, "auto"):
             say(f"the run goes on with {key}={value}, with which it started, and not with {given}")
     return stored
+
+
+def require_ahead(path: Path, stored: Config, config: Config, otherwise: str = "") -> None:
+    """A run that goes on with fewer steps than it has made would be finished at once, as if it had been trained to its end.
+
+    Args:
+        stored, config: of the run in `path`, before and now. `steps` that stay are those of a run that has reached them.
+        otherwise: end of the message, another remedy.
+
+    Raises:
+        ConfigError: `steps` of `config` are below the checkpoint from which the run goes on.
+    """
+    at = max(Checkpoints(path).steps(), default=0)
+    if stored["steps"] != config["steps"] < at:
+        again = f"deeprl resume {shlex.quote(str(path))} steps={at}"
+        raise ConfigError(f"steps={config['steps']} is below step {at:,}, where {path} is: `{again}` ends it there, more train on{otherwise}.")
 
 
 def differences(before: Config, now: Config, names: list[str]) -> list[str]:
