@@ -28,7 +28,8 @@ def family(env: str) -> str:
 
 def places(env: str) -> list[str]:
     """Folders with files for an environment, the most particular first."""
-    own, starts_from = family(env), lineage(env, "env")
+    own = family(env)
+    starts_from = lineage(env if file("env", env) else own, "env")  # a run is named function/module:make, of the option `function`
     lines = [str(key) for each in starts_from for key in content("env", each)]
     other = next((line.removeprefix("tuned=") for line in lines if line.startswith("tuned=")), "")
     if not other:

@@ -37,6 +37,8 @@ from tests.builders import composed, settled
         ("tensor/cartpole", "idqn", "classic/cartpole/idqn"),
         ("tensor/minatar_breakout", "pqn", "minatar/pqn"),
         ("tensor/minatar_breakout", "ppo", "tensor/ppo"),  # there is no such file
+        ("function/chase:make", "dqn", "gym/dqn"),  # as a run is named
+        ("vector/Acrobot-v1", "ppo", "gym/ppo"),
         ("my/env", "my_agent", "my/my_agent"),  # where a user's file would be
     ],
 )
