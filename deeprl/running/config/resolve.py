@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeGuard
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -41,6 +42,8 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     assert isinstance(resolved, dict)
     own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
     refuse_idle(chosen, user)
+    if "env.id" in user:
+        require_own_id(chosen["env"], str(resolved["env"]["id"]))
     resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
     options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
@@ -134,3 +137,23 @@ def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:
         family = tuned.family(slots.get("env", ""))
         made = f"Its settings are for {family}: choose an environment of {family}, or write" if family else "Write"
         raise ConfigError(f"experiment={name} sets nothing on env={env}. {made} agent={agent} env={env} without it.")
+
+
+def require_own_id(env: str, id: str) -> None:
+    """Another task would train, count and be reported under the name of the option, with settings that are not for it.
+
+    Args:
+        env: the chosen option.
+        id: of the command line. Another version of the option's own task is the same task (Hopper-v4 for Hopper-v5).
+
+    Raises:
+        ConfigError: the file of the option has the id of another task.
+    """
+    own = tuned.values("env", env).get("id")
+    if isinstance(own, str) and own != "???" and "${" not in own and unversioned(own) != unversioned(id):
+        raise ConfigError(f"env.id={id}: env={env} is {own}, and another task would bear its name. Write env=gym env.id={id}.")
+
+
+def unversioned(id: str) -> str:
+    """CartPole of CartPole-v1 and of module:CartPole-v1."""
+    return re.sub(r"-v\d+$", "", id.rpartition(":")[2])

@@ -13,6 +13,7 @@ from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import option_files
 from deeprl.running.config.own_files import line_of
+from deeprl.running.config.resolve import require_own_id
 from deeprl.running.session.complete import complete
 
 
@@ -129,6 +130,20 @@ def test_an_experiment_that_sets_nothing_is_refused(words):
         ConfigError, match=r"experiment=\w+ sets nothing on env=classic/\w+\. .* write agent=\w+ env=classic/\w+ without it"
     ):
         compose(words.split())
+
+
+def test_an_option_trains_no_other_task_under_its_name():
+    """InvertedPendulum counted as Pendulum, and ids without env=gym met the settings of CartPole."""
+    with pytest.raises(ConfigError, match=r"^env\.id=A-v1: env=classic/pendulum is Pendulum-v1, .* Write env=gym env\.id=A-v1\.$"):
+        compose(["agent=sac", "env=classic/pendulum", "env.id=A-v1"])
+    with pytest.raises(ConfigError, match="Write env=gym env.id=FetchPush-v4"):
+        require_own_id("robotics/fetch_reach", "FetchPush-v4")
+    for env, id in (
+        ("mujoco/hopper", "Hopper-v4"),  # the version of published results
+        ("classic/cartpole", "gymnasium:CartPole-v0"), ("robotics/ant_maze_umaze", "AntMaze_UMaze-v4"), ("gym", "A-v1"),
+        ("vector/A-v1", "A-v1"), ("vector", "A-v1"), ("gym/last_action/A-v1", "A-v1"), ("gym/stock", "A-v1"), ("mine", "A-v1"),
+    ):  # fmt: skip
+        require_own_id(env, id)
 
 
 @pytest.mark.parametrize(
