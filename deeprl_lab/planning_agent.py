@@ -49,8 +49,6 @@ class PlanningAgent(Agent):
         self.spec, self.seed, self.world, self.objectives, self.rewards = spec, seed, world, {}, Raw()
         self.meter = self.statistic("meter", np.zeros(3))
         """Regret, episodes, and switches of the policy"""
-        self.known: float | None = None
-        """Value of the present policy, once it was computed"""
 
     # State
 
@@ -70,7 +68,7 @@ class PlanningAgent(Agent):
 
     def load_state(self, state: dict, optimizers: bool = True) -> None:
         super().load_state(state, optimizers)
-        self.known = None
+        self.forget()
 
     # For subclasses
 
@@ -105,10 +103,17 @@ class PlanningAgent(Agent):
         """`best_value`, computed once."""
         return self.best_value()
 
+    @cached_property
+    def known(self) -> float:
+        """`value` of the present policy, computed once. It follows from the state, so that no checkpoint holds it."""
+        return self.value()
+
+    def forget(self) -> None:
+        """Called where the policy changes: `known` is that of another one."""
+        vars(self).pop("known", None)
+
     def suboptimality(self) -> float:
         """Optimum minus value of the present policy."""
-        if self.known is None:
-            self.known = self.value()
         return self.optimum - self.known
 
     def regret(self, episodes: int) -> float:
@@ -128,7 +133,7 @@ class PlanningAgent(Agent):
         self.replan()
         if not all(map(torch.equal, before, self.parameters())):
             self.meter[2] += 1
-            self.known = None
+            self.forget()
 
     def act(self, obs: Tensor, first: Tensor, memory: dict, step: int, noise: dict, explore: bool, infer: Infer = None) -> AgentStep:
         action = self.choose(obs.cpu().numpy(), noise["u"].cpu().numpy() if explore else None)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -93,7 +94,15 @@ class ContextualMDP(PlanningAgent):
         self.reward_weights = self.table("reward_weights", np.broadcast_to(np.array([0.5, 0.0, 0.0]), (*shape, 3)))
         self.logits, self.episodes = self.table("logits", np.zeros(self.w.shape)), self.table("episodes", np.zeros(1))
         self.met = np.zeros((0, 2))  # contexts of the episodes that have just ended
-        self.solved: dict[bytes, np.ndarray] = {}  # policies of the present tables, by context
+
+    @cached_property
+    def solved(self) -> dict[bytes, np.ndarray]:
+        """Policies of the present tables, by context. They follow from the state, so that no checkpoint holds them."""
+        return {}
+
+    def forget(self) -> None:
+        super().forget()
+        vars(self).pop("solved", None)
 
     def estimate(self, context: np.ndarray) -> FiniteMDP:
         x = np.array([1.0, *context])
@@ -126,11 +135,8 @@ class ContextualMDP(PlanningAgent):
     def replan(self) -> None:
         self.reward_weights[...], self.logits[...] = ridge.weights(self.gram, self.moment), self.w
         self.episodes[0] = self.meter[1]
-        self.solved = {}
-
-    def load_state(self, state: dict, optimizers: bool = True) -> None:
-        super().load_state(state, optimizers)
-        self.solved = {}
+        self.met = self.met[:0]  # what the meter has counted is no state
+        self.forget()
 
     def gap(self, context: np.ndarray) -> float:
         """Best value minus value of the policy, in one context."""

@@ -75,7 +75,7 @@ class CooperativeLSVI(PlanningAgent):
     def activate(self) -> None:
         """Draw the agent of the next episode."""
         self.active[0] = self.random(int(self.meter[1])).integers(self.agents)
-        self.known = None
+        self.forget()
 
     def choose(self, obs: np.ndarray, u: np.ndarray | None) -> np.ndarray:
         state, h, _ = read(obs)

@@ -12,6 +12,7 @@ where outcomes commute as in a bandit. What is known: M, H, the first state, tha
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -43,18 +44,23 @@ class LatentMDP(PlanningAgent):
         self.planned_reward = self.table("planned_reward", np.zeros(shape[1:]))
         self.episodes = self.table("episodes", np.zeros(1))
         self.number, self.reward = self.statistic("number", np.zeros(shape)), self.statistic("reward", np.zeros(shape[1:]))
-        self.cached: tuple[bytes, list, list] | None = None
+
+    @cached_property
+    def plans(self) -> dict[bytes, tuple[list[belief.Layer], list[np.ndarray]]]:
+        """The last plan, by the tables from which it follows, so that no checkpoint holds it."""
+        return {}
 
     # The plan, a function of the tables
 
     def plan(self) -> tuple[list[belief.Layer], list[np.ndarray]]:
         key = self.planned.tobytes() + self.planned_reward.tobytes() + self.episodes.tobytes()
-        if self.cached is None or self.cached[0] != key:
+        if key not in self.plans:
             n = self.planned.sum(-1)  # (M, S, A)
             p = np.where(n[..., None] > 0, self.planned / np.maximum(n, 1.0)[..., None], 1.0 / self.planned.shape[-1])
             layers = belief.tree(p, self.prior, self.contexts.horizon)
-            self.cached = key, layers, belief.plan(layers, p, self.planned_reward, self.bonus(n))[0]
-        return self.cached[1], self.cached[2]
+            self.plans.clear()
+            self.plans[key] = layers, belief.plan(layers, p, self.planned_reward, self.bonus(n))[0]
+        return self.plans[key]
 
     def bonus(self, n: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """Function of states (N,) and variances that gives their bonuses (N, A, M), for counts (M, S, A); H where there is no count."""

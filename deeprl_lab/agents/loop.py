@@ -111,7 +111,8 @@ class Loop(PlanningAgent):
         radius = np.where(n > 0, np.sqrt(squared / np.maximum(n, 1)), 2.0)  # a pair without samples may lead anywhere
         tolerance = 1.0 / math.sqrt(max(n.sum(), 10_000))
         self.q[...], self.v[...] = extended_value_iteration(kernel, self.reward, radius, tolerance)
-        self.began[...], self.known = n, None
+        self.began[...] = n
+        self.forget()
 
     def best_value(self) -> float:
         return relative_value_iteration(self.world.mdp).gain

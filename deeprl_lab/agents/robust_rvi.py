@@ -92,7 +92,7 @@ class RobustRVI(PlanningAgent):
     def learn(self, rows: Rows) -> None:
         for one in zip(rows.obs.argmax(-1), rows.action, rows.reward.astype(float), rows.next_obs.argmax(-1)):
             self.update(*(np.array([x]) for x in one))
-        self.known = None
+        self.forget()
 
     observe = learn  # there are no episodes whose policy could be evaluated
 

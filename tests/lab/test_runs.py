@@ -35,9 +35,10 @@ RUNS = {agent.removeprefix("lab/"): words_of(paper, agent) for paper in papers()
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_goes_on_from_its_checkpoint_is_the_same_run(name, tmp_path, monkeypatch):
+def test_a_run_that_goes_on_from_its_checkpoint_is_the_same_run(name, tmp_path, monkeypatch, capsys):
     whole, cut = cut_and_resumed(tmp_path, monkeypatch, 54, *RUNS[name], *SHORT, "env.num=2")
     assert_same_run(cut, whole)
+    assert "no checkpoint holds attributes" not in capsys.readouterr().err  # which would be false
     assert any(line.keys() & {"train/suboptimality", "train/value_error"} for line in lines(cut, "metrics.jsonl"))
 
 

@@ -132,12 +132,22 @@ def held(value: object, saved: Collection[int] = (), around: tuple[int, ...] = (
             return None
         return held(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())  # bytes, because NumPy lacks bfloat16
     if isinstance(value, np.ndarray):
+        if isinstance(owner := owner_of(value), Tensor) and owner.untyped_storage().data_ptr() in saved:
+            return None  # agents of deeprl_lab compute with NumPy's views of their buffers
         return [zlib.crc32(value.tobytes())]  # a list, because a number of its own is state (`is_state`)
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)
     if isinstance(value, float) and math.isnan(value):
         return "nan"  # which is not equal to itself
     return value if isinstance(value, str | bytes | int | float | bool | None) else None
+
+
+def owner_of(array: np.ndarray) -> object:
+    """What has the memory of an array: itself, or the tensor, say, of which it is a view."""
+    owner: object = array
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    return owner
 
 
 def named(**parts: object) -> Iterator[tuple[str, Any]]:

@@ -103,11 +103,12 @@ def test_a_collection_may_lie_in_itself():
 
 def test_attributes_that_change_while_a_run_trains_are_told_once(capfd):
     module = agent(Step())
-    module.copied = [module.head.weight.data]  # which a checkpoint holds
+    module.copied = [module.head.weight.data, module.head.bias.detach().numpy()[1:]]  # which a checkpoint holds
     module.updates, module.last = 0, None
     watch = UnsavedState(module)
     with torch.no_grad():
         module.head.weight.add_(1.0)
+        module.head.bias.add_(1.0)
     module.last = [1.0]  # made once
     watch.tell()
     assert capfd.readouterr().err == ""
