@@ -386,6 +386,7 @@ def test_an_error_in_a_listener_ends_the_run_and_is_in_its_status():
     with pytest.raises(KeyError, match="mine"):
         deeprl.train(PLAIN, env=make, folder="run", on_log=fail)
     assert json.loads(Path("run/status.json").read_text())["state"] == "failed"
+    assert "raise KeyError" in Path("run/traceback.txt").read_text()  # as after a command
 
 
 def test_a_folder_and_going_on_in_it(tmp_path):

@@ -9,7 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deeprl.errors import ConfigError, DataError, NotFinite, RunFolderError, UnreadableError
+from deeprl.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MachineError,
+    NotFinite,
+    RankError,
+    RunFolderError,
+    UnreadableError,
+)
 from deeprl.running.collect.choice import Here, chosen
 from deeprl.running.collect.cluster import cluster_for
 from deeprl.running.config.connections import words_of_resume
@@ -29,12 +38,13 @@ from deeprl.running.training.restoring import require_unchanged
 from deeprl.running.training.trainer import Trainer
 from deeprl.system import terminal
 from deeprl.system.contention import Contention
+from deeprl.system.files import replace_file
 from deeprl.system.machine import system_entry
 from deeprl.system.progress import Progress
 from deeprl.system.ranks import Ranks
 from deeprl.system.signals import Signals
 from deeprl.system.strict_json import JsonObject
-from deeprl.system.terminal import described, say
+from deeprl.system.terminal import described, described_trace, say
 from deeprl.system.watchdog import Watchdog
 
 
@@ -116,8 +126,12 @@ def train(
     return outcome, trainer
 
 
+UNTRACED = (KeyboardInterrupt, RunFolderError, CheckpointError, RankError, MachineError)
+"""Their messages say all, in Python as at the end of a command (`deeprl.cli.exits`)."""
+
+
 def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: JsonObject | None) -> None:
-    """Write an error to status.json, and what the agent knows against it into the error.
+    """Write an error, which is handled now, to status.json and traceback.txt, and what the agent knows against it into the error.
 
     Args:
         ready: the trainer had the state from which it goes on. If not, the run got no further than before.
@@ -133,6 +147,9 @@ def record_failure(trainer: Trainer, error: BaseException, ready: bool, before: 
             trainer.write_status("failed", said)
         elif trainer.ranks.first:
             go_no_further(trainer.folder, before, said)
+    if trainer.ranks.first and not isinstance(error, UNTRACED):
+        with contextlib.suppress(OSError):
+            replace_file(trainer.folder.path / "traceback.txt", described_trace())  # a script that is gone has told it to nobody
 
 
 def go_no_further(folder: RunFolder, before: JsonObject | None, said: str) -> None:
