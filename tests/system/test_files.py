@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
+import re
 import stat
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,21 @@ from deeprl.errors import RunFolderError
 from deeprl.running.runs import checkpoint
 from deeprl.system import files
 from deeprl.system.strict_json import strict_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_text_of_ours_and_of_users_is_utf_8_in_every_locale():
+    """Under LC_ALL=C the report could not read its own page. Files of the kernel, and a token of digits, are ASCII."""
+    found = set()
+    for path in (each for room in ("deeprl", "deeprl_lab", "agents", "envs") for each in (ROOT / room).rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+            given = ast.unparse(call)
+            opens = isinstance(call.func, ast.Name) and name == "open" and not re.search("'[rwax]b'", given)
+            if (opens or name in ("read_text", "write_text")) and "utf-8" not in given:
+                found.add(str(path.relative_to(ROOT)))
+    assert found == {"deeprl/system/machine.py", "deeprl/running/collect/connection.py"}
 
 
 def test_a_new_file_follows_no_link_and_replaces_nothing(tmp_path):

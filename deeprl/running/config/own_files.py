@@ -70,7 +70,7 @@ CLASSES = ("agent", "env", "replay", "collect", "accelerate", "learner", "logger
 
 def _has_classes(group: str) -> bool:
     """Whether our own options of a group name classes, in contrast to those of env/protocol."""
-    return any("\n_target_:" in f"\n{path.read_text()}" for path in (folders.CONFIGS / group).glob("*.yaml"))
+    return any("\n_target_:" in f"\n{path.read_text('utf-8')}" for path in (folders.CONFIGS / group).glob("*.yaml"))
 
 
 def fault(error: Exception) -> str:

@@ -133,7 +133,7 @@ def held(value: object, saved: Collection[int] = (), around: tuple[int, ...] = (
         return held(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())  # bytes, because NumPy lacks bfloat16
     if isinstance(value, np.ndarray):
         if isinstance(owner := owner_of(value), Tensor) and owner.untyped_storage().data_ptr() in saved:
-            return None  # agents of deeprl_lab compute with NumPy's views of their buffers
+            return None  # agents that plan compute with NumPy's views of their buffers
         return [zlib.crc32(value.tobytes())]  # a list, because a number of its own is state (`is_state`)
     if isinstance(value, np.random.Generator):
         return repr(value.bit_generator.state)

@@ -37,7 +37,7 @@ def render(results: Results, settings: list[Setting], problems: list[str], image
     runs = [run for each in results.groups.values() for run in each]
     pairs = {(row["x"], row["y"]): row for row in results.improvements}
     summary = list(results.summary())
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return environment.from_string(TEMPLATE.read_text("utf-8")).render(
         title=" · ".join(results.groups) if len(results.groups) <= 3 else f"{len(results.groups)} groups on {len(results.cells)} tasks",
         results=results,
         groups=list(results.groups),

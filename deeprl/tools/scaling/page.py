@@ -40,7 +40,7 @@ def render(found: Study, rows: list[JsonObject], ahead: list[JsonObject], facts:
     sigmas = found.levels[0].sigma.tolist()
     return (
         templates()
-        .from_string(TEMPLATE.read_text())
+        .from_string(TEMPLATE.read_text("utf-8"))
         .render(
             **facts,
             machines="; ".join(facts["clock"]["machines"]) or "unknown",
@@ -78,10 +78,10 @@ def render_sizes(
         asked: the words of the command: "size", "returns", "hours", "command".
         words: of the next run.
     """
-    head = TEMPLATE.read_text().partition("<h1>")[0]
+    head = TEMPLATE.read_text("utf-8").partition("<h1>")[0]
     return (
         templates()
-        .from_string(head + SIZES.read_text())
+        .from_string(head + SIZES.read_text("utf-8"))
         .render(
             **asked,
             task=run.task,
