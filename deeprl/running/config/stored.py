@@ -171,7 +171,8 @@ def require_ahead(path: Path, stored: Config, config: Config, otherwise: str = "
     at = max(Checkpoints(path).steps(), default=0)
     if stored["steps"] != config["steps"] < at:
         again = f"deeprl resume {shlex.quote(str(path))} steps={at}"
-        raise ConfigError(f"steps={config['steps']} is below step {at:,}, where {path} is: `{again}` ends it there, more train on{otherwise}.")
+        below = f"steps={config['steps']} is below step {at:,}, where {path} is"
+        raise ConfigError(f"{below}: `{again}` ends it there, more train on{otherwise}.")
 
 
 def differences(before: Config, now: Config, names: list[str]) -> list[str]:
