@@ -15,7 +15,7 @@ from deeprl.running.config import connections, folders, trust
 from deeprl.running.config.connections import RAY, unasked
 from deeprl.running.config.trust import Allowed, require_file
 from deeprl.running.runs.folder import holder
-from deeprl.running.runs.places import STAMP, making, new_folder
+from deeprl.running.runs.places import STAMP, make_place, making, new_folder
 from deeprl.system.machine import usable_cores
 from deeprl.system.signals import Signals
 from deeprl.system.terminal import print_end, say
@@ -72,8 +72,7 @@ def run(options: argparse.Namespace) -> int:
         if made:
             folder.path.rmdir()
         raise
-    with making(*OF_SWEEP):
-        folder.path.mkdir(parents=True, exist_ok=True)
+    make_place(folder.path, *OF_SWEEP)
     with folder.lock():
         folder.require_own(todo)
         if launcher.stays:  # a job in the queue may well train

@@ -54,6 +54,12 @@ def making(what: str, remedy: str) -> Iterator[None]:
         raise unmakeable(what, error, remedy) from error
 
 
+def make_place(path: Path, what: str, remedy: str) -> None:
+    """Make a folder that the user chose, and those above it, unless it is there. Arguments and errors are those of `making`."""
+    with making(what, remedy):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def unmakeable(what: str, error: OSError, remedy: str) -> ConfigError | RunFolderError:
     """The error of a place where nothing can be made. A full disk is no fault of the command."""
     if full(error):

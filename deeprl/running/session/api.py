@@ -29,7 +29,7 @@ from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder, read_lines
-from deeprl.running.runs.places import claim, discard, holds_run, making, require_new
+from deeprl.running.runs.places import claim, discard, holds_run, make_place, making, require_new
 from deeprl.running.session import session
 from deeprl.running.session.columns import NamedColumns
 from deeprl.running.session.complete import complete
@@ -312,9 +312,10 @@ def train(
         if (RunFolder(path).read_status() or {}).get("state") == "finished":
             return read(path, "last", None)
     if place()[0] == 0:
-        with making("the run folder", "deeprl.train(..., folder=FOLDER)"):
+        where = "the run folder", "deeprl.train(..., folder=FOLDER)"
+        with making(*where):
             path = path or claim("runs", chosen["env"], chosen["agent"], config["seed"])
-            path.mkdir(parents=True, exist_ok=True)
+        make_place(path, *where)
     path = None if path is None else path.absolute()  # because an environment may change the current folder
     ranks = join(config, path)
     try:
