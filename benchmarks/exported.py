@@ -16,7 +16,7 @@ import torch
 
 import deeprl
 from deeprl.learning.agent import Agent
-from deeprl.running.session.api import Run
+from deeprl.running.session.run import Run
 from deeprl.tools.export import programs
 from deeprl.tools.export.policy import divided
 

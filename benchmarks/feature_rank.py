@@ -22,7 +22,8 @@ import torch
 from benchmarks.learning import RESULTS
 from benchmarks.rank_test import holm, p_value
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session.api import Run, load
+from deeprl.running.session.api import load
+from deeprl.running.session.run import Run
 from deeprl.tools.report.statistics import improvement
 
 

@@ -27,6 +27,8 @@ TICKS = 8
 SECONDS = 1.0
 PATIENCE, LOOK = 1000, 0.05
 """Most steps, and seconds, in which an end is waited for"""
+ENOUGH = 50
+"""Least steps after which it is told that no episode ended: a machine that others use too may make two in that time"""
 FAR = 10.0
 """Widths of its space from which an observation counts as outside, because many environments leave theirs by a little"""
 
@@ -93,6 +95,8 @@ def endless(game: Game, limited: str) -> str:
                     f"this environment looks wrong: {over:,} of {len(played.rest):,} steps of random actions terminated, and no episode "
                     "ended: the last answer of step says that the episode ended, terminated or truncated"
                 )
+            if len(played.rest) < ENOUGH:
+                return ""
             steps = f"no episode ended in {len(played.rest):,} steps of random actions"
             return f"no time limit is known, and {steps}: one of an evaluation may be cut off after 10,000 steps or more: {limited}"
     return ""

@@ -86,4 +86,4 @@ def test_a_page_loads_nothing_from_elsewhere(pages):
 
 def test_the_reference_has_its_signatures(pages):
     (api,) = (page for path, page in pages.items() if path.name == "api.html")
-    assert {"deeprl.running.session.api.train", "deeprl.running.session.api.load", "deeprl.running.session.api.Run.act"} <= api.fragments
+    assert {"deeprl.running.session.api.train", "deeprl.running.session.api.load", "deeprl.running.session.run.Run.act"} <= api.fragments

@@ -241,6 +241,18 @@ def test_eval_with_the_recorded_seed_repeats_the_final_evaluation(finished, caps
     assert json.loads(capsys.readouterr().out)["returns"] != final["returns"]
 
 
+def test_a_run_repeats_its_final_evaluation_from_python_and_leaves_the_generators_alone(finished):
+    run, final = deeprl.load(finished), RunFolder(finished).read_evaluations()[-1]
+    before = torch.get_rng_state()
+    told = run.evaluate()
+    assert (told["step"], told["seed"], told["returns"]) == (300, final["seed"], final["returns"])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert run.evaluate(2, seed=5)["returns"] != told["returns"]
+    assert deeprl.load(finished, checkpoint="best").evaluate(1)["seed"] != final["seed"]
+    with pytest.raises(ConfigError, match="episodes must be at least 1, not 0"):
+        run.evaluate(0)
+
+
 def test_eval_of_the_best_checkpoint_repeats_its_evaluation(finished, capsys):
     best = json.loads((finished / "summary.json").read_text())["best"]
     (line,) = [e for e in RunFolder(finished).read_evaluations() if e["step"] == best["step"]]

@@ -51,7 +51,7 @@ class Faulty(gymnasium.Env):
             raise RuntimeError("my own bug")
         reward = float(self.episodes) if self.fault == "reward" else 0.0
         reward = np.nan if self.fault == "nan reward" else reward
-        return self.shown(), reward, self.fault == "at once" or self.steps == 5, False, {}
+        return self.shown(), reward, self.fault == "at once" or (self.steps == 5 and self.fault != "endless"), False, {}
 
 
 @pytest.mark.parametrize(
@@ -153,3 +153,10 @@ def test_a_game_of_ones_own_is_looked_at(capfd):
 
     assert Mine(fault="mixed up").spec() == Own.spec
     assert "of random actions terminated, and no episode ended" in capfd.readouterr().err
+
+
+def test_a_few_steps_are_too_few_to_say_that_no_episode_ends(monkeypatch):
+    """On a busy machine two steps were told as a suspicion, of episodes that have twenty."""
+    assert "and no episode ended in" in glance.endless(GymGame(Faulty("endless")), "set a limit")
+    monkeypatch.setattr(glance, "PATIENCE", 16)
+    assert glance.endless(GymGame(Faulty("endless")), "set a limit") == ""

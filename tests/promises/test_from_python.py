@@ -24,8 +24,8 @@ from deeprl.errors import CheckpointError, ConfigError
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.config_file import check_identity, identity
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.session.api import Run
 from deeprl.running.session.given import replace_function, worded
+from deeprl.running.session.run import Run
 from deeprl.running.training.evaluation import LONGEST, cut_off, recorded_cut_off
 from deeprl.running.training.listeners import Listeners
 from deeprl.system.functions import found, name_of

@@ -18,6 +18,8 @@ from deeprl.types import AgentStep
 
 SHORTEST, LONGEST = 10_000, 100_000
 """Least and most steps after which an episode is cut off where no time limit is known, because a greedy policy may never end one"""
+LARGEST_LIMIT = 1_000_000
+"""A declared time limit above it is none to an evaluation, because some environments declare 10⁹ steps where they have none"""
 BEYOND = 10
 """Times the longest of the last episodes of training, where that is between them"""
 
@@ -82,7 +84,7 @@ def evaluate(
     """Run `episodes` episodes on at most `num` environments side by side.
 
     Environment i plays a fixed number of episodes, because taking the first ones that end would under-represent long episodes. Where no
-    time limit is known, an episode counts with its first `longest` steps.
+    time limit is known, or one above `LARGEST_LIMIT`, an episode counts with its first `longest` steps.
 
     Args:
         make: `make(seed, num)` -> environment layer with evaluation seeds.
@@ -105,7 +107,8 @@ def evaluate(
     envs = make(seed, num)
     ticks = 0
     truncated = 0  # episodes that a failure cut off: they are no results, and others are played for them
-    most = longest if envs.backend.limit is None else math.inf
+    limit = envs.backend.limit
+    most = longest if limit is None or limit > LARGEST_LIMIT else math.inf
     more: dict[str, Any] = {}
     try:
         noise = NoiseStream(seed, "evaluation", "act", lambda ticks, g: agent.act_noise((ticks, num), g), block=64)
@@ -130,7 +133,8 @@ def evaluate(
                     "set env.max_episode_steps, let the function return gymnasium.wrappers.TimeLimit(env, STEPS), or let a game of your "
                     "own truncate its episodes and tell its `limit`"
                 )
-                cause = f"an episode of an evaluation was cut off after {longest:,} steps, because no time limit of {envs.name} is known"
+                known = "no time limit" if limit is None else f"no time limit but one of {limit:,} steps"
+                cause = f"an episode of an evaluation was cut off after {longest:,} steps, because {known} of {envs.name} is known"
                 warnings.warn(f"{cause}: {remedy}", RuntimeWarning, stacklevel=2)
                 more["cut_off"] = longest
             for listen in listeners:

@@ -17,7 +17,7 @@ import deeprl
 from deeprl.errors import RunFolderError
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.convolutions import ImageBlock
-from deeprl.running.session.api import Run
+from deeprl.running.session.run import Run
 from deeprl.running.training.evaluation import evaluation_seed
 from deeprl.system.files import make_folder, replace_file
 from deeprl.system.strict_json import JsonObject, plain

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from deeprl.running.config.trust import words_of_trust
-from deeprl.running.session.api import Run
+from deeprl.running.session.run import Run
 from deeprl.system.strict_json import JsonObject
 
 

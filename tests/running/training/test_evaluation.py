@@ -11,7 +11,7 @@ from deeprl.envs.toy import Chain
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed
 from deeprl.envs.vector.workers import Workers
-from deeprl.running.training.evaluation import evaluate
+from deeprl.running.training.evaluation import LARGEST_LIMIT, evaluate
 from deeprl.types import AgentStep
 from tests.toy_envs import Counting, CountingGame
 
@@ -107,3 +107,12 @@ def test_each_tick_says_how_far_the_evaluation_is():
     told = []
     evaluate(Scripted(), Chain(length=5).make_evaluation, 3, 2, 7, 0, each_tick=lambda *numbers: told.append(numbers))
     assert told == [(0, 0), (0, 2), (0, 4), (0, 6), (2, 8), (2, 10), (2, 12), (2, 14)]
+
+
+def test_a_limit_that_no_episode_reaches_is_none():
+    """With TimeLimit(env, 10**9) an evaluation went on for ever, where an unknown limit cuts off."""
+    walk = Chain(length=100, max_episode_steps=LARGEST_LIMIT).make_evaluation
+    assert evaluate(Scripted(), walk, 1, 1, 7, 0, longest=6)["lengths"] == [99]
+    walk = Chain(length=100, max_episode_steps=10**9).make_evaluation
+    with pytest.warns(RuntimeWarning, match=r"after 6 steps, because no time limit but one of 1,000,000,000 steps of Chain is known"):
+        assert evaluate(Scripted(), walk, 1, 1, 7, 0, longest=6)["lengths"] == [6]
