@@ -43,6 +43,8 @@ def digest(tensors: Iterable[Tensor]) -> str:
 OWN = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 """Errors of this rank's own device, which surface at a later call than the one that made them; older torch has no type for them"""
 
+SAME_START = "they need the same command line, packages and kind of processor"
+
 
 class Ranks:
     """The processes of a run, here a single one. Every method is neutral: what all ranks would agree on is what this one has.
@@ -109,7 +111,7 @@ class Ranks:
         """
         write()
 
-    def require_same(self, what: str, value: str) -> None:
+    def require_same(self, what: str, value: str, remedy: str = SAME_START) -> None:
         """
         Raises:
             RankError: the ranks have different values.
@@ -226,9 +228,9 @@ class TorchrunRanks(Ranks):
             self.dist.all_gather_object(found, value)
         return found
 
-    def require_same(self, what: str, value: str) -> None:
+    def require_same(self, what: str, value: str, remedy: str = SAME_START) -> None:
         if len(set(self.gather(value, what))) > 1:
-            raise RankError(f"{what} differ between the ranks: they need the same command line, packages and kind of processor")
+            raise RankError(f"{what} differ between the ranks: {remedy}")
 
     def leave(self) -> None:
         self._largest(0)  # the first rank may still write

@@ -32,7 +32,7 @@ from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.doubts import tell_doubts
 from deeprl.running.session.needs import logging_of
-from deeprl.running.training.distributed import join, require_same_weights
+from deeprl.running.training.distributed import join, require_same_data, require_same_weights
 from deeprl.running.training.listeners import Listeners
 from deeprl.running.training.restoring import require_unchanged
 from deeprl.running.training.trainer import Trainer
@@ -99,6 +99,7 @@ def train(
                 trainer.restore()
             ready = True
             require_same_weights(ranks, trainer.agent)
+            require_same_data(ranks, trainer.source)
             if ranks.first:
                 loggers = started(trainer, logging, resume)
             else:

@@ -21,6 +21,7 @@ import torch
 from deeprl.choice import Choice, in_range, one_of
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.replay.source import Source
 from deeprl.running.config.instantiate import Allowed, instantiate
 from deeprl.running.runs.config_file import Config
 from deeprl.system.ranks import Ranks, TorchrunRanks, digest
@@ -152,3 +153,14 @@ def require_same_weights(ranks: Ranks, agent: Agent) -> None:
     if ranks.size > 1:
         moments = [tensor for objective in agent.objectives.values() for tensor in objective.optimizer.tensors()]
         ranks.require_same("the weights", digest([*agent.state_dict().values(), *moments]))
+
+
+def require_same_data(ranks: Ranks, source: Source) -> None:
+    """Each rank finds the last checkpoint of `replay.data` by itself, and a run that goes on may write another one in between.
+
+    Raises:
+        RankError: the ranks have different stored transitions.
+    """
+    if ranks.size > 1:
+        remedy = "replay.data names the last checkpoint of a run that goes on; name a step, replay.data=RUN@STEP"
+        ranks.require_same("the transitions of replay.data", str(source.provenance.get("digest")), remedy)

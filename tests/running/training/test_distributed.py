@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from deeprl.running.config.build import build_agent
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.session import train
-from deeprl.running.training.distributed import Distributed, Single, refuse, shard
+from deeprl.running.training.distributed import Distributed, Single, refuse, require_same_data, shard
 from deeprl.running.training.learner import CompiledLearner, Learner
 from deeprl.system.ranks import ALONE, Ranks, TorchrunRanks, digest
 from tests.builders import CARTPOLE, CONTINUOUS, DISCRETE, actor_critic, made_up, sac, settled, snapshot, spec_of, value_agent
@@ -127,6 +128,9 @@ def test_running_statistics_of_a_loss_stay_the_same_on_all_ranks(mode, tmp_path)
         ranks.require_same("the weights", after)
         with pytest.raises(RankError, match="the weights differ between the ranks"):
             ranks.require_same("the weights", f"{after}{rank}")
+        require_same_data(ranks, SimpleNamespace(provenance={}))
+        with pytest.raises(RankError, match=r"the transitions of replay\.data differ between the ranks: .*replay\.data=RUN@STEP"):
+            require_same_data(ranks, SimpleNamespace(provenance={"digest": str(rank)}))  # one wrote a checkpoint in between
 
     assert in_ranks(2, work) == [0, 0]
 
