@@ -1,6 +1,6 @@
 """What the documentation claims of learning, each claim with the runs behind it.
 
-    python -m benchmarks.evidence NAME --folder FOLDER [--again] [--reverse] [--minutes 60]
+    python -m benchmarks.evidence NAME --folder FOLDER [--again] [--reverse] [--tasks TASK …] [--minutes 60]
     python -m benchmarks.evidence NAME --table
 
 The first form trains what is missing in benchmarks/results/NAME.json (see `benchmarks.learning`), then prints the table; several processes
@@ -407,17 +407,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of the run folders")
     parser.add_argument("--mode", default="compiled", help="accelerate=…")
     parser.add_argument("--reverse", action="store_true", help="from the end of the list")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="train only those of the set, mujoco/hopper and so on; all are shown")
     parser.add_argument("--minutes", type=float, default=None, help="stop after so many; what runs is saved, and goes on at the next call")
     parser.add_argument("--again", action="store_true", help="train what is stored too; the table goes to FOLDER")
     parser.add_argument("--table", action="store_true", help="only print the table")
     options = parser.parse_args()
     if options.folder is None and (options.again or not options.table):
         parser.error("--folder says where the run folders go; or print what there is with --table")
+    tasks = sorted({task for name, _ in NAMES[options.name] for task in SETS[name][0]})
+    if wrong := sorted(set(options.tasks or ()) - set(tasks)):
+        parser.error(f"--tasks {' '.join(wrong)}: {options.name} has {', '.join(tasks)}")
     results = options.folder if options.again else RESULTS
     if not options.table:
         until = after(options.minutes)
         for name, seeds in NAMES[options.name][:: -1 if options.reverse else 1]:
-            runs = planned(name, None, seeds)
+            runs = [run for run in planned(name, None, seeds) if options.tasks is None or run[1] in options.tasks]
             file = results / f"{options.name}.json"
             train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, until)
     print(table(options.name, results))
