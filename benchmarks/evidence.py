@@ -82,7 +82,7 @@ IN_TRAINING = ("ppo_breakout",)
 """Sets whose training returns are shown: what they stand beside was not evaluated apart"""
 AGAINST_GOAL = {"strong_choice": (100_000,), "xqc_choice": (60_000,), "headline": (200_000,), "actor_critic": (150_000, 200_000)}
 """Steps at which the agents of a set are compared; the goal is that of the last"""
-UP_TO = {"atari": 600_000, "atari_choice": 600_000, "sac_hopper": 100_000}
+UP_TO = {"atari": 600_000, "atari_choice": 600_000, "sac_hopper": 100_000, "lost_lead": 200_000}
 """Steps up to which runs are compared by their curves: of different length, or where learning early is the question"""
 PAIRS = {
     "actor_critic": (("itd3", "td3"), ("isac", "sac"), ("strong_mujoco", "td3"), ("strong_mujoco", "sac")),

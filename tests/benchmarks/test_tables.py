@@ -54,7 +54,17 @@ PRINTED = {
 CLAIMED = (
     *(
         f"evidence {name} --table"
-        for name in ("successors", "ipqn", "actor_critic", "minatar", "composition_main", "discounts", "auxiliary", "atari_others")
+        for name in (
+            "successors",
+            "ipqn",
+            "actor_critic",
+            "minatar",
+            "composition_main",
+            "discounts",
+            "auxiliary",
+            "atari_others",
+            "lost_lead",
+        )
     ),
     *(f"memory {name} --table" for name in ("recall_segments", "memory_bandit", "memory_switching")),
     *(f"prior {name} --table" for name in ("cartpole", "acrobot", "acrobot_late", "long_pole")),
