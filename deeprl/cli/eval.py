@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from deeprl.cli.arguments import at_least_one, checkpoints
@@ -22,13 +23,12 @@ def run(options: argparse.Namespace) -> int:
 
     def one(path: Path) -> None:
         from deeprl.running.session.api import load
-        from deeprl.running.session.evaluated import evaluated
         from deeprl.running.training.evaluation import task_means
         from deeprl.system.progress import Progress
 
         run = load(path, options.checkpoint, tuple(options.allow_package))
         progress = Progress(1, live=False)
-        told = evaluated(run, options.episodes, options.seed, lambda *numbers: progress.evaluating(run.step, *numbers))
+        told = run.evaluate(options.episodes, options.seed, partial(progress.evaluating, run.step))
         name = options.run if options.run.is_file() else path  # of an archive, which is unpacked for this process alone
         if options.json:
             print_result(json.dumps({"run": str(name), **told}))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.packing import numbers_in
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import read_lines
 from deeprl.running.session.columns import NamedColumns
-from deeprl.running.session.evaluated import evaluated
 from deeprl.running.session.observed import of_parts, require_observation
+from deeprl.running.training.evaluation import evaluate, interval, recorded_cut_off, recorded_episodes, repeated_seed, summarise
+from deeprl.running.training.overestimation import Overestimation
+from deeprl.system import generators
 from deeprl.system.strict_json import JsonObject
 from deeprl.system.terminal import from_here
 
@@ -123,13 +126,16 @@ class Run:
         else:
             self._state = torch.where(torch.as_tensor(ended).to(self._state.device)[:, None], 0.0, self._state)
 
-    def evaluate(self, episodes: int | None = None, seed: int | None = None) -> JsonObject:
+    def evaluate(
+        self, episodes: int | None = None, seed: int | None = None, each_tick: Callable[[int, int, int], None] = lambda *counts: None
+    ) -> JsonObject:
         """Play whole episodes on fresh environments, as `deeprl eval` does.
 
         Args:
             episodes: None: as many as the run's own evaluation at this step had with this seed, else `evaluation.final_episodes`.
             seed: of all random numbers. None: that of the run's own evaluation at this step, which is then repeated, return for return; for
                 the best checkpoint another one, because its weights were chosen by the result of the run's own.
+            each_tick: called before each step with the number of episodes, of those that are over, and of steps so far.
 
         Returns:
             {"step", "mean", "iqm", "std", "episodes", "interval", "seed", "returns", "lengths", "diagnostics"}: raw rewards, undiscounted;
@@ -138,7 +144,20 @@ class Run:
         Raises:
             ConfigError: `episodes` is less than 1, or `seed` less than 0.
         """
-        return evaluated(self, episodes, seed)
+        config = self.config
+        if seed is None:
+            seed = repeated_seed(self.folder, config["seed"], self.step, self.checkpoint)
+        if episodes is None:
+            episodes = recorded_episodes(self.folder, self.step, seed, config["evaluation"]["final_episodes"])
+        for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+            if value < least:
+                raise ConfigError(f"{name} must be at least {least}, not {value}")
+        num, device, longest = config["evaluation"]["num"], config["device"], recorded_cut_off(self.folder, self.step)
+        values, tick = Overestimation.of_run(self.agent.rewards, config), partial(each_tick, episodes)
+        with generators.kept():  # an environment may draw from the generators of the caller's process
+            result = evaluate(self.agent, self.env.make_evaluation, episodes, num, seed, self.step, device, tick, (values,), longest)
+        numbers = {**summarise(result["returns"]), "interval": interval(result["returns"])}
+        return {"step": self.step, **numbers, **result, "diagnostics": values.metrics()}
 
     def _remembered(self, batch: torch.Tensor) -> torch.Tensor:
         if self._state is None:

@@ -69,6 +69,17 @@ def repeated_seed(run: Path, seed: int, step: int, checkpoint: str) -> int:
     return found[-1] if found else evaluation_seed(seed, step)
 
 
+def recorded_episodes(run: Path, step: int, seed: int, default: int) -> int:
+    """Number of episodes that the run itself played with this seed at this step, so that its evaluation is repeated; else `default`.
+
+    Args:
+        run: its folder.
+    """
+    lines = read_lines(run / "evaluations.jsonl")
+    found = (line.get("returns") for _, line in lines if line.get("seed") == seed and line["step"] == step)
+    return next((len(returns) for returns in found if isinstance(returns, list) and returns), default)
+
+
 def evaluate(
     agent: Agent,
     make,
