@@ -113,6 +113,9 @@ class Ranks:
 
     def require_same(self, what: str, value: str, remedy: str = SAME_START) -> None:
         """
+        Args:
+            remedy: what to do about it, the end of the error.
+
         Raises:
             RankError: the ranks have different values.
         """
