@@ -22,6 +22,7 @@ from torch import Tensor
 from deeprl.choice import counts, in_range
 from deeprl.learning.networks.critics import pair
 from deeprl.learning.parts.auxiliary import Auxiliary
+from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.temperature import LearnedTemperature
 from deeprl.learning.plan import Plan
 from deeprl.learning.values.losses import average
@@ -41,8 +42,11 @@ class Conservative(Auxiliary):
 
     def __init__(self, *, plan: Plan, weight: float = 1.0):
         super().__init__(plan=plan)
-        self.weight = weight
+        self.weight, self.share = weight, 1.0
         in_range(self, weight=(0, None))
+
+    def bind(self, chain: Chain) -> None:
+        self.share = chain.share
 
     def forward(self, online: View, target: View, batch: Batch) -> Term:
         if not self.weight:
@@ -51,7 +55,7 @@ class Conservative(Auxiliary):
         return self.term(values.logsumexp(-1), online.now.at(batch.action).mean(), batch)
 
     def term(self, soft: Tensor, taken: Tensor, batch: Batch) -> Term:
-        """weight · Σ mean (soft − taken): a mean over the batch, a sum over the leading axis.
+        """weight · Σ mean (soft − taken): a mean over the batch; over the leading axis a sum, or what the agent's losses have there.
 
         Args:
             soft: log Σ_a exp Q(s, a), (K, *B), or (K·E, *B) of critics.
@@ -59,7 +63,7 @@ class Conservative(Auxiliary):
         """
         gap = soft - taken
         loss = average(batch.weight * gap, batch.valid).sum()
-        return Term(self.weight * loss, {"train/conservative_gap": gap})
+        return Term(self.weight * self.share * loss, {"train/conservative_gap": gap})
 
 
 class SampledConservative(Conservative):
@@ -93,10 +97,11 @@ class SampledConservative(Conservative):
         obs, next_obs = batch.obs[..., : -self.dim], batch.next_obs[..., : -self.dim]
         with torch.no_grad():
             actions, log_density = self.proposed(online, obs, next_obs, batch.noise)
-        pairs = pair(obs.expand(*actions.shape[:-1], -1), actions)  # (3 n, *B, S + D)
-        values = online.network(pairs, QUIET).mean().squeeze(-1)  # (K·E, 3 n, *B)
-        soft = (values - log_density).logsumexp(1)
-        return self.term(soft, online.now.at(batch.action).mean(), batch)
+        proposed = pair(obs.expand(*actions.shape[:-1], -1), actions)  # (3 n, *B, S + D)
+        # one evaluation of both sides: beside values of another mode (batch statistics, dropout) the term would learn their difference
+        values = online.network(torch.cat([proposed, batch.obs[None]]), QUIET).mean().squeeze(-1)  # (K·E, 3 n + 1, *B)
+        soft = (values[:, :-1] - log_density).logsumexp(1)
+        return self.term(soft, values[:, -1], batch)
 
     def proposed(self, online: View, obs: Tensor, next_obs: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """Actions (3 n, *B, D), and the logarithms of the densities that they were drawn from, (3 n, *B)."""

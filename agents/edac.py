@@ -43,7 +43,7 @@ class Diversity(Auxiliary):
         in_range(self, eta=(0, None))
 
     def bind(self, chain: Chain) -> None:
-        self.ensemble = chain.online.ensemble
+        self.ensemble, self.share = chain.online.ensemble, chain.share
         if self.eta and self.ensemble < 2:
             raise ValueError("agent.ensemble must be at least 2 beside agent/auxiliary=edac, which compares critics")
 
@@ -51,7 +51,7 @@ class Diversity(Auxiliary):
         if not self.eta:
             return NO_TERM
         found = similarity(self.slopes(online, batch).unflatten(0, (-1, self.ensemble)))  # (K, *B)
-        return Term(self.eta * average(found, batch.valid).sum(), {"train/similarity": found})
+        return Term(self.eta * self.share * average(batch.weight * found, batch.valid).sum(), {"train/similarity": found})
 
     def slopes(self, online: View, batch: Batch) -> Tensor:
         """∇_a Q of all critics, (K·E, *B, D)."""

@@ -119,7 +119,7 @@ class GradientCorrection(Auxiliary):
                 "agent/chain=iterated_live, iterated_shared or online_target"
             )
         self.anchored, self.anchors = chain.target is not chain.online, chain.anchors
-        self.share = float(chain.combine(torch.ones(chain.length))) / chain.length  # of each loss in the agent's
+        self.share = chain.share
 
     def beside(self, torso: Torso, n: int, heads: int) -> nn.Module:
         return MLP(heads, (torso.features, self.outputs), activate_last=False, init=self.init)

@@ -26,7 +26,8 @@ def expectile(u: Tensor, tau: float) -> Tensor:
 
 
 class Expectile(StateValue):
-    """
+    """V has no entropy, so that a temperature acts on the actor's loss alone, as that of `agent/temperature=actor_alone` does.
+
     Args:
         tau: τ; ½ is the regression on the mean, of half the size.
     """

@@ -9,6 +9,7 @@ does not remove the bonus, and in an n-step target only the first action has one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -37,6 +38,8 @@ class Munchausen(Soft):
     """
 
     scale: float = 0.9
+    former: ClassVar = {"now": "bonus_values"}
+
     floor: float | None = -1.0
 
     def __post_init__(self):

@@ -66,6 +66,7 @@ class SelfPrediction(Auxiliary):
     """
 
     needs = frozenset({"successor"})
+    former: ClassVar = {**Auxiliary.former, "project": "latent_of", "first": "phi"}
     quick: ClassVar[tuple[str, ...]] = ("forth",)
     """Predictors, of the modules from `beside`: they have the multiple of the learning rate"""
     slow: ClassVar[tuple[str, ...]] = ("latent",)
@@ -148,6 +149,7 @@ class SelfPrediction(Auxiliary):
 class Bidirectional(SelfPrediction):
     """Bidirectional form: a second encoder Ψ, with its own torso, encodes the successor, and each encoder predicts the other's latent."""
 
+    former: ClassVar = {**SelfPrediction.former, "second": "psi"}
     quick = (*SelfPrediction.quick, "back")
     slow = (*SelfPrediction.slow, "second", "second_latent")
 

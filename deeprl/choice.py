@@ -42,8 +42,10 @@ class Choice:
             TypeError: the class has a method by its old name, which nothing would call.
         """
         super().__init_subclass__(**settings)
-        for old in sorted(cls.former.keys() & vars(cls).keys()):
-            raise TypeError(f"{cls.__name__}.{old} has another name today: {cls.former[old]}")
+        for old, new in sorted(cls.former.items()):
+            found = next((vars(each)[old] for each in cls.__mro__ if old in vars(each)), None)  # also of a class mixed in
+            if isinstance(found, bool) or hasattr(found, "__get__"):  # a method or a property; others are attributes of its own
+                raise TypeError(f"{cls.__name__}.{old} has another name today: {new}")
 
 
 def of_constructor(owner: type, eval_str: bool = False) -> inspect.Signature:

@@ -28,7 +28,7 @@ SECONDS = 1.0
 PATIENCE, LOOK = 1000, 0.05
 """Most steps, and seconds, in which an end is waited for"""
 ENOUGH = 50
-"""Least steps after which it is told that no episode ended: a machine that others use too may make two in that time"""
+"""Least steps after which it is told that no episode ended, for which a slow environment has `SECONDS`"""
 FAR = 10.0
 """Widths of its space from which an observation counts as outside, because many environments leave theirs by a little"""
 
@@ -88,7 +88,8 @@ def endless(game: Game, limited: str) -> str:
     if game.limit is not None:
         return ""
     with generators.kept(), contextlib.suppress(Exception):
-        played = begun(game, time.monotonic() + LOOK, PATIENCE)
+        now = time.monotonic()
+        played = begun(game, now + LOOK, PATIENCE, (ENOUGH, now + SECONDS))
         if played.rest and not any(ended for *_, ended in played.rest):
             if over := sum(terminated for _, terminated, _ in played.rest):
                 return (
@@ -128,17 +129,18 @@ def require_judged(game: Game, goals: Goals) -> None:
             )
 
 
-def begun(game: Game, end: float, ticks: int = TICKS) -> Begun:
+def begun(game: Game, end: float, ticks: int = TICKS, least: tuple[int, float] = (0, 0.0)) -> Begun:
     """
     Args:
         end: time after which no further step is made.
         ticks: steps, at most.
+        least: steps that are made after `end` too, until a later time.
     """
     random, spec = np.random.default_rng(0), game.spec
     row = game.reset(1000)
     rows, rest = [row.copy()], list[tuple[float, bool, bool]]()
     for _ in range(ticks):
-        if time.monotonic() > end:
+        if time.monotonic() > (least[1] if len(rest) < least[0] else end):
             break
         if spec.choices and spec.masked:
             action = valid_choices(row, spec.choices, random.random())[None]

@@ -10,9 +10,12 @@ from typing import ClassVar
 
 import pytest
 
+from deeprl.agents.munchausen import Munchausen
+from deeprl.agents.self_prediction import Bidirectional, SelfPrediction
 from deeprl.choice import Choice, Group, grouped, in_range, keys_of
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.batch_renorm import BatchRenormMLP
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.parts.divergence import Divergence
@@ -96,10 +99,18 @@ def test_what_a_group_refuses_is_named_with_the_key_of_its_owner():
     ("base", "old"),
     [
         (Agent, "wants_pass"), (Intrinsic, "wants_pass"), (Divergence, "wants_pass"), (Auxiliary, "check"), (StateValue, "learned"),
-        (Rate, "subtracted"), (Chain, "copies"),
+        (Rate, "subtracted"), (Chain, "copies"), (Munchausen, "now"), (SelfPrediction, "project"), (SelfPrediction, "first"),
+        (Bidirectional, "check"), (Bidirectional, "second"), (BatchRenormMLP, "corrections"),
     ],
 )  # fmt: skip
 def test_a_method_by_its_old_name_is_refused(base, old):
     """It was never called, and the run trained on without it."""
     with pytest.raises(TypeError, match=rf"^Own\.{old} has another name today: {base.former[old]}$"):
         type("Own", (base,), {old: lambda self: None})
+
+
+def test_it_is_refused_of_a_class_mixed_in_too_and_an_attribute_of_that_name_is_not():
+    mixed_in = type("Mixed", (), {"wants_pass": lambda self: None})
+    with pytest.raises(TypeError, match=r"^Own\.wants_pass has another name today: before_pass$"):
+        type("Own", (mixed_in, Divergence), {})
+    assert type("Own", (Chain,), {"copies": 3}).copies == 3

@@ -8,7 +8,6 @@ from pathlib import Path
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import FINISHED
 from deeprl.running.runs.folder import RunFolder
-from deeprl.running.runs.places import making
 from deeprl.system.terminal import print_end
 
 
@@ -30,7 +29,6 @@ def run(options: argparse.Namespace) -> int:
     names, seed = found.config["names"], found.config["seed"]
     out = options.out or Path(f"{names['agent']}_{names['env']}_seed{seed}.zip".replace("/", "_"))
     text = card(found, folder.read_system(), out.name)
-    with making(str(out), "--out FILE"):
-        pack(options.run, found.step, found.agent.state(), text, out)
+    pack(options.run, found.step, found.agent.state(), text, out)
     print_end(f"{out}: step {found.step:,}, {out.stat().st_size:,} bytes. To use it: deeprl eval {out}, or deeprl.load({str(out)!r})")
     return FINISHED

@@ -15,6 +15,7 @@ from deeprl.learning.parts.ascent import Ascent
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.learning.policy_agent import PolicyAgent
+from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided_batch
 from deeprl.learning.values.masked import only
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Report, Term
@@ -26,6 +27,9 @@ class TrajectoryPolicy(PolicyAgent):
     Args:
         ascent: the rule.
         others: as in `PolicyAgent`.
+
+    Raises:
+        ValueError: rewards have several channels.
     """
 
     needs = frozenset({"trajectories", "planned"})
@@ -33,6 +37,7 @@ class TrajectoryPolicy(PolicyAgent):
 
     def __init__(self, *, seed: int, ascent: Callable[..., Ascent], **others):
         super().__init__(seed=seed, **others)
+        check_single(self.rewards)
         self.ascent = ascent(policy=self.policy, seed=seed)
         self.needs, self.drawn_size = type(self).needs | self.ascent.needs, self.ascent.drawn_size
         self.remedy = self.ascent.remedy

@@ -40,7 +40,7 @@ from deeprl.learning.values.utility import Utility
 from deeprl.learning.values.view import View
 from deeprl.noise import map_tensors
 from deeprl.schedules import Clock
-from deeprl.types import QUIET, AgentStep, Batch, NetworkNoise, Noise, Spec, Term
+from deeprl.types import QUIET, AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
 
 EXPLORER = "explore"
 """Name in the acting memory of what the exploration remembers"""
@@ -172,6 +172,10 @@ class ValueAgent(Agent):
     def normalized(self, batch: Batch) -> Batch:
         """The batch with observations normalized, and without action masks in them, see `divided_batch`."""
         return normalized(self.preference.of_batch(divided_batch(batch, self.spec)), self.normalize)
+
+    def observe(self, rows: Rows) -> None:
+        stock = self.preference.stock
+        super().observe(rows if stock is None or not self.observers else stock.of_rows(rows))
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Values to choose from, (K, M, A)"""

@@ -10,14 +10,17 @@ import pytest
 import torch
 
 from deeprl.agents.cql import ActorTemperature, Conservative, SampledConservative
+from deeprl.agents.edac import Diversity
+from deeprl.agents.idqn import Iterated
+from deeprl.learning.networks.batch_renorm import BatchRenormMLP
 from deeprl.learning.networks.distributional import Quantile
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.chains import Single
-from deeprl.learning.parts.polyak import Polyak
+from deeprl.learning.parts.polyak import JointPolyak, Polyak
 from deeprl.learning.parts.temperature import LearnedTemperature
 from tests.agents.test_td3 import batches
-from tests.builders import DISCRETE, random_batch, sac, same, snapshot, transition, update, value_agent, view
+from tests.builders import DISCRETE, made_up, random_batch, sac, same, snapshot, transition, update, value_agent, view
 from tests.references.dqn import DQN
 from tests.references.sac import SAC
 from tests.references.td3 import values
@@ -123,3 +126,41 @@ def test_targets_have_no_entropy_where_the_temperature_is_the_actors_alone():
     (batch,) = batches(agent, 1)
     assert torch.equal(agent.critic_loss(batch).loss, hard.critic_loss(batch).loss)
     assert not torch.equal(agent.actor_loss(batch).loss, hard.actor_loss(batch).loss)
+
+
+class OfData(SampledConservative):
+    """Values the uniform actions alone, as if each had the density 1."""
+
+    def proposed(self, online, obs, next_obs, noise):
+        actions = noise["uniform_actions"].movedim(-2, 0)
+        return actions, torch.zeros(actions.shape[:-1])
+
+
+def test_both_sides_are_values_of_one_mode():
+    """With batch statistics one side was read with the batch's moments, the other with running averages: updates learned to part the two,
+    and the loss of nothing fell below zero."""
+    agent = sac(torso=BatchRenormMLP(hidden=(9,)), chain=JointPolyak, auxiliary=partial(OfData, weight=1.0, actions=1))
+    (batch,) = batches(agent, 1)
+    batch = batch._replace(noise={**batch.noise, "uniform_actions": batch.action.unsqueeze(1)})
+    assert agent.auxiliary(*agent.views(batch)).loss.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "term"),
+    [
+        (partial(value_agent, chain=partial(Iterated, length=3)), Conservative),
+        (partial(sac, chain=partial(Iterated, length=3)), partial(SampledConservative, actions=1)),
+        (partial(sac, chain=partial(Iterated, length=3)), Diversity),
+    ],
+    ids=["cql_dqn", "cql", "edac"],
+)
+def test_beside_a_mean_over_iterations_the_term_is_their_mean(make, term):
+    """It stayed a sum, K times as large beside the other losses."""
+    agents = [make(auxiliary=term) for _ in range(2)]
+    agents[1].chain.head_reduction = "mean"
+    agents[1].auxiliary.bind(agents[1].chain)
+    losses = []
+    for agent in agents:
+        batch = made_up(agent, agent.spec, 11)
+        losses.append(agent.auxiliary(*agent.views(batch)).loss.item())
+    assert losses[0] == pytest.approx(3 * losses[1])

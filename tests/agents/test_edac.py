@@ -73,3 +73,12 @@ def test_eta_zero_is_sac_n():
 def test_one_critic_is_refused():
     with pytest.raises(ValueError, match="ensemble must be at least 2"):
         sac(ensemble=1, auxiliary=Diversity)
+
+
+def test_it_has_the_weights_of_the_replay():
+    """They were left out."""
+    agent = sac(ensemble=CRITICS, auxiliary=partial(Diversity, eta=ETA))
+    (batch,) = batches(agent, 1)
+    online, target, batch = agent.views(batch)
+    once, twice = (agent.auxiliary(online, target, batch._replace(weight=factor * batch.weight)).loss for factor in (1.0, 2.0))
+    torch.testing.assert_close(twice, 2 * once)

@@ -19,7 +19,9 @@ from deeprl.learning.networks.torsos import Auto
 from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.optim.directions import as_flat, flat_gradient
 from deeprl.learning.parts.ascent import Ascent
+from deeprl.learning.parts.whole_episodes import WholeEpisodes
 from deeprl.learning.trajectory_policy import TrajectoryPolicy
+from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.observations import Plain
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.running.training import crash
@@ -226,3 +228,19 @@ def test_without_a_gradient_the_policy_stays(direction, scale):
         metrics, norm = made.ascent.step(made.episodes(batch), 1)
     assert torch.equal(flat, before)
     assert (metrics["train/offline_steps"].item(), norm.item() <= 1e-28) == (0.0, True)
+
+
+def test_a_lost_life_ends_no_return():
+    """Rewards after it weighed nothing: γ^t was the product of discounts, of which that of the lost life is 0."""
+    batch = episodes(RANDOM, [3, 3, 3])
+    cut = batch.discount.clone()
+    cut[0] = 0.0
+    assert torch.equal(WholeEpisodes(batch._replace(discount=cut)).returns(), WholeEpisodes(batch).returns())
+    assert WholeEpisodes(batch).discount_powers.tolist() == [1.0, 0.5, 0.25]
+
+
+def test_rewards_of_several_channels_are_refused():
+    """Returns were sums over the channels in place of the steps."""
+    parts = {"torso": Auto(hidden=()), "policy": PolicyChoice(), "rewards": Polar, "normalize": Plain}
+    with pytest.raises(ValueError, match="rewards of one channel: agent/rewards=raw"):
+        TrajectoryPolicy(spec=FORK, seed=0, ascent=POIS, **parts)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from deeprl.agents.munchausen import Munchausen
+from deeprl.agents.random_rewards import RandomRewards
 from deeprl.agents.stock import CVaRActionSelection, CVaRUtility, ExponentialUtility, MeanVarianceUtility, TargetReturn
 from deeprl.agents.stocked import Stocked
 from deeprl.errors import ConfigError
@@ -21,7 +23,7 @@ from deeprl.learning.values.returns import Returns
 from deeprl.learning.values.utility import Preferred
 from deeprl.packing import packed_spec
 from deeprl.running.config.build import require_of_run
-from deeprl.types import ObsPart
+from deeprl.types import ObsPart, Rows
 from tests.builders import random_batch, transition, update, value_agent, view
 
 SPEC = packed_spec([ObsPart("observation", (2,), torch.float32), ObsPart("stock", (3,), torch.float32, scaled=False, stock=True)], 3, 0)
@@ -194,3 +196,27 @@ def test_its_discount_is_that_of_the_run(utility):
     require_of_run(utility, "agent.utility", {"discount": 1})
     with pytest.raises(ConfigError, match=r"agent.utility.discount=1.0 must be that of the run, discount=0.9: leave agent.utility.disc"):
         require_of_run(utility, "agent.utility", {"discount": 0.9})
+
+
+def test_every_observation_of_a_batch_has_the_stock_that_networks_see():
+    """The successor and the burn-in kept the three numbers as they were stored."""
+    stock, later = Stock(2), with_stock(-1.0, -3.0, 4.0)
+    batch = transition(reward=2.0, discount=1.0)._replace(obs=with_stock(0.0, -3.0, 2.0), next_obs=later)
+    batch = batch._replace(extra={"successor": later, "burn_in": later.expand(2, 1, 5)})
+    kept = stock.divided(batch, None)
+    assert kept.extra["successor"].equal(kept.next_obs)
+    assert kept.extra["burn_in"].equal(kept.next_obs.expand(2, 1, 5))
+    edit = torch.tensor([0.5]), torch.tensor([True])
+    edited = stock.divided(batch._replace(extra={"successor": later}), edit)
+    assert edited.extra["successor"].equal(edited.next_obs)
+    assert not edited.next_obs.equal(kept.next_obs)
+
+
+def test_statistics_are_of_observations_as_networks_see_them():
+    """Random rewards were standardised by those of the raw stock."""
+    agent = value_agent(SPEC, auxiliary=partial(RandomRewards, discount=0.9, heads=4))
+    obs, no = torch.cat([with_stock(-1.0, -3.0, 4.0), with_stock(-1.0, 2.0, 9.0)]).numpy(), np.zeros(2, bool)
+    agent.observe(Rows(obs, np.zeros(2, np.int64), np.zeros(2, np.float32), obs, no, no, np.ones(2, np.float32)))
+    assert agent.auxiliary.count == 2
+    assert not agent.auxiliary.m2.any()
+    assert agent.auxiliary.rewards(agent.preference.read(torch.from_numpy(obs))[0]).abs().max() < 1e-3

@@ -243,8 +243,16 @@ def test_eval_with_the_recorded_seed_repeats_the_final_evaluation(finished, caps
 
 def test_a_run_repeats_its_final_evaluation_from_python_and_leaves_the_generators_alone(finished):
     run, final = deeprl.load(finished), RunFolder(finished).read_evaluations()[-1]
-    before = torch.get_rng_state()
-    told = run.evaluate()
+    before, threads, had = torch.get_rng_state(), torch.get_num_threads(), []
+    torch.set_num_threads(2)  # as those of another run that was read since, by which last bits differ
+
+    def draw(*counts: int) -> None:
+        had.append(torch.get_num_threads())
+        torch.rand(1)  # as an environment may
+
+    told = run.evaluate(each_tick=draw)
+    assert (set(had), torch.get_num_threads()) == ({run.config["runtime"]["threads"]}, 2)
+    torch.set_num_threads(threads)
     assert (told["step"], told["seed"], told["returns"]) == (300, final["seed"], final["returns"])
     assert torch.equal(torch.get_rng_state(), before)
     assert run.evaluate(2, seed=5)["returns"] != told["returns"]

@@ -160,3 +160,9 @@ def test_a_few_steps_are_too_few_to_say_that_no_episode_ends(monkeypatch):
     assert "and no episode ended in" in glance.endless(GymGame(Faulty("endless")), "set a limit")
     monkeypatch.setattr(glance, "PATIENCE", 16)
     assert glance.endless(GymGame(Faulty("endless")), "set a limit") == ""
+
+
+def test_a_slow_environment_has_a_second_for_the_least_steps(monkeypatch):
+    """None slower than a millisecond a step was ever told to have no limit."""
+    monkeypatch.setattr(glance, "LOOK", 0.0)
+    assert f"no episode ended in {glance.ENOUGH} steps" in glance.endless(GymGame(Faulty("endless")), "set a limit")

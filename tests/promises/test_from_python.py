@@ -24,11 +24,13 @@ from deeprl.errors import CheckpointError, ConfigError
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.config_file import check_identity, identity
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session import session
 from deeprl.running.session.given import replace_function, worded
 from deeprl.running.session.run import Run
 from deeprl.running.training.evaluation import LONGEST, cut_off, recorded_cut_off
 from deeprl.running.training.listeners import Listeners
 from deeprl.system.functions import found, name_of
+from deeprl.system.ranks import ALONE
 from tests.builders import console, front_door, lines, same, snapshot
 from tests.promises.test_any_environment import Pictures
 
@@ -387,6 +389,19 @@ def test_an_error_in_a_listener_ends_the_run_and_is_in_its_status():
         deeprl.train(PLAIN, env=make, folder="run", on_log=fail)
     assert json.loads(Path("run/status.json").read_text())["state"] == "failed"
     assert "raise KeyError" in Path("run/traceback.txt").read_text()  # as after a command
+
+
+def test_an_error_before_the_first_step_leaves_its_traceback_too(tmp_path, monkeypatch):
+    """It was written of errors in training, and by the end of a command."""
+
+    def fail(*arguments, **others):
+        raise ArithmeticError("in the first reset")
+
+    monkeypatch.setattr(session, "assemble", fail)
+    with pytest.raises(ArithmeticError):
+        session.built({"seed": 0}, RunFolder(tmp_path), None, ALONE, None)
+    assert RunFolder(tmp_path).read_status()["state"] == "failed"
+    assert "in the first reset" in (tmp_path / "traceback.txt").read_text()
 
 
 def test_a_folder_and_going_on_in_it(tmp_path):

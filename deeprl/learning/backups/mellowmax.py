@@ -23,7 +23,7 @@ from deeprl.types import Batch
 def mellowmax(values: Tensor, omega: float) -> tuple[Tensor, Tensor]:
     """mm(q) and softmax(ω q): (K, *B, A) -> (K, *B) and (K, *B, A). Actions of value `INVALID` do not count."""
     best = values.detach().amax(-1, keepdim=True)  # keeps exp finite; its gradient would cancel
-    valid = values > INVALID / 2
+    valid = (values > INVALID / 2) | (best <= INVALID / 2)  # where an episode ended no action may be valid: all count, and are not read
     scaled = omega * (values - best).where(valid, 0.0)
     policy = scaled.where(valid, -float("inf")).softmax(-1)
     if not omega:

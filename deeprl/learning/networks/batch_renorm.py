@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -77,6 +78,7 @@ class BatchRenormMLP(TorsoChoice):
     """
 
     needs = frozenset({"joint"})
+    former: ClassVar = {"corrections": "renorm_factors"}
 
     hidden: tuple[int, ...] = (256, 256)
     momentum: float = 0.99

@@ -164,6 +164,11 @@ class Chain(Part):
         """Total loss, (K,) -> (): a sum, so that each Q_k has the same gradient as it would alone."""
         return losses.sum()
 
+    @property
+    def share(self) -> float:
+        """Factor of each loss in `combine`, for losses of the K iterations beside the agent's."""
+        return float(self.combine(torch.ones(self.length))) / self.length
+
     def acting_values(self, obs: Tensor, noise: NetworkNoise, worth: Worth = expected) -> Tensor:
         """Values from which `rule` selects, (K, M, A).
 

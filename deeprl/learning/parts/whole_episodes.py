@@ -37,9 +37,9 @@ class WholeEpisodes:
 
     @property
     def discount_powers(self) -> Tensor:
-        """γ^t of the longest episode, (T,)."""
-        ones = torch.ones_like(self.batch.discount[:1])
-        return torch.cat([ones, self.batch.discount[:-1]]).double().cumprod(0).amax(1)
+        """γ^t, (T,). A discount of 0 inside an episode, where a life was lost, only ends what bootstraps, and nothing does here."""
+        discount = self.batch.discount.max().double()
+        return torch.cat([torch.ones_like(discount)[None], discount.expand(len(self.batch.discount) - 1)]).cumprod(0)
 
     @property
     def discounted(self) -> Tensor:

@@ -8,12 +8,13 @@ sample of any other first stock c̃_0: c̃_t = c_t + γ^(−t) (c̃_0 − c_0). 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from deeprl.types import Batch, Spec
+from deeprl.learning.transforms.masks import OBSERVATIONS
+from deeprl.types import Batch, Rows, Spec
 
 
 class Stock(NamedTuple):
@@ -35,18 +36,27 @@ class Stock(NamedTuple):
         seen = torch.stack([now.sign() * now.abs().log1p(), torch.zeros_like(now), torch.zeros_like(now)], -1)
         return torch.cat([obs[..., : self.at], seen, obs[..., self.at + 3 :]], -1), now
 
+    def of_rows(self, rows: Rows) -> Rows:
+        """Rows of environments with observations (M, W) as networks see them, arrays or tensors."""
+        given: tuple[Any, Any] = rows.obs, rows.next_obs
+        seen = [self.read(torch.as_tensor(each))[0] for each in given]
+        ends: list[Any] = [end if isinstance(each, Tensor) else end.numpy() for each, end in zip(given, seen)]
+        return rows._replace(obs=ends[0], next_obs=ends[1])
+
     def divided(self, batch: Batch, edited: tuple[Tensor, Tensor] | None) -> Batch:
         """The batch with the stocks of both ends in `extra`, "stock" and "next_stock".
 
         Args:
             edited: see `Utility.edited`.
         """
-        obs, next_obs = batch.obs, batch.next_obs
-        if edited is not None:
+        ends = {"obs": batch.obs, "next_obs": batch.next_obs}
+        ends |= {name: batch.extra[name] for name in OBSERVATIONS & batch.extra.keys()}
+        if edited is not None:  # of transitions, which have no burn-in, because a core does not go with it
             start, where = edited
-            obs, next_obs = (torch.where(where.unsqueeze(-1), self.begun(each, start), each) for each in (obs, next_obs))
-        (obs, now), (next_obs, later) = self.read(obs), self.read(next_obs)
-        return batch._replace(obs=obs, next_obs=next_obs, extra={**batch.extra, "stock": now, "next_stock": later})
+            ends = {name: torch.where(where.unsqueeze(-1), self.begun(each, start), each) for name, each in ends.items()}
+        (obs, now), (next_obs, later) = self.read(ends.pop("obs")), self.read(ends.pop("next_obs"))
+        extra = {**batch.extra, **{name: self.read(each)[0] for name, each in ends.items()}, "stock": now, "next_stock": later}
+        return batch._replace(obs=obs, next_obs=next_obs, extra=extra)
 
 
 def stock_of(spec: Spec) -> Stock | None:

@@ -79,6 +79,11 @@ class Stored(Replay):
         held = self.ring.written([0] * self.num)
         if not all(torch.isfinite(some).all() for some in held["rows"].split(4096)):  # a copy is a block
             raise ValueError(f"data={data}: it holds a number that is not finite")
+        if "behavior_probability" in self.rule.extras and not (found.step is not None and self.knows_probabilities(held["rows"])):
+            raise ValueError(
+                f"data={data}: it does not say with which probability each action was taken, and this agent's backup divides by it. Take "
+                "data of a run whose agent stores it (retrace_dqn), or agent/backup=tree_backup or q_lambda, which do without"
+            )
         whole = hashlib.blake2b(digest_size=16)
         for name in sorted(held):  # without a copy, because they may be gigabytes
             whole.update(held[name].contiguous().numpy().data)
@@ -149,6 +154,12 @@ class Stored(Replay):
         ended, terminated = here[:, at.ended].numpy() > 0, here[:, at.continues].numpy() == 0
         reward, probability, state = (here[:, columns].numpy() for columns in (at.reward, at.probability, slice(at.state, None)))
         return Rows(obs, action, reward, after, terminated, ended, probability, state)
+
+    def knows_probabilities(self, rows: Tensor) -> bool:
+        """Whether each transition has the probability of its action: a run stores 0 where its agent does not calculate it. Data sets
+        have none at all, and 1 in its place."""
+        at = self.layout
+        return all(bool((some[:, at.probability] > 0).logical_or(some[:, at.real] == 0).all()) for some in rows.split(4096))
 
     def room(self) -> str:
         return ""

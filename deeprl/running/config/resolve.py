@@ -43,7 +43,7 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     own_files.check_chosen(chosen, resolved)  # type: ignore[arg-type]
     refuse_idle(chosen, user)
     if "env.id" in user:
-        require_own_id(chosen["env"], str(resolved["env"]["id"]))
+        require_own_id(chosen["env"], resolved["env"].get("id"))
     resolved["names"] = {name: chosen[name] for name in ("env", "agent", "replay", "experiment") if chosen.get(name, "None") != "None"}
     options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
@@ -139,19 +139,21 @@ def refuse_idle(chosen: dict[str, str], user: set[str]) -> None:
         raise ConfigError(f"experiment={name} sets nothing on env={env}. {made} agent={agent} env={env} without it.")
 
 
-def require_own_id(env: str, id: str) -> None:
+def require_own_id(env: str, id: object) -> None:
     """Another task would train, count and be reported under the name of the option, with settings that are not for it.
 
     Args:
         env: the chosen option.
-        id: of the command line. Another version of the option's own task is the same task (Hopper-v4 for Hopper-v5).
+        id: of the command line; None: ~env.id has taken it away. Another version of the option's own task is the same task (Hopper-v4
+            for Hopper-v5).
 
     Raises:
         ConfigError: the file of the option has the id of another task.
     """
     own = tuned.values("env", env).get("id")
-    if isinstance(own, str) and own != "???" and "${" not in own and unversioned(own) != unversioned(id):
-        raise ConfigError(f"env.id={id}: env={env} is {own}, and another task would bear its name. Write env=gym env.id={id}.")
+    if id is not None and isinstance(own, str) and own != "???" and "${" not in own and unversioned(own) != unversioned(str(id)):
+        remedy = f", or let the file of env={env} have id: ???" if own_files.of_users("env", env) else ""
+        raise ConfigError(f"env.id={id}: env={env} is {own}, and another task would bear its name. Write env=gym env.id={id}{remedy}.")
 
 
 def unversioned(id: str) -> str:

@@ -23,7 +23,7 @@ from deeprl.running.runs import checkpoint
 from deeprl.running.runs.checkpoint import step_folder
 from deeprl.running.runs.config_file import Config, written
 from deeprl.running.runs.folder import LINES_LIMIT, RunFolder
-from deeprl.running.runs.places import holds_run, require_new
+from deeprl.running.runs.places import holds_run, make_place, making, require_new
 from deeprl.system.files import create, opened, read_regular, replace_file, said
 from deeprl.system.temporary import temporary
 from deeprl.types import State
@@ -71,13 +71,14 @@ def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{folder / name} cannot be packed: {said(error)}") from None
     files["config.yaml"] = written(public(RunFolder(folder).read_config())).encode()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_place(out.parent, str(out.parent), "--out FILE")
     with tempfile.SpooledTemporaryFile(max_size=1 << 28) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in sorted(files):
                 archive.writestr(zipfile.ZipInfo(name), files[name], zipfile.ZIP_DEFLATED)  # with ZIP's first date, 1980
         file.seek(0)
-        replace_file(out, iter(lambda: file.read(PIECE), b""))
+        with making(str(out), "--out FILE"):
+            replace_file(out, iter(lambda: file.read(PIECE), b""))
     return out
 
 

@@ -60,6 +60,7 @@ RENAMED = {
     "accelerate.product": "accelerate.matmul_precision",
     "agent/explore=none": "agent/explore=greedy_after_warmup",
     "agent/chain=none": "agent/chain=online_target",
+    "agent.surrogate.clip=null": "agent/surrogate=plain",
 }
 """Keys and options of command lines and files that have another name today"""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -78,6 +79,19 @@ def automatic_mode(config: Config, agent: Agent, updates: int, on_device: bool) 
     long = f"the unroll of {rows} rows, more than {UNROLLED}, compiles for minutes" if agent.state_size and rows > UNROLLED else ""
     obstacle = long if has_compiler() else "there is no C++ compiler"
     return modes.choose(updates, str(config["device"]), obstacle, config["steps"] // config["env"]["num"] if on_device else 0)
+
+
+@contextlib.contextmanager
+def computing_as(agent: Agent, config: Config) -> Iterator[None]:
+    """Compute like the run of a configuration, whatever other run this process has read since: threads, and on CUDA the precision, belong
+    to the process, and give other last bits."""
+    threads = torch.get_num_threads()
+    modes.compute_as(agent, config)
+    torch.set_num_threads(config["runtime"]["threads"] or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def blocks_of(agent: Agent) -> list[Block]:

@@ -18,6 +18,7 @@ from deeprl.packing import numbers_in
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import read_lines
 from deeprl.running.session.columns import NamedColumns
+from deeprl.running.session.computation import computing_as
 from deeprl.running.session.observed import of_parts, require_observation
 from deeprl.running.training.evaluation import evaluate, interval, recorded_cut_off, recorded_episodes, repeated_seed, summarise
 from deeprl.running.training.overestimation import Overestimation
@@ -154,7 +155,7 @@ class Run:
                 raise ConfigError(f"{name} must be at least {least}, not {value}")
         num, device, longest = config["evaluation"]["num"], config["device"], recorded_cut_off(self.folder, self.step)
         values, tick = Overestimation.of_run(self.agent.rewards, config), partial(each_tick, episodes)
-        with generators.kept():  # an environment may draw from the generators of the caller's process
+        with generators.kept(), computing_as(self.agent, config):  # an environment may draw from the generators of the caller's process
             result = evaluate(self.agent, self.env.make_evaluation, episodes, num, seed, self.step, device, tick, (values,), longest)
         numbers = {**summarise(result["returns"]), "interval": interval(result["returns"])}
         return {"step": self.step, **numbers, **result, "diagnostics": values.metrics()}

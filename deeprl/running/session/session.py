@@ -296,6 +296,8 @@ def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, bef
             if ranks.first and folder.read_status() is None:
                 folder.write_config(config)  # so that the same command begins the run again
                 folder.write_status("failed", 0, 0, described(error))
+            if ranks.first and holds_run(folder.path) and not isinstance(error, UNTRACED):
+                replace_file(folder.path / "traceback.txt", described_trace())
         raise
 
 

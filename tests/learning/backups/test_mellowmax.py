@@ -71,3 +71,10 @@ def test_categories_are_mixed_and_shifted_to_the_same_mean():
 def test_a_negative_omega_is_refused():
     with pytest.raises(ValueError, match="omega must be at least 0"):
         Mellowmax(-1.0)
+
+
+@pytest.mark.parametrize("omega", [0.0, 5.0])
+def test_where_an_episode_ended_no_action_need_be_valid(omega):
+    """It was NaN, which the discount of 0 did not remove."""
+    batch = transition(reward=1.0, discount=0.0)
+    assert Mellowmax(omega)(None, view(next=[[INVALID, INVALID]]), batch).mean().item() == 1.0

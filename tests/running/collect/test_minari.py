@@ -440,3 +440,9 @@ def test_a_folder_of_data_is_no_run(tmp_path, capsys):
     (folder / "config.yaml").write_text("names: {}\n")
     with pytest.raises(ValueError, match="holds no transitions"):  # a run's, whatever else lies there
         stored(folder)
+
+
+def test_a_data_set_has_no_probabilities_of_actions(tmp_path):
+    """A trace would divide by the 1 that stands in their place."""
+    with pytest.raises(ValueError, match="does not say with which probability each action was taken"):
+        stored(written(tmp_path / "set"), needs=frozenset({"behavior_probability"}))

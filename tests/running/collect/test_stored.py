@@ -310,3 +310,14 @@ def test_rows_of_other_parts_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(Checkpoints, "load", lambda self, which, only, replaced: (1, {"replay": {"ticks": 1, "parts": stored}}))
     with pytest.raises(ValueError, match=r"data=run: .* 'a' float32 \(3,\), .* the same env.parts and env.privileged"):
         find("run", packed_spec((a, b), 3, 0))
+
+
+def test_data_without_the_probabilities_that_a_trace_divides_by_are_refused(played):
+    """A run stores 0 where its agent calculates none, and every ratio was π / 1e-6: no trace was cut, or the loss was 1e25."""
+    with pytest.raises(ValueError, match=r"does not say with which probability.*retrace_dqn.*tree_backup"):
+        offline(played[1], needs=frozenset({"behavior_probability"}))
+    source, rows = offline(played[1]), played[1].source.ring.written([0, 0])["rows"]
+    at = source.layout
+    assert not source.knows_probabilities(rows)
+    rows[:, at.probability] = torch.where(rows[:, at.real] > 0, 0.5, 0.0)
+    assert source.knows_probabilities(rows)

@@ -138,6 +138,7 @@ def test_an_option_trains_no_other_task_under_its_name():
         compose(["agent=sac", "env=classic/pendulum", "env.id=A-v1"])
     with pytest.raises(ConfigError, match="Write env=gym env.id=FetchPush-v4"):
         require_own_id("robotics/fetch_reach", "FetchPush-v4")
+    require_own_id("robotics/fetch_reach", None)  # ~env.id, which the environment refuses in words of its own, was a KeyError
     for env, id in (
         ("mujoco/hopper", "Hopper-v4"),  # the version of published results
         ("classic/cartpole", "gymnasium:CartPole-v0"), ("robotics/ant_maze_umaze", "AntMaze_UMaze-v4"), ("gym", "A-v1"),

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import torch
 
-from deeprl.errors import RunFolderError
+from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs import archive, checkpoint
 from deeprl.running.runs.archive import pack, unpack
 
@@ -127,3 +127,17 @@ def test_no_archive_at_all(tmp_path):
     (tmp_path / "y.zip").symlink_to(tmp_path / "x.zip")
     with pytest.raises(RunFolderError, match="cannot be unpacked"):
         unpack(tmp_path / "y.zip", tmp_path / "out")
+
+
+def test_a_place_of_another_step_is_not_told_as_that_of_the_archive(folder, tmp_path, monkeypatch):
+    """ "p.zip cannot be made. Name another one" was said where the folder for temporary files could not be written."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--out FILE"):
+        pack(folder, 40, AGENT, "card", tmp_path / "file" / "p.zip")
+
+    def refuse():
+        raise PermissionError(13, "Permission denied", "/elsewhere")
+
+    monkeypatch.setattr(archive, "temporary", refuse)
+    with pytest.raises(PermissionError, match="/elsewhere"):
+        pack(folder, 40, AGENT, "card", tmp_path / "p.zip")

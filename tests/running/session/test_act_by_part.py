@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from deeprl.packing import packed_spec, unpacked
-from deeprl.running.session.observed import of_parts
+from deeprl.running.session.observed import of_parts, require_observation
 from deeprl.types import ObsPart
 
 IMAGE = ObsPart("image", (1, 2, 2), torch.uint8, image=True)
@@ -46,3 +47,10 @@ def test_a_missing_part_and_a_missing_mask_are_named():
         of_parts(SPEC, {"image": seen()["image"]}, None)
     with pytest.raises(ValueError, match="mask"):
         of_parts(SPEC._replace(masked=True), seen(), None)
+
+
+def test_two_observations_by_part_are_no_observation_with_its_info():
+    space = spaces.Dict({"image": spaces.Box(0, 255, (1, 2, 2), np.uint8), "speed": spaces.Box(-1.0, 1.0, (3,))})
+    require_observation((seen(), seen()), space)
+    with pytest.raises(ValueError, match=r"this is \(observation, info\)"):
+        require_observation((seen(), {"lives": 3}), space)
