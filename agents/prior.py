@@ -47,7 +47,7 @@ class Prior(Baseline):
         network: the agent of that run; null in a configuration, which a run fills in.
 
     Raises:
-        ValueError: it has no value of states, or remembers.
+        ValueError: it has no value of states, or remembers, or follows a schedule.
     """
 
     def __init__(self, *, spec: Spec, run: str, network: Callable[..., Agent] | None = None):
@@ -55,6 +55,11 @@ class Prior(Baseline):
         if network is None:
             raise ValueError("run must be a run folder, whose value is taken")
         self.prior = network(spec=spec, seed=0)
+        if isinstance(getattr(self.prior, "baseline", None), MixedPrior):
+            raise ValueError(
+                f"run must be of an agent whose value is that of its weights, and {run} has agent/baseline=mix, whose share follows the "
+                "steps of its own run: name the run of that baseline, or one with agent/baseline=residual"
+            )
         if self.prior.state_size:
             raise ValueError(f"run must be of an agent without a core, and {run} has one")
         for parameter in self.prior.parameters():

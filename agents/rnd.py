@@ -36,6 +36,9 @@ class RND(Intrinsic):
         coefficient: factor of the reward; 0 leaves the agent unchanged, bit for bit.
         features: outputs of f and g.
         lr: learning rate of f; None: that of the agent.
+
+    Raises:
+        ValueError: the discount is 1.
     """
 
     gives = True
@@ -60,6 +63,11 @@ class RND(Intrinsic):
             in_range(self, lr=(0, None))
         self.optimizer = optimizer if lr is None else replace(optimizer, lr=lr)
         self.normalize = Running(spec=spec, clip=5.0) if len(spec.obs_shape) == 1 else Plain(spec=spec)
+        if discount == 1.0:
+            raise ValueError(
+                "discount must be below 1, because the sum of errors that scales the reward never starts anew, and would grow until "
+                "nothing is new: agent.intrinsic.discount=0.99"
+            )
         self.scaled = Scaled(discount=discount)
         self.random, self.fitted = (OutputNetwork(spec, torso, features, None, unit=False) for _ in range(2))
         for place in ("random", "fitted"):

@@ -16,6 +16,7 @@ import json
 import math
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -112,6 +113,13 @@ def commits(folder: Path) -> str:
     return ", ".join(dict.fromkeys(found))
 
 
+def other_words(folder: Path, words: list[str]) -> list[str]:
+    """Words that the commands of a run have and `words` have not, or the reverse."""
+    commands = [shlex.split(entry.get("command", ""))[1:] for entry in RunFolder(folder).read_system()]
+    given = {word for command in commands for word in command if not word.startswith(("hydra.run.dir=", "resume="))}
+    return sorted(given ^ set(words)) if given else []
+
+
 def table(lines: list[dict]) -> str:
     """Final means, one row an agent, one column a task, budget and seed."""
     tasks = sorted({(line["env"], line["steps"], line["seed"]) for line in lines})
@@ -195,6 +203,9 @@ def train_all(name: str, runs: Iterable[tuple[str, str, int]], folder: Path, res
             other = sorted(set(same[0]["overrides"]) ^ set(words))
             if other:
                 print(f"{path.name}: kept as it is stored, with other settings: {', '.join(other)}", flush=True)
+            continue
+        if RunFolder(path).read_summary() and (other := other_words(path, words)):  # of another set, which has the same names
+            print(f"{path.name}: its run was trained with other settings: {', '.join(other)}. Take another folder", flush=True)
             continue
         if not RunFolder(path).read_summary() and not train(path, words, until):  # a finished run is only read
             print(f"{path.name}: {'did not finish' if time.monotonic() < until else 'stopped'}, see {path}.log", flush=True)

@@ -82,8 +82,8 @@ class GymGame(Game):
         self.fps = float(env.metadata.get("render_fps") or self.fps)
         self.limit = env.spec.max_episode_steps if env.spec else None
         for layer in layers_of(env):
-            if isinstance(layer, gymnasium.wrappers.TimeLimit):  # of an environment that is not registered
-                self.limit = layer._max_episode_steps
+            if isinstance(layer, gymnasium.wrappers.TimeLimit):  # the shortest of several ends an episode
+                self.limit = min(layer._max_episode_steps, self.limit or layer._max_episode_steps)
             refuse_statistics(layer)
         self.reward_range = getattr(env.unwrapped, "reward_range", None)  # Gymnasium 1.0 dropped it, some environments still declare it
 

@@ -84,7 +84,7 @@ class StockGame(Game):
             raise ValueError(
                 f"the stock is {self.now:g}, and grows by 1 / discount in each step: raise discount={self.discount:g}, or shorten episodes"
             )
-        if self.info and ended:
+        if self.info:
             self.info.newest = {**self.info.newest, "off_target": abs(self.now / self.growth)}
         return self.shown(obs), reward, terminated, ended
 

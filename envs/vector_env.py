@@ -180,6 +180,9 @@ class VectorGames(Backend):
         parts = list(iterate(batch_space(self.vector.single_observation_space, size(obs)), obs))
         return [self.conversion.row(part, info_of(info, i), terminated[i]) for i, part in enumerate(parts)]
 
+    def told(self, which):
+        return [self.info[i].of_episode() for i in which]
+
     def step(self, actions, seeds, only=None):
         try:
             return self._step(self.conversion.action(actions), seeds)

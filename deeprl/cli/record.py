@@ -10,6 +10,7 @@ from pathlib import Path
 from deeprl.cli.arguments import at_least_one, checkpoints, out_of, written_to
 from deeprl.cli.each import each_policy
 from deeprl.errors import RunFolderError
+from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import print_end, say
 
@@ -38,7 +39,8 @@ def run(options: argparse.Namespace) -> int:
         for seed in range(first, first + episodes):
             tape = Tape()
             result = evaluate(run.agent, make, 1, 1, seed, run.step, device, listeners=[tape], longest=longest)
-            target = (out.resolve() if out else path / "videos") / f"step_{run.step:012d}_seed_{seed}.mp4"
+            name = f"step_{run.step:012d}_seed_{seed}.mp4"
+            target = out.resolve() / f"{of_run(run.config)}{name}" if out else path / "videos" / name
             try:
                 if out:
                     out.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,12 @@ def run(options: argparse.Namespace) -> int:
             show(path, run.step, animations)
 
     return each_policy(options.run, one, options.out)
+
+
+def of_run(config: Config) -> str:
+    """Begin of a name in a folder for many runs, whose steps and seeds may be equal."""
+    names = config["names"]
+    return f"{names['agent']}_{names['env']}_seed{config['seed']}_".replace("/", "_")
 
 
 def show(path: Path, step: int, animations: dict[str, bytes]) -> None:

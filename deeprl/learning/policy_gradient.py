@@ -27,7 +27,7 @@ from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.policies import PolicyChoice
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.networks.unrolled import Unrolled
-from deeprl.learning.networks.weight_norm import initialise_with_gains
+from deeprl.learning.networks.weight_norm import initialise_with_gains, zero_last_
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.advantage import GAE, Advantage
@@ -213,9 +213,7 @@ class PolicyGradient(PolicyAgent):
         initialise_with_gains(self.value, seed, "value", torso.weight_norm)
         self.baseline = rollout.baseline(spec=self.spec)
         if self.baseline.zero_start:
-            last = self.value if shared else self.value.last
-            for parameter in list(last.parameters())[-2:]:  # type: ignore[union-attr]
-                parameter.zero_()
+            zero_last_(self.value if shared else self.value.last)  # type: ignore[arg-type]
         self.intrinsic = rollout.intrinsic(spec=inner, torso=torso, optimizer=optimizer, seed=seed)
         if spec.parts and self.intrinsic.gives:
             raise ValueError("env.parts must be flat with rewards of the agent's own (agent/intrinsic), which read one array")

@@ -150,7 +150,8 @@ class Ring:
         Raises:
             ConfigError: a part says of itself that it is a stack of frames, and is another one.
         """
-        wrong = self.layout.unstacked(rows.obs, rows.next_obs)
+        own = ~(rows.ended & (rows.obs == rows.next_obs).reshape(len(rows.obs), -1).all(1))  # not those that `env.on_error=restart` ended
+        wrong = self.layout.unstacked(rows.obs[own], rows.next_obs[own])
         if fresh := np.array(self._fresh).nonzero()[0].tolist():
             first = rows.obs[fresh]
             wrong = wrong or self.layout.unstacked(np.zeros_like(first), first)

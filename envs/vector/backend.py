@@ -113,6 +113,11 @@ def own(error: BaseException) -> BaseException:
     return error
 
 
+def told(game: Game) -> Info:
+    """The numbers of its running episode."""
+    return game.info.of_episode() if game.info else NOTHING
+
+
 def advance(game: Game, action: object, seed: int | None) -> StepResult | Failure:
     """One step, and a reset if it ended the episode: the same function in this process and in workers. An error of the step is raised, as
     is a step of another form."""
@@ -122,7 +127,7 @@ def advance(game: Game, action: object, seed: int | None) -> StepResult | Failur
     next_obs, reward, terminated, ended = answer
     if not flag("ended", ended):
         return next_obs, next_obs, reward, terminated, False, NOTHING
-    info = game.info.of_episode() if game.info else NOTHING
+    info = told(game)
     last = next_obs.copy()  # some environments reuse their buffer in reset
     try:
         return game.reset(seed), last, reward, terminated, True, info
@@ -163,6 +168,10 @@ class Backend(ABC):
         """The game of one environment, if the games run in this process."""
         raise NotImplementedError(f"{type(self).__name__} has no games in this process")
 
+    def told(self, which: list[int]) -> list[Info]:
+        """The numbers that the running episodes of these environments have told up to now."""
+        return [NOTHING] * len(which)
+
     @abstractmethod
     def close(self) -> None: ...
 
@@ -200,6 +209,9 @@ class Serial(Backend):
 
     def game(self, index):
         return self.games[index]
+
+    def told(self, which):
+        return [told(self.games[index]) for index in which]
 
     def close(self):
         for game in self.games:

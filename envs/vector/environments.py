@@ -153,11 +153,11 @@ class Environments:
         """
         if not self.backend.one_by_one:
             raise RuntimeError(f"{self.name} cannot reset environments {which} alone: give it a time limit")
+        told = dict(zip(which, self.backend.told(which)))  # before the reset, which forgets it
         self._start(which)
         assert self.obs is not None
-        ended = after.ended.copy()
-        ended[which] = True
-        return after._replace(obs=self.obs, ended=ended)
+        ended = after.ended | np.isin(np.arange(self.num), which)
+        return after._replace(obs=self.obs, ended=ended, info=[told.get(i, info) for i, info in enumerate(after.info)])
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         spec = self.spec

@@ -24,7 +24,7 @@ import torch
 from deeprl.system.signals import HANDLED
 from deeprl.system.variables import variable
 
-from .backend import Backend, Failure, Game, advance
+from .backend import NOTHING, Backend, Failure, Game, advance, told
 
 _START = 120.0  # seconds on top of `env.timeout` for imports on a busy machine
 CLOSING = 2.0
@@ -68,7 +68,7 @@ def serve(build, pipe) -> None:
         except (EOFError, OSError):
             break
         try:
-            answer = game.reset(seed) if kind == "reset" else advance(game, action, seed)
+            answer = game.reset(seed) if kind == "reset" else told(game) if kind == "told" else advance(game, action, seed)
         except BaseException as error:  # see `own`; signals are ignored here
             where = traceback.extract_tb(error.__traceback__)[-1]
             answer = Failure(f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})")
@@ -167,6 +167,13 @@ class Workers(Backend):
         for index in indices:
             answers[index] = self._receive(index, deadline)
         return answers
+
+    def told(self, which):
+        for index in which:
+            self._send(index, ("told", None, None))
+        deadline = time.monotonic() + self.timeout
+        answers = [self._receive(index, deadline) for index in which]
+        return [NOTHING if isinstance(answer, Failure) else answer for answer in answers]  # what failed is met at the reset that follows
 
     def rebuild(self, index):
         self._end(index, patience=CLOSING if self.answered[index] else 0.0)

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from deeprl.agents.prior import MixedPrior, ResidualPrior, state_values
+from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.networks.weight_norm import initialise_with_gains, zero_last_
 from deeprl.learning.parts.baseline import Baseline
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.instantiate import instantiate
@@ -61,6 +63,28 @@ def test_a_residual_starts_at_the_prior_and_fits_the_rest():
     Learner(made, lambda batch: batch).update(batch)
     assert same(before, snapshot(made.baseline))
     assert any(parameter.any() for parameter in list(made.value.last.parameters())[-2:])
+
+
+@pytest.mark.parametrize("which", ["none", "hidden", "all"])
+def test_what_starts_at_zero_learns_with_normalised_weights_too(which):
+    """The last two parameters were zeroed, which were gains: the hidden layer gave 0, and had no gradient."""
+    value = MLP(1, (3, 5, 1), activate_last=False, init="orthogonal_relu")
+    initialise_with_gains(value, 0, "value", which)
+    before = snapshot(value)
+    zero_last_(value)
+    assert {name for name, now in snapshot(value).items() if not now.equal(before[name])} == {"gain_1" if which == "all" else "weight_1"}
+    for parameter in value.parameters():
+        parameter.requires_grad_(True)
+    out = value(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+    assert not out.any()
+    out.sum().backward()
+    assert value.get_parameter("gain_1" if which == "all" else "weight_1").grad.any()
+
+
+def test_a_value_that_follows_the_steps_of_its_run_is_no_prior():
+    """After a resume its share was that of step 0."""
+    with pytest.raises(ValueError, match="a has agent/baseline=mix, whose share follows the steps"):
+        ResidualPrior(spec=spec_of("classic/cartpole"), run="a", network=lambda spec, seed: ppo(MixedPrior, kappa=Constant(0.5)))
 
 
 @pytest.mark.parametrize(("baseline", "own"), [(ResidualPrior, {}), (MixedPrior, {"kappa": Constant(0.5)})])

@@ -113,3 +113,9 @@ def test_bad_values_are_refused():
     for given, field in (({"coefficient": -1.0}, "coefficient"), ({"features": 0}, "features"), ({"lr": -1.0}, "lr")):
         with pytest.raises(ValueError, match=f"{field} must be"):
             agent_of(intrinsic=partial(NEW, **given), optimizer=Adam(lr=0.01))
+
+
+def test_a_sum_without_an_end_and_a_discount_is_refused():
+    """It grew with the steps, and the reward of what was new fell as 1/t."""
+    with pytest.raises(ValueError, match=r"agent\.intrinsic\.discount=0\.99"):
+        agent_of(intrinsic=partial(RND, discount=1.0), optimizer=Adam(lr=0.01))

@@ -267,3 +267,12 @@ def test_runs_on_the_published_version_are_not_mixed_with_those_of_another(tmp_p
     store(tmp_path, "learning", 300_000, sac=([3.0], [4.0]))
     assert [line["steps"] for line in evidence.with_longer_runs("headline", tmp_path)] == [200_000, 200_000]
     assert len(evidence.with_longer_runs("actor_critic", tmp_path)) == 2
+
+
+def test_a_finished_run_of_other_settings_is_not_taken(tmp_path):
+    """Two sets have one name for runs of different versions of a task."""
+    line = {"command": f"train.py hydra.run.dir={tmp_path} resume=auto agent=td3 steps=9"}
+    (tmp_path / "system.json").write_text(json.dumps([line, line]))
+    assert learning.other_words(tmp_path, ["steps=9", "agent=td3"]) == []
+    assert learning.other_words(tmp_path, ["agent=td3", "steps=9", "env.id=Hopper-v4"]) == ["env.id=Hopper-v4"]
+    assert learning.other_words(tmp_path, ["agent=td3"]) == ["steps=9"]

@@ -441,6 +441,8 @@ def test_running_statistics_that_evaluation_would_not_share_are_refused(name, in
 def test_a_time_limit_of_an_environment_without_an_id_is_known():
     assert GymGame(Scripted()).limit is None
     assert GymGame(Double(gymnasium.wrappers.TimeLimit(Scripted(), 7))).limit == 7
+    for outer, shortest in ((50, 7), (5, 5)):  # the inner one won
+        assert GymGame(gymnasium.wrappers.TimeLimit(gymnasium.wrappers.TimeLimit(Scripted(), 7), outer)).limit == shortest
 
 
 def mission():

@@ -74,6 +74,21 @@ def test_an_episode_tells_last_value_sum_and_mean(vector):
     assert [told[i] for i in (0, 1, 3, 4)] == [[{}, {}]] * 4
 
 
+@pytest.mark.parametrize(("choice", "vector"), [(Function, "sync"), (Function, "async"), (Vectorized, "sync")])
+def test_an_episode_that_is_cut_off_has_told_what_it_told(choice, vector):
+    """Rates of success counted those alone that ended by themselves: where a success ends an episode, all of them."""
+    name = "walks" if choice is Vectorized else "Walk"
+    envs = choice(function=f"tests.envs.test_info:{name}", num=2, **({} if name == "walks" else {"vector": vector})).asked(NAMES).make(0)
+    try:
+        envs.reset()
+        for _ in range(2):
+            after = envs.step(np.zeros(2, np.int64))
+        assert list(envs.truncate_episodes(after, [1]).info) == [{}, {"place": 2.0, "cost": 1.0, "speed": 2.0}]
+        assert list(envs.step(np.zeros(2, np.int64)).info) == [{"place": 3.0, "cost": 1.5, "speed": 2.0, "is_success": 1.0}, {}]
+    finally:
+        envs.close()
+
+
 @pytest.mark.parametrize("function", ["walks", "same_step", "successes"])
 def test_a_vector_environment_tells_the_same(function):
     envs = Vectorized(function=f"tests.envs.test_info:{function}", num=2).asked(NAMES).make(0)

@@ -308,6 +308,9 @@ def test_a_part_that_is_no_stack_of_its_frames_is_refused():
     ended.append(first._replace(ended=np.ones(2, bool)))
     with pytest.raises(ConfigError, match="not zeros where an episode starts"):
         ended.append(second)
+    restarted = make(PARTS, num=2)  # env.on_error=restart ends an episode at its last observation, which is no step
+    restarted.append(first)
+    restarted.append(second._replace(next_obs=second.obs, ended=np.ones(2, bool)))
     alone = packed_spec((CAMERA,), 3, 0)
     stream, only = Stream(alone, 1, seed=4, longest=50), make(alone)
     only.append(next(stream))

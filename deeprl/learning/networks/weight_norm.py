@@ -50,6 +50,14 @@ def weight_normalise(module: nn.Module, which: str) -> None:
     measure_gains_(module)
 
 
+@torch.no_grad()
+def zero_last_(block: Block) -> None:
+    """Let the last layer give 0, and learn: its weights are 0, or where they have a gain this is, because a direction cannot be 0."""
+    layer = block.layers(outputs=True)[-1]
+    for name in ("gain" if layer in block.gained else "weight", "bias"):
+        block.get_parameter(f"{name}_{layer}").zero_()
+
+
 def refuse_average(module: nn.Module, tau: float) -> None:
     """
     Raises:

@@ -89,6 +89,8 @@ class Stored(Replay):
             whole.update(held[name].contiguous().numpy().data)
         self.digest = whole.hexdigest()
         self.held, count = self.bytes, len(self.numbers())
+        self.from_start = not self.ring.first and (found.step is None or self.ring.last * self.num >= found.step)
+        """Whether nothing came before the first row: no row was overwritten, and the replay did not start anew at a resume"""
         name = data if found.step is None else f"{folder_of(data)}@{found.step}"
         self.provenance = {"name": name, "digest": self.digest, "transitions": count}
         if found.step is not None:

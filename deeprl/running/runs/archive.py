@@ -100,6 +100,8 @@ def unpack(file: Path, folder: Path) -> None:
     if holds_run(folder):
         raise RunFolderError(f"{folder} already holds a run: name another folder")
     require_new(folder, key="")
+    if folder.is_dir() and any(folder.iterdir()):  # a run may begin beside a log, and a folder cannot be put in the place of another
+        raise RunFolderError(f"{folder} is not empty: name another folder")
     try:
         with opened(file) as stream, zipfile.ZipFile(stream) as archive:
             entries = checked(archive)

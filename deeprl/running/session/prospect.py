@@ -87,7 +87,7 @@ def limit(envs: Any) -> int | None:
 
 
 def imitates(agent: Agent, source: Source) -> bool:
-    return agent.imitates and not source.provenance
+    return agent.imitates and (source.imagines or not source.provenance)  # steps of a model have actions of the agent too
 
 
 def averages(agent: Agent) -> bool:

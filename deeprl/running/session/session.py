@@ -92,12 +92,12 @@ def train(
         if doubts and not resume and ranks.first:
             tell_doubts(trainer)
         logging = logging_of(config, allowed)
-        ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
+        ready, begun = False, 0  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:
             restores = ranks.broadcast(resume and bool(trainer.checkpoints.steps()))
             if restores:
                 trainer.restore()
-            ready = True
+            ready, begun = True, trainer.step
             require_same_weights(ranks, trainer.agent)
             require_same_data(ranks, trainer.source)
             if ranks.first:
@@ -116,7 +116,9 @@ def train(
             finally:
                 progress.close()
                 loggers.close()
-        except ConfigError:  # the command was wrong, not the run
+        except ConfigError as error:  # the command was wrong, not the run, unless this has gone on
+            if ready and trainer.step > begun:
+                record_failure(trainer, error, ready, status)
             raise
         except BaseException as error:
             record_failure(trainer, error, ready, status)

@@ -15,7 +15,7 @@ class StoredEpisode(NamedTuple):
     rows: Rows
     """Of T steps, in their order"""
     whole: bool
-    """Whether its first step is there: not of the oldest episode of a ring that has overwritten some"""
+    """Whether its first step is there: not of the oldest episode where rows before it are gone"""
 
     @property
     def terminated(self) -> bool:
@@ -37,7 +37,7 @@ def episodes(stored: Stored) -> Iterator[StoredEpisode]:
     live = np.arange(stored.live.first, stored.live.last)
     for environment in range(stored.num):
         rows = stored.transitions(live[live % stored.num == environment])
-        began = stored.ring.first == 0
+        began = stored.from_start
         for cut in np.split(np.arange(len(rows.reward)), np.flatnonzero(rows.ended) + 1):
             if len(cut):
                 yield StoredEpisode(Rows(*(part[cut] for part in rows[:-1])), began)
@@ -52,7 +52,7 @@ def told(found: Sequence[StoredEpisode]) -> list[str]:
     ends = sum(each.terminated for each in found), sum(not each.open and not each.terminated for each in found)
     lines.append(f"{ends[0]:,} end with a termination, {ends[1]:,} with a truncation")
     if missing := len(found) - len(closed):
-        lines.append(f"{missing:,} are not whole: their first steps are overwritten, or they go on")
+        lines.append(f"{missing:,} are not whole: their first steps are gone, or they go on")
     if lives := sum(int((each.rows.terminated & ~each.rows.ended).sum()) for each in found):
         lines.append(f"{lives:,} terminations without an end of the episode, such as lost lives")
     for name, values in (("return", [each.rows.reward.sum() for each in closed]), ("length", [len(each.rows.reward) for each in closed])):

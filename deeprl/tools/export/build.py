@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,14 +20,16 @@ from deeprl.learning.agent import Agent
 from deeprl.learning.networks.convolutions import ImageBlock
 from deeprl.running.session.run import Run
 from deeprl.running.training.evaluation import evaluation_seed
-from deeprl.system.files import make_folder, replace_file
-from deeprl.system.strict_json import JsonObject, plain
+from deeprl.system.files import make_folder, read_regular, replace_file
+from deeprl.system.strict_json import JsonObject, plain, strict_json
 from deeprl.system.terminal import say
 from deeprl.tools.export import check, programs
 from deeprl.tools.export.policy import STATE, ExportedPolicy, divided, inputs_of, without_privileged
 
 FORMATS = {"onnx": "policy.onnx", "torch": "policy.pt2"}
 """Files by format"""
+ABOUT_LIMIT = 1 << 20
+"""Largest bytes of policy.json"""
 PLAYED = 256
 """Observations from the environment with which a program is checked"""
 OF_TRAINING = ("num", "vector", "reseed_every", "on_error", "timeout")
@@ -205,12 +208,28 @@ def state_of(agent: Agent) -> JsonObject:
     return {**names, "shape": ["M", agent.state_size], "dtype": "float32", "start": "zeros at the first observation of an episode"}
 
 
+def require_own(folder: Path, about: JsonObject) -> None:
+    """
+    Raises:
+        RunFolderError: the folder holds a file of a name that is written or removed here, and not of an export of this agent there.
+    """
+    there = [name for name in ("policy.json", *FORMATS.values()) if os.path.lexists(folder / name)]
+    try:
+        earlier = strict_json(read_regular(folder / "policy.json", ABOUT_LIMIT)) if there else about
+        same = all(earlier[key] == about[key] for key in ("agent", "environment"))
+    except (OSError, ValueError, LookupError, TypeError):
+        same = False
+    if not same:
+        raise RunFolderError(f"{folder} holds {', '.join(there)} of something else, which would be lost: name another folder (--out)")
+
+
 def write(folder: Path, contents: dict[str, bytes], about: JsonObject, follow: bool) -> None:
     """
     Args:
         follow: whether the folder may be a link, as one that the user named.
     """
     if follow:
+        require_own(folder, about)
         folder.mkdir(parents=True, exist_ok=True)
     else:
         make_folder(folder)

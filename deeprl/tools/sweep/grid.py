@@ -75,15 +75,19 @@ def _labels(keys: Sequence[str]) -> list[str]:
     parts = [re.split(r"[./@]", key) for key in keys]
 
     def ends(length: int) -> list[str]:
-        return [".".join(part[-length:]) for part in parts]
+        return [_plain(".".join(part[-length:])) for part in parts]
 
     lengths = range(1, max(map(len, parts), default=1) + 1)
     return next((ends(length) for length in lengths if len(set(ends(length))) == len(keys)), ends(lengths[-1]))
 
 
 def _value(override: str) -> str:
-    """The value of an override in letters that every file system and shell takes as they are."""
-    return re.sub(r"[^\w.+-]+", "_", override.partition("=")[2], flags=re.ASCII).strip("_")
+    return _plain(override.partition("=")[2])
+
+
+def _plain(text: str) -> str:
+    """In letters that every file system and shell takes as they are."""
+    return re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII).strip("_")
 
 
 def _name(parts: Sequence[str]) -> str:

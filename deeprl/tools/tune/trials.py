@@ -122,6 +122,8 @@ class Trials:
         self.study, self.space, self.settings, self.runs, self.grid = study, space, settings, runs, grid
         self.faults: dict[str, str] = {}
         """Runs that failed by the machine since the last trial that ended, with their last words"""
+        self.told: set[str] = set()
+        """All runs that have been among them: each counts once"""
         found = study.get_trials(deepcopy=False)
         self._require_own(found)
         self.open = {trial.number: self._opened(trial) for trial in found if trial.state is TrialState.RUNNING}
@@ -203,8 +205,9 @@ class Trials:
 
     def _fault(self, where: str, why: str) -> None:
         """A failure that says nothing of the settings. The trial stays open, for a study that is resumed."""
-        if where in self.faults:
+        if where in self.told:
             return
+        self.told.add(where)
         self.faults[where] = why
         say(f"{where}: {why}")
         if len(self.faults) >= FAULTS:

@@ -321,3 +321,15 @@ def test_data_without_the_probabilities_that_a_trace_divides_by_are_refused(play
     assert not source.knows_probabilities(rows)
     rows[:, at.probability] = torch.where(rows[:, at.real] > 0, 0.5, 0.0)
     assert source.knows_probabilities(rows)
+
+
+def test_a_replay_that_began_anew_at_a_resume_does_not_begin_with_an_episode(monkeypatch):
+    """Its first row is number 0, and was told as the first step of an episode."""
+    spec = Spec((3,), torch.float32, 3, 0)
+    stream, played = Stream(spec, 1, seed=0), make(spec)
+    for _ in range(20):
+        played.append(next(stream))
+    for step, whole in ((20, True), (30, False), (None, True)):
+        data = Found(step, 1, 100, played.state_dict(), [played.rows()], "x")
+        monkeypatch.setattr("deeprl.running.collect.stored.find", lambda *_, data=data: data)
+        assert Stored(data="x", batch_size=8, spec=spec, num=1, discount=0.99).from_start is whole

@@ -141,3 +141,12 @@ def test_a_place_of_another_step_is_not_told_as_that_of_the_archive(folder, tmp_
     monkeypatch.setattr(archive, "temporary", refuse)
     with pytest.raises(PermissionError, match="/elsewhere"):
         pack(folder, 40, AGENT, "card", tmp_path / "p.zip")
+
+
+def test_a_folder_with_a_log_is_not_new(folder, tmp_path):
+    """It was refused without a remedy, when all was unpacked."""
+    pack(folder, 40, AGENT, "card", tmp_path / "p.zip")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "job.log").write_text("")
+    with pytest.raises(RunFolderError, match="out is not empty: name another folder"):
+        unpack(tmp_path / "p.zip", tmp_path / "out")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from deeprl.running.session.prospect import Target
+from deeprl.running.session.prospect import Target, imitates
 from deeprl.tools.check.record import forecast
 from deeprl.tools.check.suspicions import suspicions
 from tests.tools.check.records import SOUND, with_keys, within
@@ -115,3 +116,10 @@ def test_steps_are_rounded_up_to_whole_ticks():
 def test_without_an_ended_episode_evaluations_are_taken_at_the_time_limit():
     found = forecast(within("seen", episodes=0, length=None))
     assert found.evaluation == found.evaluation_most == forecast(SOUND).evaluation_most
+
+
+def test_steps_of_a_model_are_no_data_to_imitate():
+    """A source that has data, and imagines steps with actions of the agent beside them, raised no doubt."""
+    agent = SimpleNamespace(imitates=True)
+    found = [imitates(agent, SimpleNamespace(imagines=imagines, provenance={"name": "run"})) for imagines in (False, True)]
+    assert found == [False, True]

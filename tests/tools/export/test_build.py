@@ -18,8 +18,9 @@ import torch
 import deeprl
 from deeprl.cli import exits
 from deeprl.cli import export as command
+from deeprl.errors import RunFolderError
 from deeprl.tools.export import programs
-from deeprl.tools.export.build import export
+from deeprl.tools.export.build import export, require_own
 from deeprl.tools.export.policy import ExportedPolicy
 from tests.builders import console, train
 from tests.promises.test_readme import blocks
@@ -247,3 +248,17 @@ def test_a_file_where_the_folder_should_be_is_named(finished, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert console("export", finished, "--format", "torch", "--out", tmp_path / "file") == exits.FAILED
     assert f"cannot be written to {tmp_path / 'file'}" in capsys.readouterr().err
+
+
+def test_files_of_something_else_are_not_replaced(tmp_path):
+    """A model of the user's was removed, and that of another run replaced."""
+    about = {"agent": "dqn", "environment": "classic/cartpole"}
+    for there in ({}, {"policy.json": json.dumps({**about, "files": {}}), "policy.onnx": "of an earlier step"}):
+        for name, text in there.items():
+            (tmp_path / name).write_text(text)
+        require_own(tmp_path, about)
+    with pytest.raises(RunFolderError, match=r"holds policy\.json, policy\.onnx of something else.*--out"):
+        require_own(tmp_path, {**about, "agent": "idqn"})
+    (tmp_path / "policy.json").unlink()
+    with pytest.raises(RunFolderError, match=r"holds policy\.onnx of something else"):
+        require_own(tmp_path, about)

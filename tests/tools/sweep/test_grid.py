@@ -89,3 +89,8 @@ def test_names_that_would_be_equal_or_too_long_get_a_mark():
 def test_refused(overrides, says):
     with pytest.raises(ConfigError, match=says):
         expand(overrides)
+
+
+def test_a_name_has_letters_that_every_shell_takes_in_its_keys_too():
+    """A sweep with such a key could not be read back."""
+    assert [job.name for job in expand(["env.kwargs.a$b=1,2"])] == ["a_b=1", "a_b=2"]

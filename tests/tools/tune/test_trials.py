@@ -300,3 +300,13 @@ def test_a_damaged_study_is_named(tmp_path):
     (tmp_path / "study.log").write_text("{}\n{\n")
     with pytest.raises(RunFolderError, match=r"study\.log is damaged"):
         open_study(tmp_path)
+
+
+def test_a_fault_of_the_machine_counts_once():
+    """It was told and counted again after each trial that ended."""
+    trials = object.__new__(Trials)
+    trials.faults, trials.told, trials.runs = {}, set(), SweepFolder
+    trials._fault("trial=000,seed=0", "no space")
+    trials.faults.clear()  # as a trial that ended does
+    trials._fault("trial=000,seed=0", "no space")
+    assert trials.faults == {}
