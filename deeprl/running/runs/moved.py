@@ -60,13 +60,14 @@ RENAMED = {
     "accelerate.product": "accelerate.matmul_precision",
     "agent/explore=none": "agent/explore=greedy_after_warmup",
     "agent/chain=none": "agent/chain=online_target",
-    "agent.surrogate.clip=null": "agent/surrogate=plain",
 }
 """Keys and options of command lines and files that have another name today"""
 
 
 def word_of_today(override: str) -> str:
     """An override of a stored sweep with the names of today: replay_ratio=2 -> replay.ratio=2."""
+    if override == "agent.surrogate.clip=null":  # a value that made another loss of PPO's
+        return "agent/surrogate=plain"
     key, equals, value = override.partition("=")
     return RENAMED.get(override) or f"{RENAMED.get(key, key)}{equals}{value}"
 

@@ -135,9 +135,13 @@ def test_a_place_of_another_step_is_not_told_as_that_of_the_archive(folder, tmp_
     with pytest.raises(ConfigError, match=r"--out FILE"):
         pack(folder, 40, AGENT, "card", tmp_path / "file" / "p.zip")
 
-    def refuse():
+    def refuse(*arguments):
         raise PermissionError(13, "Permission denied", "/elsewhere")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "replace_file", refuse)
+        with pytest.raises(ConfigError, match=r"p\.zip cannot be made: .*Name another one: --out FILE"):
+            pack(folder, 40, AGENT, "card", tmp_path / "p.zip")
     monkeypatch.setattr(archive, "temporary", refuse)
     with pytest.raises(PermissionError, match="/elsewhere"):
         pack(folder, 40, AGENT, "card", tmp_path / "p.zip")

@@ -9,7 +9,7 @@ import pytest
 
 from deeprl.running.runs import moved
 from deeprl.running.runs.config_file import config_hash
-from deeprl.running.runs.moved import former, translated
+from deeprl.running.runs.moved import former, translated, word_of_today
 
 BEFORE = {"seed": 3, "agent": {"_target_": "deeprl.value_agent.ValueAgent", "torso": {"_target_": "deeprl.networks.torsos.MLPTorso"}}}
 """A configuration as a run of 9114cc1 stored it"""
@@ -85,3 +85,8 @@ def test_the_lab_has_said_so():
         "optimism": {"_target_": "deeprl_lab.mathematics.optimism.Bonus"},
     }
     assert former(translated(old)) == old
+
+
+def test_words_of_a_stored_sweep_have_the_names_of_today():
+    for before, now in (("replay_ratio=2", "replay.ratio=2"), ("agent.surrogate.clip=null", "agent/surrogate=plain"), ("x=1", "x=1")):
+        assert word_of_today(before) == now

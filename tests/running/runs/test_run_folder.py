@@ -10,7 +10,6 @@ import sys
 import threading
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from deeprl.cli import pack
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs import config_file, folder, places
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, check_identity, config_hash, flatten, identity, without_changeable
@@ -61,19 +59,6 @@ def test_a_place_that_takes_no_folder_has_a_remedy(tmp_path, monkeypatch):
         api.train(folder=tmp_path / "file" / "run")
     with pytest.raises(RunFolderError, match="cannot be made: .*No space left"), making("the folder of the sweep", "--dir FOLDER"):
         refusing(errno.ENOSPC)()
-
-
-def test_a_policy_that_cannot_be_written_names_another_file(monkeypatch):
-    def refused(*arguments):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), ".a.zip.partial")
-
-    run = SimpleNamespace(config={"names": {"agent": "dqn", "env": "a/b"}, "seed": 0}, step=1, agent=SimpleNamespace(state=dict))
-    monkeypatch.setattr(pack, "RunFolder", lambda path: SimpleNamespace(read_config=dict, read_system=dict))
-    monkeypatch.setattr("deeprl.tools.export.card.card", lambda *arguments: "")
-    monkeypatch.setattr("deeprl.running.runs.archive.pack", refused)
-    monkeypatch.setattr(api, "load", lambda *arguments: run)
-    with pytest.raises(ConfigError, match=r"dqn_a_b_seed0.zip cannot be made: .*Name another one: --out FILE"):
-        pack.run(SimpleNamespace(run=Path("run"), checkpoint="last", out=None, allow_package=[]))
 
 
 def test_folders_are_exclusive_among_threads(tmp_path):
