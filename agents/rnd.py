@@ -63,7 +63,7 @@ class RND(Intrinsic):
             in_range(self, lr=(0, None))
         self.optimizer = optimizer if lr is None else replace(optimizer, lr=lr)
         self.normalize = Running(spec=spec, clip=5.0) if len(spec.obs_shape) == 1 else Plain(spec=spec)
-        if discount == 1.0:
+        if discount == 1.0 and coefficient:
             raise ValueError(
                 "discount must be below 1, because the sum of errors that scales the reward never starts anew, and would grow until "
                 "nothing is new: agent.intrinsic.discount=0.99"

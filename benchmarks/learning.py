@@ -115,8 +115,9 @@ def commits(folder: Path) -> str:
 
 def other_words(folder: Path, words: list[str]) -> list[str]:
     """Words that the commands of a run have and `words` have not, or the reverse."""
-    commands = [shlex.split(entry.get("command", ""))[1:] for entry in RunFolder(folder).read_system()]
-    given = {word for command in commands for word in command if not word.startswith(("hydra.run.dir=", "resume="))}
+    commands = [shlex.split(entry.get("command", "")) for entry in RunFolder(folder).read_system()]
+    ours = [command[1:] for command in commands if command and command[0].endswith("train.py")]  # not those of deeprl resume
+    given = {word for command in ours for word in command if not word.startswith(("hydra.run.dir=", "resume="))}
     return sorted(given ^ set(words)) if given else []
 
 

@@ -44,7 +44,8 @@ class Choice:
         super().__init_subclass__(**settings)
         for old, new in sorted(cls.former.items()):
             found = next((vars(each)[old] for each in cls.__mro__ if old in vars(each)), None)  # also of a class mixed in
-            if isinstance(found, bool) or hasattr(found, "__get__"):  # a method or a property; others are attributes of its own
+            mark = isinstance(found, bool) and isinstance(getattr(cls, new.partition(",")[0], None), bool)
+            if mark or hasattr(found, "__get__"):  # a mark, a method or a property; others are attributes of its own
                 raise TypeError(f"{cls.__name__}.{old} has another name today: {new}")
 
 

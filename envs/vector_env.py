@@ -181,7 +181,7 @@ class VectorGames(Backend):
         return [self.conversion.row(part, info_of(info, i), terminated[i]) for i, part in enumerate(parts)]
 
     def told(self, which):
-        return [self.info[i].of_episode() for i in which]
+        return [self.info[i].so_far() for i in which]
 
     def step(self, actions, seeds, only=None):
         try:

@@ -266,7 +266,7 @@ class Replay(Source):
             self.mirror.forget()
 
     def restart(self, step: int) -> str:
-        self.begun = step
+        self.begun, self.ring.began = step, False
         return f"{self.pace.learning_starts:,} more steps"
 
     def rows(self, since: list[int] | None = None) -> dict[str, Tensor] | None:

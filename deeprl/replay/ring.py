@@ -59,6 +59,8 @@ class Ring:
         self.rows = np.zeros((total, layout.width), dtype=np.float32)
         self.frames = np.zeros((total, layout.size), dtype=np.uint8) if layout.image else None
         self.slots = np.zeros((layout.ticks, layout.num), dtype=np.int64)
+        self.began = True
+        """Whether the first rows begin episodes: not if a run has gone on without its replay"""
         self.requires_stacks = any(piece.name and piece.stack > 1 for piece in layout.pieces)
         """Whether appended observations are compared with what their parts say of themselves"""
         self.first = self.last = 0  # live ticks
@@ -203,6 +205,7 @@ class Ring:
             "oldest": np.array(self._oldest, dtype=np.int64),
             "fresh": fresh,
             "pending": np.where(unknown, np.float32(0), self.rows[head]),
+            **({} if self.began else {"began": False}),
         }
         if self.frames is not None:
             state["pending_frames"] = np.where(unknown, np.uint8(0), self.frames[head])
@@ -243,6 +246,7 @@ class Ring:
                 "not the same environment"
             )
         self.first, self.last = (int(tick) for tick in state["ticks"])
+        self.began = bool(state.get("began", True))
         cursors = {name: np.asarray(state[name]) for name in ("count", "oldest", "fresh")}
         for name, found in cursors.items():
             if found.shape != (at.num,) or found.dtype != (bool if name == "fresh" else np.int64):

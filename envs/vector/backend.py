@@ -114,8 +114,8 @@ def own(error: BaseException) -> BaseException:
 
 
 def told(game: Game) -> Info:
-    """The numbers of its running episode."""
-    return game.info.of_episode() if game.info else NOTHING
+    """The numbers of its running episode up to now."""
+    return game.info.so_far() if game.info else NOTHING
 
 
 def advance(game: Game, action: object, seed: int | None) -> StepResult | Failure:
@@ -127,7 +127,7 @@ def advance(game: Game, action: object, seed: int | None) -> StepResult | Failur
     next_obs, reward, terminated, ended = answer
     if not flag("ended", ended):
         return next_obs, next_obs, reward, terminated, False, NOTHING
-    info = told(game)
+    info = game.info.of_episode() if game.info else NOTHING
     last = next_obs.copy()  # some environments reuse their buffer in reset
     try:
         return game.reset(seed), last, reward, terminated, True, info

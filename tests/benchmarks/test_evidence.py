@@ -272,7 +272,7 @@ def test_runs_on_the_published_version_are_not_mixed_with_those_of_another(tmp_p
 def test_a_finished_run_of_other_settings_is_not_taken(tmp_path):
     """Two sets have one name for runs of different versions of a task."""
     line = {"command": f"train.py hydra.run.dir={tmp_path} resume=auto agent=td3 steps=9"}
-    (tmp_path / "system.json").write_text(json.dumps([line, line]))
+    (tmp_path / "system.json").write_text(json.dumps([line, {"command": f"/bin/deeprl resume {tmp_path}"}]))
     assert learning.other_words(tmp_path, ["steps=9", "agent=td3"]) == []
     assert learning.other_words(tmp_path, ["agent=td3", "steps=9", "env.id=Hopper-v4"]) == ["env.id=Hopper-v4"]
     assert learning.other_words(tmp_path, ["agent=td3"]) == ["steps=9"]

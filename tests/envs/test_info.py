@@ -119,6 +119,7 @@ def test_a_number_that_is_none_is_named_and_infinity_is_left_out():
     told.note({"x": np.inf, "y": np.ones(3)})
     with pytest.raises(TypeError, match="leave y out of log.info"):
         told.of_episode()
+    assert told.so_far() == {}
     told.note({"x": np.inf, "y": 1})
     assert told.of_episode() == {"y": 1.0}
 

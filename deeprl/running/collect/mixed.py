@@ -57,14 +57,15 @@ class Mixed(Replay):
                 f"share={share} of batch_size={batch_size} is {self.share * batch_size:g}, not a whole number of {self.unit}: choose "
                 "another batch_size, or another share"
             )
+        self.learned_from = bool(self.from_data or offline_steps) or share is None
+        """Whether the data are"""
+        needs = self.rule.extras if self.learned_from else self.rule.extras - {"behavior_probability"}
         self.data = self.stored(
             data=data, batch_size=batch_size, n_step=self.n_step, device="cpu", spec=self.spec, num=self.num, discount=self.discount,
-            rewards=self.rule.rewards, needs=self.rule.extras, batch_device=self.rule.device,
+            rewards=self.rule.rewards, needs=needs, batch_device=self.rule.device,
         )  # fmt: skip
         self.provenance, self.working, self.held = self.data.provenance, self.data.bytes, self.data.bytes
         refuse_if_too_large("capacity", self.capacity, self.bytes, state=4 * self.stored_state)  # beside the data, which are in memory now
-        self.learned_from = bool(self.from_data or offline_steps) or share is None
-        """Whether the data are"""
         if share is None:
             self._take_in()
 

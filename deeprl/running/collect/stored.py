@@ -82,14 +82,14 @@ class Stored(Replay):
         if "behavior_probability" in self.rule.extras and not (found.step is not None and self.knows_probabilities(held["rows"])):
             raise ValueError(
                 f"data={data}: it does not say with which probability each action was taken, and this agent's backup divides by it. Take "
-                "data of a run whose agent stores it (retrace_dqn), or agent/backup=tree_backup or q_lambda, which do without"
+                "data of a run whose agent stores it (agent=retrace_dqn), or agent/backup=tree_backup or q_lambda, which do without"
             )
         whole = hashlib.blake2b(digest_size=16)
         for name in sorted(held):  # without a copy, because they may be gigabytes
             whole.update(held[name].contiguous().numpy().data)
         self.digest = whole.hexdigest()
         self.held, count = self.bytes, len(self.numbers())
-        self.from_start = not self.ring.first and (found.step is None or self.ring.last * self.num >= found.step)
+        self.from_start = self.ring.began and not self.ring.first
         """Whether nothing came before the first row: no row was overwritten, and the replay did not start anew at a resume"""
         name = data if found.step is None else f"{folder_of(data)}@{found.step}"
         self.provenance = {"name": name, "digest": self.digest, "transitions": count}
@@ -158,10 +158,13 @@ class Stored(Replay):
         return Rows(obs, action, reward, after, terminated, ended, probability, state)
 
     def knows_probabilities(self, rows: Tensor) -> bool:
-        """Whether each transition has the probability of its action: a run stores 0 where its agent does not calculate it. Data sets
-        have none at all, and 1 in its place."""
-        at = self.layout
-        return all(bool((some[:, at.probability] > 0).logical_or(some[:, at.real] == 0).all()) for some in rows.split(4096))
+        """Whether each transition has the probability of its action: a run stores 0 where its agent does not calculate it, or 1 for all
+        where it acts by a policy. Data sets have none at all, and 1 in its place."""
+        at, least = self.layout, 1.0
+        for some in rows.split(4096):
+            known = some[some[:, at.real] > 0, at.probability]
+            least = min(least, float(known.min())) if len(known) else least
+        return 0.0 < least < 1.0
 
     def room(self) -> str:
         return ""

@@ -22,8 +22,8 @@ def require_observation(obs: object, space: spaces.Space | None) -> None:
         ValueError: it is what reset returns, or a tensor that requires a gradient.
     """
     pair = isinstance(obs, tuple) and len(obs) == 2 and not isinstance(space, spaces.Tuple)
-    own_keys = space.keys() if isinstance(space, spaces.Dict) else None  # two observations have those of their space
-    if pair and isinstance(info := obs[1], Mapping) and info.keys() != own_keys:  # type: ignore[index]  # a tuple
+    own_keys = space.keys() if isinstance(space, spaces.Dict) else ()  # two observations have some of those of their space
+    if pair and isinstance(info := obs[1], Mapping) and not (info and set(info) <= set(own_keys)):  # type: ignore[index]  # a tuple
         raise ValueError("this is (observation, info), as reset() returns it, and no observation: obs, info = env.reset(), then act(obs)")
     if isinstance(obs, torch.Tensor) and obs.requires_grad:
         raise ValueError("this observation is a tensor that requires a gradient, and greedy actions have none: act(obs.detach())")

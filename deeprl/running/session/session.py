@@ -92,18 +92,20 @@ def train(
         if doubts and not resume and ranks.first:
             tell_doubts(trainer)
         logging = logging_of(config, allowed)
-        ready, begun = False, 0  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
+        going = False  # whether the folder says that it runs
+        ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:
             restores = ranks.broadcast(resume and bool(trainer.checkpoints.steps()))
             if restores:
                 trainer.restore()
-            ready, begun = True, trainer.step
+            ready = True
             require_same_weights(ranks, trainer.agent)
             require_same_data(ranks, trainer.source)
             if ranks.first:
                 loggers = started(trainer, logging, resume)
             else:
                 loggers, listeners = Loggers([]), Listeners()  # those of the first rank write and are called
+            going = True
             if restores:
                 say(f"resumed from step {trainer.step:,}" + (f" (the run had reached step {status['step']:,})" if status else ""))
                 say_if_rates_are_zero(trainer)
@@ -116,8 +118,8 @@ def train(
             finally:
                 progress.close()
                 loggers.close()
-        except ConfigError as error:  # the command was wrong, not the run, unless this has gone on
-            if ready and trainer.step > begun:
+        except ConfigError as error:  # the command was wrong, not the run, unless this goes on
+            if going:
                 record_failure(trainer, error, ready, status)
             raise
         except BaseException as error:
@@ -298,7 +300,8 @@ def built(config: Config, folder: RunFolder, allowed: Allowed, ranks: Ranks, bef
             if ranks.first and folder.read_status() is None:
                 folder.write_config(config)  # so that the same command begins the run again
                 folder.write_status("failed", 0, 0, described(error))
-            if ranks.first and holds_run(folder.path) and not isinstance(error, UNTRACED):
+            goes_on = before is None or before["state"] != "finished"
+            if ranks.first and goes_on and holds_run(folder.path) and not isinstance(error, UNTRACED):
                 replace_file(folder.path / "traceback.txt", described_trace())
         raise
 

@@ -57,6 +57,9 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
         )
     if run.agent.spec.choices:
         raise RunFolderError("policies of components (env.components=true) are not exported: act with `deeprl.load(RUN).act`.")
+    if out is not None:
+        names = run.config["names"]
+        require_own(out, {"agent": names["agent"], "environment": names["env"], "env": run.config["env"]})
     obs, states, game = played(run)
     obs = without_privileged(run.agent.spec, np.concatenate([obs, check.made_up(run.agent.spec)]))
     states = [np.resize(state, (len(obs), state.shape[1])) for state in states]  # those of play, again and again
@@ -217,10 +220,11 @@ def require_own(folder: Path, about: JsonObject) -> None:
     try:
         earlier = strict_json(read_regular(folder / "policy.json", ABOUT_LIMIT)) if there else about
         same = all(earlier[key] == about[key] for key in ("agent", "environment"))
-    except (OSError, ValueError, LookupError, TypeError):
+        same = same and all(earlier["env"].get(key) == about["env"].get(key) for key in ("id", "function"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         same = False
     if not same:
-        raise RunFolderError(f"{folder} holds {', '.join(there)} of something else, which would be lost: name another folder (--out)")
+        raise RunFolderError(f"{folder} holds {', '.join(there)} of something else: remove it, or name another folder (--out)")
 
 
 def write(folder: Path, contents: dict[str, bytes], about: JsonObject, follow: bool) -> None:
@@ -229,7 +233,6 @@ def write(folder: Path, contents: dict[str, bytes], about: JsonObject, follow: b
         follow: whether the folder may be a link, as one that the user named.
     """
     if follow:
-        require_own(folder, about)
         folder.mkdir(parents=True, exist_ok=True)
     else:
         make_folder(folder)

@@ -314,13 +314,14 @@ def test_rows_of_other_parts_are_refused(monkeypatch, tmp_path):
 
 def test_data_without_the_probabilities_that_a_trace_divides_by_are_refused(played):
     """A run stores 0 where its agent calculates none, and every ratio was π / 1e-6: no trace was cut, or the loss was 1e25."""
-    with pytest.raises(ValueError, match=r"does not say with which probability.*retrace_dqn.*tree_backup"):
+    with pytest.raises(ValueError, match=r"does not say with which probability.*agent=retrace_dqn.*tree_backup"):
         offline(played[1], needs=frozenset({"behavior_probability"}))
     source, rows = offline(played[1]), played[1].source.ring.written([0, 0])["rows"]
     at = source.layout
     assert not source.knows_probabilities(rows)
-    rows[:, at.probability] = torch.where(rows[:, at.real] > 0, 0.5, 0.0)
-    assert source.knows_probabilities(rows)
+    for each, known in ((1.0, False), (0.5, True)):  # a policy stores 1
+        rows[:, at.probability] = torch.where(rows[:, at.real] > 0, each, 0.0)
+        assert source.knows_probabilities(rows) is known
 
 
 def test_a_replay_that_began_anew_at_a_resume_does_not_begin_with_an_episode(monkeypatch):
@@ -329,7 +330,8 @@ def test_a_replay_that_began_anew_at_a_resume_does_not_begin_with_an_episode(mon
     stream, played = Stream(spec, 1, seed=0), make(spec)
     for _ in range(20):
         played.append(next(stream))
-    for step, whole in ((20, True), (30, False), (None, True)):
-        data = Found(step, 1, 100, played.state_dict(), [played.rows()], "x")
+    for whole in (True, False):
+        data = Found(20, 1, 100, played.state_dict(), [played.rows()], "x")
         monkeypatch.setattr("deeprl.running.collect.stored.find", lambda *_, data=data: data)
         assert Stored(data="x", batch_size=8, spec=spec, num=1, discount=0.99).from_start is whole
+        played.restart(20)

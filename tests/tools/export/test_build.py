@@ -252,13 +252,14 @@ def test_a_file_where_the_folder_should_be_is_named(finished, tmp_path, capsys):
 
 def test_files_of_something_else_are_not_replaced(tmp_path):
     """A model of the user's was removed, and that of another run replaced."""
-    about = {"agent": "dqn", "environment": "classic/cartpole"}
+    about = {"agent": "dqn", "environment": "gym", "env": {"id": "A-v1", "num": 1}}
     for there in ({}, {"policy.json": json.dumps({**about, "files": {}}), "policy.onnx": "of an earlier step"}):
         for name, text in there.items():
             (tmp_path / name).write_text(text)
         require_own(tmp_path, about)
-    with pytest.raises(RunFolderError, match=r"holds policy\.json, policy\.onnx of something else.*--out"):
-        require_own(tmp_path, {**about, "agent": "idqn"})
+    for other in ({"agent": "idqn"}, {"env": {"id": "B-v1"}}):
+        with pytest.raises(RunFolderError, match=r"holds policy\.json, policy\.onnx of something else.*--out"):
+            require_own(tmp_path, {**about, **other})
     (tmp_path / "policy.json").unlink()
     with pytest.raises(RunFolderError, match=r"holds policy\.onnx of something else"):
         require_own(tmp_path, about)
