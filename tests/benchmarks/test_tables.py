@@ -64,6 +64,7 @@ CLAIMED = (
             "auxiliary",
             "atari_others",
             "lost_lead",
+            "sac_hopper",
         )
     ),
     *(f"memory {name} --table" for name in ("recall_segments", "memory_bandit", "memory_switching")),
