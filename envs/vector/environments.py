@@ -197,13 +197,13 @@ class Environments:
         """First observations, after resets with fresh seeds.
 
         Raises:
-            EnvironmentFailed: in training under either `on_error`, because a first reset that fails shows an environment that does not
-                work. In the evaluations of a run it has worked before.
+            EnvironmentFailed: at the first reset in training under either `on_error`, because it shows an environment that does not work.
+                In the evaluations of a run it has worked before.
         """
         firsts = self._tried(indices)
         for i, first in firsts.items():
             if isinstance(first, Failure):
-                if not self.evaluation:
+                if self._journals[i].episode < 0 and not self.evaluation:
                     raise self._failed(i, first) from first.error
                 firsts[i] = self._first_again(i, first)
         return firsts

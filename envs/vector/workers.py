@@ -102,7 +102,7 @@ class Workers(Backend):
         self.processes: list = [None] * num
         self.pipes: list = [None] * num
         self.answered = [True] * num
-        """Whether each worker has answered its last request: one that has not is killed at once"""
+        """Whether each worker has answered its last request: one that has not is asked nothing more, and killed at once"""
         _open.add(self)
         try:
             for index in range(num):
@@ -140,13 +140,15 @@ class Workers(Backend):
             pass  # the worker is dead: `_receive` reports it
 
     def _receive(self, index: int, deadline: float):
-        pipe, self.answered[index] = self.pipes[index], True
+        if not self.answered[index]:  # what it sends now may be its answer to the request before
+            return Failure("it owes an answer", lost=True)
+        pipe, self.answered[index] = self.pipes[index], False
         try:
             if pipe.poll(max(0.0, deadline - time.monotonic())):
-                return pipe.recv()
-            self.answered[index] = False
+                answer = pipe.recv()
+                self.answered[index] = True
+                return answer
         except (EOFError, OSError):
-            self.answered[index] = False
             process = self.processes[index]
             process.join(1.0)
             return Failure(f"its process died (exit code {process.exitcode})", lost=True)

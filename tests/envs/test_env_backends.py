@@ -317,6 +317,20 @@ def test_a_reset_that_fails_leaves_the_step_before_it_as_it_was(busy, fails):
     assert (rows[2].obs.item(), envs.num_restarts, envs.restarted) == (0, 1, [])
 
 
+def test_an_episode_that_is_cut_off_may_be_followed_by_a_reset_that_fails(busy):
+    """The run ended, under env.on_error=restart too."""
+    envs = busy(reset=(2,))
+    envs.reset()
+    after = envs.step(np.array([1]))
+    with pytest.warns(RuntimeWarning, match=r"reset raised ConnectionError: the server is busy; restarted"):
+        after = envs.truncate_episodes(after, [0])
+    assert (after.obs.item(), after.next_obs.item(), after.ended.item()) == (0, 1, True)
+    envs = busy("fail", reset=(2,))
+    envs.reset()
+    with pytest.raises(EnvironmentFailed, match=r"; env\.on_error=restart goes on with a fresh one"):
+        envs.truncate_episodes(envs.step(np.array([1])), [0])
+
+
 def test_no_advice_to_restart_where_restarts_are_chosen(busy):
     first = "failed at its first reset: reset raised .* the server is busy"  # neither goes on after that
     for chosen, advice in (("fail", ""), ("restart", r"; env\.on_error=restart replaces an .* only")):
@@ -431,3 +445,13 @@ def test_a_worker_that_dies_while_it_imports_the_script_tells_of_the_main_guard(
     with pytest.raises(RuntimeError, match=rf"its process died \(exit code {code}\)") as caught:
         workers._ready(0)
     assert ('below if __name__ == "__main__":' in str(caught.value)) == hint
+
+
+def test_a_late_answer_is_not_taken_for_that_to_the_next_request():
+    """The numbers of the task arrived after env.timeout, and stood for the first observation of the reset that follows."""
+    ours, theirs = Pipe()
+    workers = Workers.__new__(Workers)
+    workers.timeout, workers.pipes, workers.answered = 0.0, [ours], [True]
+    assert workers.told([0]) == [{}]
+    theirs.send({"is_success": 1.0})
+    assert workers.reset({0: 1})[0].lost  # is replaced, from its seed
