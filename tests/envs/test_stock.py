@@ -8,6 +8,7 @@ import torch
 
 from deeprl.envs.coins import CoinGame
 from deeprl.envs.stock import GymStock, StockCoins, StockGame
+from deeprl.envs.vector.backend import told
 from deeprl.envs.vector.info import EpisodeInfo
 from deeprl.errors import ConfigError
 from deeprl.running.config.build import environment
@@ -28,6 +29,7 @@ def test_the_stock_adds_to_the_return_that_is_left():
     game.info = EpisodeInfo({"off_target": "last"})
     assert game.reset(0)[-3:].tolist() == [-1, -1, 1]
     assert game.step(0)[0][-3:].tolist() == [0, -1, 2]
+    assert told(game) == {"off_target": 0.0}  # of an episode that is cut off there
     assert game.step(0)[0][-3:].tolist() == [4, -1, 4]  # 4 / 4 = -1 + 1 + 0.5 · 2
     assert game.info.of_episode() == {"off_target": 1.0}
 

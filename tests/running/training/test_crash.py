@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deeprl.cli import exits
-from deeprl.errors import CheckpointError, NotFinite
+from deeprl.errors import CheckpointError, ConfigError, NotFinite
 from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.optim.finite import Watch
 from deeprl.packing import packed_spec
@@ -171,7 +171,15 @@ def test_a_run_that_diverges_leaves_a_bundle_and_its_last_checkpoint(tmp_path, m
     assert console("replay-crash", path) == 0
     out = capsys.readouterr().out
     assert out.count("then: batch.reward: 1 of 16 entries") == out.count("now:  batch.reward: 1 of 16 entries") == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Replay, "draw", lambda self, *given: wrong())
+        assert console("resume", path) == exits.WRONG
+    assert RunFolder(path).read_status()["state"] == "failed"  # it stayed `running`: a wrong command had changed no run
     assert console("resume", path) == exits.FINISHED  # nothing was lost but the steps since
+
+
+def wrong():
+    raise ConfigError("replay.batch_size=16 was found to be wrong in mid-run: take another")
 
 
 def test_real_divergence_is_repeated_from_its_bundle(tmp_path, capsys):
