@@ -65,8 +65,10 @@ def actions_of(space: spaces.Space, components: bool = False) -> Actions:
 
     Raises:
         ValueError: a space other than Discrete, MultiDiscrete and MultiBinary of few combinations, and bounded Box of floats; or it has no
-            components.
+            components, or holds no number.
     """
+    if 0 in (space.shape or ()):
+        raise ValueError(f"the action space {space} holds no number. {OWN} a gymnasium.ActionWrapper with something to choose.")
     if components:
         if isinstance(space, spaces.MultiDiscrete):
             return Actions(0, space.start, shape=space.shape, sizes=tuple(space.nvec.reshape(-1).tolist()))

@@ -103,6 +103,7 @@ def test_actions_keep_the_shape_and_type_of_their_space():
 @pytest.mark.parametrize(
     ("space", "words"),
     [
+        (spaces.Box(-1, 1, (0,)), "holds no number"),
         (spaces.Box(-np.inf, np.inf, (2,)), "no bounds"),
         (spaces.Box(-3e38, 3e38, (2,)), "no bounds"),  # their distance overflows
         (spaces.Box(2e38, 3e38, (2,)), "no bounds"),  # their sum does

@@ -13,6 +13,8 @@ from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatte
 
 MOST = 2**53
 """Largest number, because schedules and JSON use floats, which are not exact for larger whole numbers."""
+STEPS = 10**12 - 1
+"""Largest step, because folders and films have it in their names with twelve digits."""
 
 ABSENT = object()
 """Stands for the value of a key that is not there: `seed=` sets an empty text"""
@@ -45,7 +47,7 @@ class Range(NamedTuple):
 
 RULES: dict[str, Range] = {
     "seed": Range(int, 0, 2**31 - 1),
-    "steps": Range(int, 1),
+    "steps": Range(int, 1, STEPS),
     "discount": Range(float, 0, 1),
     "evaluation.every": Range(int, 1, fraction=True, optional=True),
     "evaluation.episodes": Range(int, 1, EPISODES),

@@ -260,6 +260,10 @@ def test_files_of_something_else_are_not_replaced(tmp_path):
     for other in ({"agent": "idqn"}, {"env": {"id": "B-v1"}}):
         with pytest.raises(RunFolderError, match=r"holds policy\.json, policy\.onnx of something else.*--out"):
             require_own(tmp_path, {**about, **other})
+    for content in ("", "[]", "{}", '{"agent": NaN', "[" * 10**5, '{"agent": "dqn", "environment": "gym", "env": 3}'):
+        (tmp_path / "policy.json").write_text(content)
+        with pytest.raises(RunFolderError, match=r"of something else"):
+            require_own(tmp_path, about)
     (tmp_path / "policy.json").unlink()
     with pytest.raises(RunFolderError, match=r"holds policy\.onnx of something else"):
         require_own(tmp_path, about)
