@@ -104,7 +104,8 @@ class StoredModel(ModelReplay):
         self.load_model(state)
 
     def restart(self, step: int) -> str:
-        return self.store.restart(step)
+        self.store.restart(step)
+        return "a model that is trained anew"
 
     def marks(self) -> list[int]:
         return self.store.marks()

@@ -96,7 +96,8 @@ def nothing_to_train(path: Path, status: dict, stored: Config, config: Config, o
     reached, named = int(status["step"]), shlex.quote(str(path))
     unused = f", so that {' and '.join(overrides)} would change nothing" if overrides else ""
     if (why := status.get("stopped_early")) and config["steps"] == stored["steps"] and config["stop"] == stored["stop"]:
-        word = next((f"{key}=null" for key in ("stop.return", "stop.hours") if key in why), f"steps={config['steps']}")
+        # what a listener of Python asked for is over with another number of steps alone
+        word = next((f"{key}=null" for key in ("stop.return", "stop.hours") if key in why), f"steps={2 * config['steps']}")
         return f"{path} finished early at step {reached:,}, because {why}{unused}. To train on: deeprl resume {named} {word}"
     if config["steps"] > reached:
         return ""

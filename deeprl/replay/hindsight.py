@@ -99,10 +99,10 @@ class Hindsight(Replay):
         super().append(rows)
         self.spans.append(self.ring.last - 1, rows.ended)
 
-    def truncate_episode(self, environment: int) -> None:
-        super().truncate_episode(environment)
+    def truncate_episode(self, environment: int) -> bool:
         if self.spans.began[environment] < self.ring.last:
             self.spans.end(self.ring.last - 1, environment)
+        return super().truncate_episode(environment)
 
     def sample(self, noise: Mapping[str, Tensor], step: int) -> Drawn | Batch:
         return self.draw(noise["u"], step, partial(self.exchange, later=noise["later"].numpy()))

@@ -260,10 +260,11 @@ class Replay(Source):
     def live_from(self) -> list[int]:
         return self.ring.held().tolist()
 
-    def truncate_episode(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> bool:
         self.ring.truncate_episode(environment)
         if self.mirror is not None:
             self.mirror.forget()
+        return False
 
     def restart(self, step: int) -> str:
         self.begun, self.ring.began = step, False

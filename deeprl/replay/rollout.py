@@ -143,9 +143,10 @@ class Rollout(Source):
         """The next row of `ticks` has been, in place of `append`."""
         self.filled += 1
 
-    def truncate_episode(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> bool:
         if self.filled:
             self.stored["ended"][self.filled - 1, environment] = True
+        return self.filled > 0
 
     # Learning
 

@@ -178,8 +178,10 @@ class Source(Choice):
         """
         return []
 
-    def truncate_episode(self, environment: int) -> None:
-        """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued."""
+    def truncate_episode(self, environment: int) -> bool:
+        """Mark the running episode of an environment as truncated at its newest row, because it cannot be continued. Returns whether that
+        row is still to be observed, with its mark."""
+        return False
 
     def updates(self, before: int, after: int) -> Iterator[Sample]:
         """The samples of all updates that are due after the steps (before, after], each drawn when it is asked for."""

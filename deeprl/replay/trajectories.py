@@ -151,15 +151,16 @@ class Trajectories(Source):
             if self.started < len(self.lengths):
                 self.running[m], self.started = self.started, self.started + 1
 
-    def truncate_episode(self, environment: int) -> None:
+    def truncate_episode(self, environment: int) -> bool:
         """An episode that cannot be continued is collected again, under its number."""
         if self.running[environment] < 0:
-            return
+            return False
         for place in self.places:
             place[:, environment][place[1, environment] == self.running[environment]] = -1
         self.elapsed[environment] = 0
         used = [tick for tick, place in enumerate(self.places) if (place >= 0).any()]  # others would fill the memory
         self.ticks, self.places = [self.ticks[tick] for tick in used], [self.places[tick] for tick in used]
+        return False
 
     # Learning
 

@@ -81,6 +81,11 @@ def test_rollouts_start_from_states_of_the_data():
     assert torch.equal(second[:, :3], first[:, source.layout.width :])
 
 
+def test_a_model_that_no_checkpoint_holds_is_told():
+    """With checkpoint.replay=false it was trained anew without a word."""
+    assert stored().restart(100) == "a model that is trained anew"
+
+
 def test_updates_are_counted_from_the_first_step():
     assert StoredModel.planned({"ratio": 0.5}, 100, 1) == 50
 

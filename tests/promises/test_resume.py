@@ -14,6 +14,7 @@ import torch
 
 import deeprl
 from deeprl.cli import exits
+from deeprl.cli.resume import nothing_to_train
 from deeprl.errors import ConfigError, Stopped
 from deeprl.replay.replay import Replay
 from deeprl.running.config.rules import IDENTITY
@@ -215,6 +216,14 @@ def test_an_early_end_is_not_measured_anew(tmp_path, capsys):
     assert (path / "config.yaml").read_bytes() == before
 
 
+def test_a_run_that_a_listener_stopped_is_told_how_to_go_on(tmp_path):
+    """With its own number of steps it was told the same again and again."""
+    config = {"steps": 400, "stop": {}, "agent": {}}
+    status = {"state": "finished", "step": 200, "stopped_early": "on_log asked for it"}
+    assert nothing_to_train(tmp_path, status, config, config, ["steps=400"]).endswith(f"To train on: deeprl resume {tmp_path} steps=800")
+    assert not nothing_to_train(tmp_path, status, config, {**config, "steps": 800}, ["steps=800"])
+
+
 def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, tmp_path, capsys):
     """Schedules are in steps since the start: more `steps` change none of them."""
     path = tmp_path / "short"
@@ -222,6 +231,8 @@ def test_longer_training_goes_on_as_if_it_had_been_asked_for_at_once(finished, t
     assert begin(path, *short, "steps=200") == exits.FINISHED
     assert console("resume", path) == exits.FINISHED
     assert f"deeprl resume {path} steps=400" in capsys.readouterr().out
+    best = Checkpoints(path).at(Checkpoints(path).pointed("best"))
+    best.rename(f"{best}~replaced")  # as a kill leaves it while it is saved again: no resume went on
     assert console("resume", path, "steps=300") == exits.FINISHED
     said = capsys.readouterr()
     assert "steps: 200 -> 300" in said.out

@@ -213,4 +213,4 @@ def test_sizes_of_which_the_number_of_updates_is_made_are_checked_before(option,
     for value in (None, "abc", least - 1, 2.5, True):
         config = {"replay": {**values("replay", option), key: value}, "agent": {"_target_": "deeprl.agents.sqirl.SQIRL"}}
         with pytest.raises(ConfigError, match=f"replay.{key}={value!r} is out of range: it takes a whole number of at least {least}"):
-            check_source(config, set())
+            check_source(config)

@@ -19,6 +19,7 @@ from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import parted
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.training.restoring import ranks_of
 from deeprl.system.files import machine_fault, said
 from deeprl.types import Spec, State
 
@@ -114,11 +115,17 @@ def find(data: str, spec: Spec) -> Found:
         )
     try:
         (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)
-        step, parts = checkpoints.load(int(which) if which.isdecimal() else which or "last", only={"replay"}, replaced=False)
+        only = {"replay"} if data_folder.holds_data(path) else {"replay", "trainer"}
+        step, parts = checkpoints.load(int(which) if which.isdecimal() else which or "last", only=only, replaced=False)
     except UnreadableError:  # it may be whole
         raise
     except (RunFolderError, CheckpointError) as error:
         raise DataError(f"data={data}: {error}{unstored(path)}{instead(path, which, error)}") from error
+    if (ranks := ranks_of(parts)) > 1:
+        raise ValueError(
+            f"data={data}: it is a run of {ranks} processes (learner=distributed), and the replay of its checkpoints is that of the first "
+            "one alone. Take a run of one process"
+        )
     state = parts.get("replay")
     if not isinstance(state, dict) or "ticks" not in state or not all(type(count) is int and count > 0 for count in (capacity, num)):
         raise ValueError(f"data={data}: its checkpoint holds no transitions. Take a run with a memory, such as replay=uniform")

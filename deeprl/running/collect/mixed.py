@@ -79,19 +79,23 @@ class Mixed(Replay):
         numbers = self.data.numbers()
         order = np.concatenate([numbers[numbers % self.data.num == each] for each in range(self.data.num)])
         ticks = len(order) // self.num
-        rows = ticks * self.num + int(self.data.transitions(order, images=False).ended.sum()) + self.data.num + self.num
-        if rows > self.capacity:
-            raise ValueError(f"capacity={self.capacity} is too little for the data, which take up to {rows:,} rows")
+        if not ticks:
+            raise ValueError(f"share=null gives each of the {self.num} environments a part of the data, which are {len(order)} transitions")
         order = order[: ticks * self.num].reshape(self.num, ticks).T  # (ticks, M)
-        for some in np.array_split(order, -(-ticks // 1024)):
+        last = (order > numbers[-1] - self.data.num) | (np.arange(ticks) == ticks - 1)[:, None]
+        ended = last | self.data.transitions(order.reshape(-1), images=False).ended.reshape(order.shape)
+        rows = ticks + 1 + int(ended.sum(0).max())  # of the environment with the most episodes
+        if rows > self.layout.ticks:
+            raise ValueError(f"capacity={self.capacity} is too little for the data, which take up to {rows * self.num:,} rows")
+        parts = -(-ticks // 1024)
+        for some, ends in zip(np.array_split(order, parts), np.array_split(ended, parts)):
             found = self.data.transitions(some.reshape(-1))
             if found.state.shape[1] != self.stored_state:  # of no core, or of another one
                 found = found._replace(state=np.zeros((some.size, self.stored_state), np.float32))
             columns = [column.reshape(*some.shape, *column.shape[1:]) for column in found]
-            for place, number in enumerate(some):
+            for place, end in enumerate(ends):
                 row = Rows(*(column[place] for column in columns))
-                last = (number > numbers[-1] - self.data.num) | (number == order[-1])
-                row = row._replace(ended=row.ended | last)
+                row = row._replace(ended=end)
                 self.ring.append(row, compared=True)  # when it was collected
                 self.observe(row)
 

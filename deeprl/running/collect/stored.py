@@ -183,7 +183,7 @@ class Stored(Replay):
         self.draws.load(state, self.live)
 
     def restart(self, step: int) -> str:
-        return ""
+        return "nothing, and the priorities are equal again" if self.draws.takes_errors else ""
 
     def marks(self) -> list[int]:
         return []

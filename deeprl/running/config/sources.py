@@ -77,11 +77,10 @@ def chunk(config: Config) -> int | None:
     return source_class(config).chunk(config["replay"])
 
 
-def check_source(config: Config, user: set[str]) -> None:
+def check_source(config: Config) -> None:
     """
     Args:
         config: with its final numbers.
-        user: keys that the command line set.
 
     Raises:
         ConfigError: nothing is kept for an agent that learns; a size is none, or a rollout has more updates than its loss allows, fewer
@@ -90,7 +89,7 @@ def check_source(config: Config, user: set[str]) -> None:
     replay, paced, rollout = config["replay"], source_class(config).paced_by, chunk(config)
     if not paced and "stream" not in getattr(resolve(config["agent"]["_target_"], "agent", None), "needs", ()):
         raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
-    if (not paced or rollout is not None or source_class(config).one_policy) and "runtime.lag" in user:
+    if (not paced or rollout is not None or source_class(config).one_policy) and get(config, "runtime.lag", 0):
         raise ConfigError("runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out.")
     for key, least in source_class(config).counted.items():  # here, because the number of updates is made of them, or the mode
         if not isinstance(value := replay.get(key, least), int) or isinstance(value, bool) or value < least:

@@ -146,10 +146,9 @@ class Checkpoints:
 
     def mark_best(self, step: int) -> None:
         """Write the name of the checkpoint of `step` to the file `best`. That checkpoint is then kept whatever its age."""
-        folder = self.folder / step_folder(step)
-        if not (folder / "manifest.json").exists():
-            raise CheckpointError(f"{folder} cannot be the best checkpoint: it is missing, save it first")
-        replace_file(self.folder / "best", folder.name + "\n")
+        if not self.holds(step):
+            raise CheckpointError(f"{self.folder / step_folder(step)} cannot be the best checkpoint: it is missing, save it first")
+        replace_file(self.folder / "best", step_folder(step) + "\n")
 
     def _make(self, folder: Path) -> None:
         """Make a folder of checkpoints. A run folder that is gone is not made anew, because its other files are where it is now."""
@@ -227,6 +226,10 @@ class Checkpoints:
         """Steps that have a checkpoint, readable or not, in order."""
         names = [path.name.removesuffix(REPLACED) for path in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted({int(match[1]) for match in map(STEP.fullmatch, names) if match})
+
+    def holds(self, step: int) -> bool:
+        """Whether a checkpoint of `step` was written to its end."""
+        return (self.at(step) / "manifest.json").exists()
 
     def largest(self, part: str) -> int:
         """Bytes of the largest file of a part in any checkpoint: an upper bound of its tensors.

@@ -40,8 +40,8 @@ def remote_collector(config: Config, agent: Agent, source: Source, actors: Calla
         )
 
     def truncate_episode(environment: int) -> None:
-        source.truncate_episode(environment)
-        agent.rewards.truncate_episode(environment)
+        if not source.truncate_episode(environment):
+            agent.rewards.truncate_episode(environment)
 
     return RemoteCollector(agent, actors(), source.append, truncate_episode)
 

@@ -42,7 +42,7 @@ def complete(config: Config, user: set[str]) -> Config:
             say(f"{key}=1 is one step; the whole run is {key}=1.0")
     embed_prior(config)
     config = finalise(config)
-    check_source(config, user)
+    check_source(config)
     tell_if_no_update(config, user)
     return config
 

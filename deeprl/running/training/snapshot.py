@@ -95,7 +95,7 @@ class Snapshot:
             raise ValueError("it holds a value of another kind")
         self.evaluator.best = best = state["best"]
         check_result(best, step)
-        if best is not None and best["step"] in self.checkpoints.steps():  # killed between saving and marking, or the disk was full
+        if best is not None and self.checkpoints.holds(best["step"]):  # killed between saving and marking, or the disk was full
             self.checkpoints.mark_best(best["step"])
         self.stopwatch.before = float(state["seconds"])
         self.update_noise.load_state_dict(state["update_noise"])
@@ -105,9 +105,9 @@ class Snapshot:
             self.agent.read(standing.learned)  # raises where the next log line would
         self.restore_source(step, begun, parts.get("replay"))
         for index in self.collector.load_state_dict(parts["collector"]):  # of episodes that could not be continued
-            self.agent.rewards.truncate_episode(index)
-            if "replay" in parts:
-                self.source.truncate_episode(index)
+            marked = "replay" in parts and self.source.truncate_episode(index)
+            if not marked:
+                self.agent.rewards.truncate_episode(index)
         return Restored(standing, parts["loggers"], state["lines"])
 
     def restore_source(self, step: int, begun: int, state: State | None) -> None:

@@ -178,6 +178,22 @@ def test_a_prefilled_replay_holds_all_data_in_order(played):
         mixed(played, share=None, capacity=50)
 
 
+def test_a_prefilled_replay_has_room_for_the_environment_with_the_most_episodes(monkeypatch):
+    """Twenty episodes of a step and one of twenty: room was counted for both environments together, and the first twelve were lost."""
+    spec = STACKED._replace(obs_shape=(3,), obs_dtype=torch.float32, frame_stack=1)
+    stream, played = Stream(spec, 1, seed=0), make(spec)
+    for tick in range(40):
+        played.append(next(stream)._replace(ended=np.array([tick < 20]), reward=np.array([tick], np.float32)))
+    monkeypatch.setattr(stored, "find", lambda *_: Found(1, 1, 100, played.state_dict(), [played.rows()], "x"))
+    given = {"data": "x", "share": None, "batch_size": 1, "spec": spec, "discount": 0.99}
+    with pytest.raises(ValueError, match="capacity=81 is too little for the data, which take up to 82 rows"):
+        Mixed(capacity=81, num=2, **given)
+    source = Mixed(capacity=82, num=2, **given)
+    assert sorted(Stored.transitions(source, np.arange(40)).reward.tolist()) == list(range(40))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="gives each of the 50 environments a part of the data, which are 40 transitions"):
+        Mixed(capacity=500, num=50, **given)
+
+
 @pytest.mark.parametrize("spec", [STACKED, PARTS], ids=["stacked", "parts"])
 def test_a_prefilled_replay_takes_what_is_left_of_an_episode(spec, monkeypatch):
     """Both environments of the data begin in mid-episode, the second behind the first: zeros are its older frames, as of an episode's

@@ -220,6 +220,15 @@ def test_no_checkpoint_is_taken_in_place_of_a_damaged_one(played, tmp_path):
         find(str(folder), trainer.agent.spec)
 
 
+def test_the_data_of_one_process_of_several_are_refused(played, tmp_path):
+    """A run learned from a half of the transitions, or was told that they are damaged."""
+    checkpoints = Checkpoints(shutil.copytree(played[0], tmp_path / "player"))
+    parts = checkpoints.load()[1]
+    checkpoints.save(220, {**parts, "trainer": {**parts["trainer"], "ranks": 2}})
+    with pytest.raises(ValueError, match=r"is a run of 2 processes \(learner=distributed\).* Take a run of one process"):
+        find(str(tmp_path / "player"), played[1].agent.spec)
+
+
 def test_the_name_of_data_identifies_no_run_and_did_so_in_earlier_checkpoints():
     one, other = ({"replay": {"data": name, "ratio": 1.0}} for name in ("a", "b@5"))
     check_identity(other, ["replay"], identity(one, ["replay"]))

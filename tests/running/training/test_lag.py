@@ -6,6 +6,7 @@ import pytest
 
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
+from deeprl.running.config.sources import check_source
 from deeprl.running.session import session
 from deeprl.running.training.learner import Learner
 from tests.builders import settled
@@ -63,5 +64,7 @@ def test_without_updates_there_is_no_lag(tmp_path):
 
 
 def test_a_rollout_refuses_a_lag():
+    """One of a file of the user's too, with which an agent of rollouts acted by weights of before its update."""
+    config = {"replay": {"_target_": "deeprl.replay.rollout.Rollout", "length": 8}, "agent": {"_target_": "deeprl.agents.pqn.PQN"}}
     with pytest.raises(ConfigError, match="runtime.lag"):
-        settled("agent=pqn", "env=classic/cartpole", "runtime.lag=1")
+        check_source({**config, "runtime": {"lag": 1}})
