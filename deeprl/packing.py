@@ -75,13 +75,14 @@ def in_words(stored: list) -> str:
     return ", ".join(words) or "none"
 
 
-def packed_spec(parts: Iterable[ObsPart], num_actions: int, action_dim: int, masked: bool = False) -> Spec:
+def packed_spec(parts: Iterable[ObsPart], num_actions: int, action_dim: int, masked: bool = False, choices: tuple[int, ...] = ()) -> Spec:
     """Spaces of an environment with these parts."""
-    parts, mask = arranged(parts), num_actions if masked else 0
+    parts = arranged(parts)
     numbers, width = numbers_of(parts), width_of(parts)
-    if numbers == width:
-        return Spec((width + mask,), torch.float32, num_actions, action_dim, masked=masked, parts=parts)
-    return Spec((NUMBER * numbers + width - numbers + mask,), torch.uint8, num_actions, action_dim, masked=masked, parts=parts)
+    bytes_alone = numbers < width
+    spec = Spec((), torch.float32, num_actions, action_dim, masked=masked, parts=parts, choices=choices)
+    row = (NUMBER * numbers if bytes_alone else numbers) + width - numbers + spec.mask_size * masked
+    return spec._replace(obs_shape=(row,), obs_dtype=torch.uint8 if bytes_alone else torch.float32)
 
 
 def pack(spec: Spec, values: Sequence[np.ndarray], mask: np.ndarray | None = None) -> np.ndarray:

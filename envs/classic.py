@@ -24,8 +24,8 @@ class Columns(gymnasium.ObservationWrapper):
     def __init__(self, env: gymnasium.Env, visible: list[int]):
         super().__init__(env)
         full: Any = env.observation_space
-        if not all(0 <= place < full.shape[0] for place in visible):
-            raise ValueError(f"visible must be places from 0 to {full.shape[0] - 1}, not {visible}")
+        if not visible or not all(type(place) is int and 0 <= place < full.shape[0] for place in visible):
+            raise ValueError(f"visible must be places from 0 to {full.shape[0] - 1}, at least one, not {visible}")
         self.visible = np.array(visible)
         self.observation_space = gymnasium.spaces.Box(full.low[self.visible], full.high[self.visible], dtype=full.dtype)
 

@@ -16,17 +16,22 @@ import numpy as np
 from gymnasium import spaces
 
 from .gym import Gym
+from .masks import KEY, observes_mask
 
 
 class LastAction(gymnasium.Wrapper):
-    """Observations {action, observation, reward}, which agents see as one vector in this order; the raw reward, an action flattened."""
+    """Observations {action, observation, reward}, which agents see as one vector in this order; the raw reward, an action flattened. A
+    mask of actions beside the observation stays there: {observation: {action, observation, reward}, action_mask}."""
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
         self.zeros = np.zeros(spaces.flatdim(env.action_space), np.float32)
         action = spaces.Box(-np.inf, np.inf, self.zeros.shape)
         reward = spaces.Box(-np.inf, np.inf, (1,))
-        self.observation_space = spaces.Dict({"action": action, "observation": env.observation_space, "reward": reward})
+        space: Any = env.observation_space
+        self.masked = observes_mask(space)
+        seen = spaces.Dict({"action": action, "observation": space["observation"] if self.masked else space, "reward": reward})
+        self.observation_space = spaces.Dict({"observation": seen, KEY: space[KEY]}) if self.masked else seen
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict[str, object], dict]:
         observation, info = self.env.reset(seed=seed, options=options)
@@ -37,8 +42,11 @@ class LastAction(gymnasium.Wrapper):
         taken: Any = spaces.flatten(self.env.action_space, action)
         return self.shown(observation, taken.astype(np.float32), float(reward)), reward, *rest
 
-    def shown(self, observation: object, action: np.ndarray, reward: float) -> dict[str, object]:
-        return {"action": action, "observation": observation, "reward": np.array([reward], np.float32)}
+    def shown(self, observation: Any, action: np.ndarray, reward: float) -> dict[str, object]:
+        own = {"action": action, "reward": np.array([reward], np.float32)}
+        if self.masked:
+            return {"observation": {**own, "observation": observation["observation"]}, KEY: observation[KEY]}
+        return {**own, "observation": observation}
 
 
 @dataclass(frozen=True, kw_only=True)

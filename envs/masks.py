@@ -6,7 +6,7 @@ Two conventions exist. PettingZoo's observations are a Dict of "observation" and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import numpy as np
 from gymnasium import spaces
@@ -54,6 +54,11 @@ class ToldMask(NoMask):
         return obs, info[KEY]
 
 
+def observes_mask(space: spaces.Space) -> TypeGuard[spaces.Dict]:
+    """Whether observations are {observation, action_mask}."""
+    return isinstance(space, spaces.Dict) and set(space) == {"observation", KEY}
+
+
 def mask_of(space: spaces.Space, actions: int, wanted: bool | None) -> tuple[NoMask, spaces.Space]:
     """Where the masks of an environment are, and the space of its observations without them.
 
@@ -66,10 +71,9 @@ def mask_of(space: spaces.Space, actions: int, wanted: bool | None) -> tuple[NoM
     """
     if wanted and not actions:
         raise ValueError("env.mask=true needs discrete actions, because continuous ones have no mask: leave env.mask out")
-    observed = isinstance(space, spaces.Dict) and set(space) == {"observation", KEY}
-    if wanted is False or not actions or not (observed or wanted):
+    if wanted is False or not actions or not (wanted or observes_mask(space)):
         return NoMask(), space
-    return (ObservedMask(), space["observation"]) if isinstance(space, spaces.Dict) and observed else (ToldMask(), space)
+    return (ObservedMask(), space["observation"]) if observes_mask(space) else (ToldMask(), space)
 
 
 def column(mask: object, sizes: Sequence[int], terminated: bool) -> np.ndarray:

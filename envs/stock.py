@@ -50,10 +50,10 @@ class StockGame(Game):
                 + (f" with the parts {[part.name for part in spec.parts]}: set env.parts=flat" if spec.parts else "")
             )
         self.game, self.starts, self.discount = game, tuple(starts), discount
-        self.mask = spec.num_actions if spec.masked else 0
+        self.mask = spec.mask_size if spec.masked else 0
         own = ObsPart("observation", (spec.obs_shape[0] - self.mask,), torch.float32)
         stock = ObsPart("stock", (3,), torch.float32, scaled=False, stock=True)
-        self.spec = packed_spec([own, stock], spec.num_actions, spec.action_dim, spec.masked)._replace(choices=spec.choices)
+        self.spec = packed_spec([own, stock], spec.num_actions, spec.action_dim, spec.masked, spec.choices)
         self.actions, self.fps, self.limit, self.observation = game.actions, game.fps, game.limit, game.observation
         if self.limit is not None and -self.limit * math.log(discount) > math.log(LARGEST):
             raise ValueError(
@@ -131,6 +131,9 @@ class GymStock(WithStock, Gym):
     def spec(self) -> Spec:
         Gym(**{each.name: getattr(self, each.name) for each in fields(Gym)}).spec()  # tells what was guessed
         return EnvChoice.spec(self)
+
+    def terminates(self) -> None:
+        """A rule of the environment reads observations without the stock, so that a model learns terminations."""
 
 
 @dataclass(frozen=True, kw_only=True)

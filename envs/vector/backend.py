@@ -70,6 +70,10 @@ class Game(ABC):
         """May be called after a failure."""
 
 
+Ended = tuple[np.ndarray, float, bool, Info]
+"""next_obs, reward and terminated of a step that ended its episode, and the numbers of that episode"""
+
+
 class Failure(NamedTuple):
     """Record that a backend returns in place of an environment's answer."""
 
@@ -77,8 +81,8 @@ class Failure(NamedTuple):
     error: BaseException | None = None
     lost: bool = False
     """Its process died or hung. The game is not the cause, so that a replay of seed and actions restores it"""
-    step: tuple[np.ndarray, float, bool] | None = None
-    """next_obs, reward and terminated of a step that ended its episode, if only the reset after it failed"""
+    step: Ended | None = None
+    """The step that ended the episode, if only the reset after it failed"""
 
 
 StepResult = tuple[np.ndarray, np.ndarray, float, bool, bool, Info]
@@ -88,22 +92,33 @@ LARGEST = float(np.finfo(np.float32).max)
 
 def usable(answer: StepResult | Failure | None, spec: Spec) -> StepResult | Failure:
     """The answer itself, or a `Failure` that describes its fault."""
-    if answer is None or isinstance(answer, Failure):
-        return answer or Failure("no answer")
+    if answer is None:
+        return Failure("no answer")
+    if isinstance(answer, Failure):
+        step = answer.step and read(*answer.step, spec)
+        return step._replace(cause=f"{step.cause}, and {answer.cause}") if isinstance(step, Failure) else answer._replace(step=step)
     obs, next_obs, reward, terminated, ended, info = answer
     try:
-        reward, terminated, ended = number(reward), flag("terminated", terminated), flag("ended", ended)
+        ended = flag("ended", ended)
+    except TypeError as error:
+        return Failure(str(error))
+    step = read(next_obs, reward, terminated, info, spec)
+    if isinstance(step, Failure):
+        return step
+    fault = fault_of_shown(obs, spec) if ended else ""
+    return Failure(f"after a reset, {fault}", step=step) if fault else (obs, *step[:3], ended, info)
+
+
+def read(next_obs: np.ndarray, reward: float, terminated: bool, info: Info, spec: Spec) -> Ended | Failure:
+    """What a step answered, or a `Failure` that describes its fault."""
+    try:
+        reward, terminated = number(reward), flag("terminated", terminated)
     except TypeError as error:
         return Failure(str(error))
     if not -LARGEST <= reward <= LARGEST:
         return Failure(f"reward is {reward}")
     fault = fault_of(next_obs, spec) if terminated else fault_of_shown(next_obs, spec)
-    if fault:
-        return Failure(fault)
-    fault = fault_of_shown(obs, spec) if ended else ""
-    if fault:
-        return Failure(f"after a reset, {fault}", step=(next_obs, reward, terminated))
-    return obs, next_obs, reward, terminated, ended, info
+    return Failure(fault) if fault else (next_obs, reward, terminated, info)
 
 
 def own(error: BaseException) -> BaseException:
@@ -132,7 +147,7 @@ def advance(game: Game, action: object, seed: int | None) -> StepResult | Failur
     try:
         return game.reset(seed), last, reward, terminated, True, info
     except BaseException as error:
-        return Failure(f"reset raised {type(error).__name__}: {error}", own(error), step=(last, reward, terminated))
+        return Failure(f"reset raised {type(error).__name__}: {error}", own(error), step=(last, reward, terminated, info))
 
 
 class Backend(ABC):

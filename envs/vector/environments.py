@@ -245,7 +245,7 @@ class Environments:
         first = self._restart(index, failure)
         self.num_restarts += 1
         if failure.step is not None:
-            return first, *failure.step, True, NOTHING
+            return first, *failure.step[:3], True, failure.step[3]
         self.restarted.append(index)
         assert self.obs is not None
         return first, self.obs[index], 0.0, False, True, NOTHING  # a truncation without a step

@@ -123,9 +123,11 @@ class TensorEnvironments(Environments):
         forms = [{name: (value.shape, value.dtype) for name, value in each.items()} for each in (before, state)]
         if forms[0] != forms[1]:
             raise EnvironmentFailed(f"{self.name} failed", f"advance answers with {forms[1]}, begin with {forms[0]}", "")
-        if reward.shape != (self.num,) or terminated.shape != (self.num,) or terminated.dtype != torch.bool:
-            what = f"rewards {tuple(reward.shape)} and terminals {tuple(terminated.shape)} of {terminated.dtype}"
-            raise EnvironmentFailed(f"{self.name} failed", f"advance answers with {what}, not with ({self.num},) and booleans", "")
+        if reward.shape != (self.num,) or reward.dtype == torch.bool or terminated.shape != (self.num,) or terminated.dtype != torch.bool:
+            what = f"rewards {tuple(reward.shape)} of {reward.dtype} and terminals {tuple(terminated.shape)} of {terminated.dtype}"
+            raise EnvironmentFailed(
+                f"{self.name} failed", f"advance answers with {what}, not with numbers and booleans of ({self.num},)", ""
+            )
         self.checked = True
 
     def _checked(self, action: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 The counting environment's observation is (tag of its episode, step, sum of its actions), so that a row shows where it belongs.
 """
 
+import math
 import os
 import signal
 import time
@@ -24,6 +25,7 @@ from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import Chain
 from deeprl.envs.vector.backend import Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
+from deeprl.envs.vector.info import EpisodeInfo
 from deeprl.envs.vector.workers import Workers
 from deeprl.noise import episode_seed
 from tests.conformance import BACKENDS, a_single_one_is_the_first_of_many, actions_for, backends_agree, resumes_exactly, same, stored
@@ -274,6 +276,7 @@ class Busy(gymnasium.Env):
 
     observation_space, action_space = gymnasium.spaces.Box(-10, 10, (1,), np.float32), gymnasium.spaces.Discrete(2)
     made = resets = 0
+    prize = 100.0
     fails: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self):
@@ -290,7 +293,8 @@ class Busy(gymnasium.Env):
 
     def step(self, action):
         self.steps += 1
-        return np.full(1, self.steps, np.float32), 100.0 * (self.steps == 3), self.steps == 3, False, {}
+        last = self.steps == 3
+        return np.full(1, self.steps, np.float32), self.prize if last else 0.0, last, False, {"is_success": last}
 
 
 @pytest.fixture
@@ -315,6 +319,29 @@ def test_a_reset_that_fails_leaves_the_step_before_it_as_it_was(busy, fails):
         (1, 0, False, False), (2, 0, False, False), (3, 100, True, True),
     ]  # fmt: skip
     assert (rows[2].obs.item(), envs.num_restarts, envs.restarted) == (0, 1, [])
+
+
+def test_an_episode_whose_reset_fails_keeps_its_numbers(busy):
+    """Rates of success left it out."""
+    envs = busy(reset=(2,))
+    envs.backend.game(0).info = EpisodeInfo({"is_success": "last"})
+    envs.reset()
+    with pytest.warns(RuntimeWarning, match="restarted"):
+        rows = [envs.step(np.array([1])) for _ in range(3)]
+    assert list(rows[2].info) == [{"is_success": 1.0}]
+
+
+def test_a_last_step_that_is_not_finite_is_none_where_the_reset_fails_too(busy, monkeypatch):
+    """A simulator that diverged: its NaN went into the replay, and the loss was blamed."""
+    monkeypatch.setattr(Busy, "prize", math.nan)
+    envs = busy(reset=(2,))
+    envs.reset()
+    envs.step(np.array([1]))
+    envs.step(np.array([1]))
+    with pytest.warns(RuntimeWarning, match="reward is nan, and reset raised ConnectionError: the server is busy; restarted"):
+        row = envs.step(np.array([1]))
+    assert (row.next_obs.item(), row.reward.item(), row.terminated.item(), row.ended.item()) == (2, 0, False, True)
+    assert envs.restarted == [0]
 
 
 def test_an_episode_that_is_cut_off_may_be_followed_by_a_reset_that_fails(busy):
@@ -432,6 +459,9 @@ def test_workers_end_with_their_environment():
 def test_a_choice_that_cannot_be_built_says_so():
     with pytest.raises(RuntimeError, match="not registered"):
         Classic(id="CartPole-v77").make(0, vector="async")
+    for visible in ([], [0.5], [4]):
+        with pytest.raises(ValueError, match="visible must be places from 0 to 3, at least one, not"):
+            Classic(id="CartPole-v1", visible=visible).build()
 
 
 @pytest.mark.parametrize(("code", "hint"), [(1, True), (-9, False)])

@@ -48,6 +48,24 @@ def test_an_observation_shows_the_last_action_and_reward():
     assert game.reset(None).tolist() == [0, 0, 0, 0, 0]
 
 
+class Masked(Steps):
+    observation_space = spaces.Dict({"observation": Steps.observation_space, "action_mask": spaces.MultiBinary(3)})
+
+    def shown(self):
+        return {"observation": super().shown(), "action_mask": np.array([1, 0, self.at % 2], np.int8)}
+
+
+gymnasium.register("Masked-v0", entry_point=Masked)
+
+
+def test_a_mask_beside_the_observation_stays_one():
+    """It became three numbers of the observation, and invalid actions were played."""
+    game = GymLastAction(id="Masked-v0").build()
+    assert game.spec.masked
+    assert game.reset(0).tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert game.step(2)[0].tolist() == [0, 0, 1, 1, 11, 1, 0, 1]
+
+
 def test_an_action_of_several_numbers_is_shown_as_it_is():
     game = GymLastAction(id="Thrusts-v0").build()
     game.reset(0)

@@ -90,3 +90,13 @@ def test_a_mask_stays_behind_the_stock():
     assert stocked.spec.obs_shape == (24,)
     stocked.reset(0)
     assert stocked.shown(np.arange(21.0))[-7:].tolist() == [-1, -1, 1, 17, 18, 19, 20]
+    game.spec = game.spec._replace(num_actions=0, action_dim=2, choices=(2, 3))  # of components: it stood behind the mask
+    stocked = StockGame(game, (-1.0, -1.0), 1.0)
+    assert (stocked.spec.obs_shape, stocked.spec.choices, stocked.spec.parts[0].shape) == ((24,), (2, 3), (16,))
+    stocked.reset(0)
+    assert stocked.shown(np.arange(21.0))[-8:].tolist() == [-1, -1, 1, 16, 17, 18, 19, 20]
+
+
+def test_a_model_learns_where_episodes_with_a_stock_end():
+    """Asked for the rule of its environment it raised an AttributeError."""
+    assert GymStock(id="Pendulum-v1").terminates() is None

@@ -170,6 +170,7 @@ def test_wrong_actions_and_numbers_that_are_not_finite_are_told():
     [
         (lambda s, r, t: ({"state": s["state"].float()}, r, t), "advance answers with .*float32.*, begin with .*float64"),
         (lambda s, r, t: (s, r[:, None], t), r"rewards \(2, 1\)"),
+        (lambda s, r, t: (s, r > 0, t), r"rewards \(2,\) of torch.bool and terminals"),
         (lambda s, r, t: (s, r, t.float()), "of torch.float32, not with"),
     ],
 )
