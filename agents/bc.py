@@ -15,7 +15,7 @@ from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.policy_agent import PolicyAgent
 from deeprl.learning.transforms.masks import divided_batch
-from deeprl.learning.values.losses import over_valid, weighed
+from deeprl.learning.values.losses import weighed
 from deeprl.learning.values.masked import only
 from deeprl.types import Batch, Term
 
@@ -40,5 +40,5 @@ class Cloning(PolicyAgent):
         batch = divided_batch(batch, self.spec)
         outputs = only(self.policy.outputs(self.normalize(batch.obs)), batch.extra.get("valid"))
         loss = -self.policy.log_prob(outputs, batch.action)
-        metrics = {"train/policy_loss": over_valid(loss, batch.valid), "train/entropy": self.policy.entropy(outputs)}
+        metrics = {"train/policy_loss": loss, "train/entropy": self.policy.entropy(outputs)}
         return Term(weighed(loss, batch), metrics, error=loss.abs())

@@ -121,7 +121,8 @@ class InverseVariance(Weighting):
 
     def forward(self, online: View, target: View, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         weight = self.weights(batch).clamp(min=self.least_weight)
-        return batch.weight * weight, {"train/weight_mean": weight, "train/weight_min": weight.amin(), "train/weight_max": weight.amax()}
+        ends = weight.where(batch.valid, torch.inf).amin(), weight.where(batch.valid, -torch.inf).amax()
+        return batch.weight * weight, {"train/weight_mean": weight, "train/weight_min": ends[0], "train/weight_max": ends[1]}
 
     def shift(self, target: nn.Module) -> None:
         self.frozen.load_state_dict(self.net.state_dict())

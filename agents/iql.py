@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from deeprl.extend import Batch, Objective, Plan, Returns, StateValue, Term, average, in_range
+from deeprl.learning.networks.blocks import has_dropout, has_statistics
 
 
 def expectile(u: Tensor, tau: float) -> Tensor:
@@ -40,6 +41,12 @@ class Expectile(StateValue):
         self.tau = tau
         in_range(self, tau=(0, 1))
         self.network = plan.observed("state_value", 1, 1, 1)
+        torso = self.network.torso
+        if has_statistics(torso) or has_dropout(torso):
+            raise ValueError(
+                f"V of agent/state_value=expectile has a torso of its own, {type(torso).__name__}, whose running averages nothing would "
+                "renew, and no dropout: choose another agent/torso, or agent.torso.dropout=0"
+            )
         self.optimizer = plan.optimizer
 
     def forward(self, observed: Tensor) -> Tensor:

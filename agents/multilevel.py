@@ -52,7 +52,7 @@ class MultiLevel(Source):
     offers = frozenset({"consecutive"})
     counted: ClassVar = {"levels": 1}
     paced_by = ("replay.levels",)
-    one_policy = True
+    one_policy = draws_lengths = True
     serves = "consecutive"
     batch_size = 1
 
@@ -135,6 +135,8 @@ class MultiLevel(Source):
 
 class EqualTicks(MultiLevel):
     """2^levels ticks in each update, with equal weights: the plain mean, to compare with."""
+
+    draws_lengths = False
 
     @classmethod
     def planned(cls, settings: Settings, steps: int, num: int) -> int:

@@ -39,7 +39,7 @@ from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.exploration import certain
 from deeprl.learning.transforms.channels import check_single
-from deeprl.learning.values.losses import over_valid, squared, weighed
+from deeprl.learning.values.losses import squared, weighed
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Spec, Term
 
 
@@ -186,7 +186,7 @@ class GuidedDiffusion(Agent):
         """L_μ; the error is |ε − z|²."""
         z, t = batch.noise["score"], batch.noise["score_time"]
         error = squared(self.score(noisy(batch.action, z, t), t, self.normalize(batch.obs)) - z).mean(-1)
-        return Term(weighed(error, batch), {"train/score_loss": over_valid(error, batch.valid)}, error=error.detach())
+        return Term(weighed(error, batch), {"train/score_loss": error}, error=error.detach())
 
     def critic_loss(self, batch: Batch) -> Term:
         """L_Q"""
@@ -195,7 +195,7 @@ class GuidedDiffusion(Agent):
             target = batch.reward + batch.discount * soft_value(values, self.guidance.target_beta)
         taken = self.critic(self.normalize(batch.obs), batch.action)
         loss = 0.5 * squared(target - taken).mean(0)
-        metrics = {"train/critic_loss": over_valid(loss, batch.valid), "train/q_values": taken}
+        metrics = {"train/critic_loss": loss, "train/q_values": taken}
         return Term(weighed(loss, batch), metrics, error=(target - taken).abs().amax(0))
 
     def energy_loss(self, batch: Batch) -> Term:
@@ -206,7 +206,7 @@ class GuidedDiffusion(Agent):
         t = batch.noise["energy_time"].unsqueeze(-1).expand(values.shape)
         predicted = self.energy(noisy(action, batch.noise["energy"], t), t, obs.unsqueeze(-2)).squeeze(-1)
         loss = contrastive(self.guidance.beta * values, predicted)
-        metrics = {"train/energy_loss": over_valid(loss, batch.valid), "train/value_range": values.amax(-1) - values.amin(-1)}
+        metrics = {"train/energy_loss": loss, "train/value_range": values.amax(-1) - values.amin(-1)}
         return Term(weighed(loss, batch), metrics, error=loss.detach())
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- python -m benchmarks\.tables: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 KINDS = {"discrete": "", "any": "discrete and continuous", "continuous": "continuous"}
 """Actions that an agent takes -> the word before its name"""
-NEEDS = {"sequences": "over sequences", "rollout": "over rollouts", "actor": "continuous"}
+NEEDS = {"sequences": "over sequences", "rollout": "over rollouts", "actor": "continuous", "density": "of a policy with a density"}
 """The same for what a part needs"""
 EXPERIMENTS = "`deeprl list experiments`: [a table](algorithms/README.md#a-papers-settings-in-one-line)"
 

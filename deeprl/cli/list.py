@@ -143,13 +143,14 @@ def combinations() -> str:
             "",
             *(f"({number}) this row needs {need}" for number, need in enumerate(needs, 1)),
             "The table is for the default settings of a head. With low=0 or high=0, bounded and categorical heads represent one sign only.",
-            "Every row fits every auxiliary loss and exploration, every n_step unless its backup needs sequences, and every chain; but "
+            "Every row fits every auxiliary loss but cql_sampled and edac, which need continuous actions, every exploration, every n_step "
+            "unless its backup needs sequences, and every chain; but "
             f"inverse_variance needs one that copies target networks to start an iteration: {', '.join(copying)}; {of_chains}and "
             "gradient_correction needs max, double or mellowmax, scalar or categorical without a mapping, and iterated_live, "
             "iterated_shared or online_target.",
             "Agents for continuous actions take every head, mapping of one channel, chain, reduction, temperature and rate, but truncate",
             f"needs {WORDS['quantiles']}; a temperature and explore=sampled need {WORDS['density']}.",
-            "They take inverse_variance under the same conditions, and every auxiliary loss but gradient_correction; this one and every",
-            f"backup but policy need {WORDS['actions']}.",
+            "They take inverse_variance under the same conditions, and every auxiliary loss but gradient_correction and cql; these two, the",
+            f"chain iterated_shared and every backup but policy need {WORDS['actions']}.",
         ]
     )

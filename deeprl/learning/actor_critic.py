@@ -41,7 +41,7 @@ from deeprl.learning.parts.weighting import Weighting, end_period_, target_copie
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
-from deeprl.learning.values.losses import average, over_valid
+from deeprl.learning.values.losses import average
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
 from deeprl.schedules import Clock
@@ -173,7 +173,7 @@ class ActorCritic(Agent):
             returns = for_each(self.targets(online, target, batch), chosen, self.ensemble)  # y_k, for every critic j
             weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
         loss, error = ensemble_loss(chosen, returns, self.ensemble)  # Σ_j D, and the largest |y_k − Q_{k,j}|, (K, *B)
-        shown = {**regression_metrics("train/critic_loss", loss, chosen, returns, batch.valid), **shown}
+        shown = {**regression_metrics("train/critic_loss", loss, chosen, returns), **shown}
         total, statistics = self.chain.combine(average(weight * loss, batch.valid)), {**online.statistics, **target.statistics, **renewed}
         return Term(total, shown, statistics, error.mean(0)) + self.rate_loss(online, target, batch) + self.auxiliary(online, target, batch)
 
@@ -222,7 +222,7 @@ class ActorCritic(Agent):
         view = ActorView(action, value_of, partial(self.actor.log_prob, outputs), lambda: self.advantage(batch, value_of, action))
         loss = self.temperature.entropy_cost(log_prob) + self.improvement.loss(view, batch)
         total = average((loss + self.temperature.loss(log_prob)).unsqueeze(0), batch.valid).sum()
-        metrics = {"train/actor_loss": over_valid(loss.unsqueeze(0), batch.valid), **self.temperature.metrics(log_prob)}
+        metrics = {"train/actor_loss": loss.unsqueeze(0), **self.temperature.metrics(log_prob)}
         return Term(total, metrics, {} if self.renews_actor else of_torso(statistics), loss)
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from deeprl.choice import Choice, Part
 from deeprl.learning.objective import Objective
 from deeprl.learning.transforms.apart import normalizer
 from deeprl.learning.transforms.masks import divided_rows
+from deeprl.learning.values.losses import over_valid
 from deeprl.packing import check_kept, kept
 from deeprl.schedules import Clock
 from deeprl.types import AgentStep, Batch, NetworkNoise, Noise, Rows, Spec, Term
@@ -103,8 +105,12 @@ class Agent(nn.Module, Choice):
 
     def loss_of(self, name: str, batch: Batch) -> Term:
         """The loss of one objective: the method that the agent gave to its `Objective`, such as `ValueAgent.loss`,
-        `ActorCritic.critic_loss`, `ActorCritic.actor_loss` or `PolicyGradient.loss`. Parameters, outputs of networks, targets and the loss
-        are float32, whatever `products` is."""
+        `ActorCritic.critic_loss`, `ActorCritic.actor_loss` or `PolicyGradient.loss`; its metrics are those of the valid rows. Parameters,
+        outputs of networks, targets and the loss are float32, whatever `products` is."""
+        term = self._loss_of(name, batch)
+        return replace(term, metrics={key: over_valid(value, batch.valid) for key, value in term.metrics.items()})
+
+    def _loss_of(self, name: str, batch: Batch) -> Term:
         loss = self.objectives[name].loss
         if self.products == torch.float32:
             return loss(batch)

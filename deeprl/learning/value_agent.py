@@ -154,7 +154,7 @@ class ValueAgent(Agent):
             weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
             shown = {**backup_metrics(self.backup, online, target, batch), **shown}
         loss, error = chosen.loss(returns)  # D, and |y_k − Q_k| in ordinary units, (K, *B)
-        shown = {**regression_metrics("train/loss", loss, chosen, returns, batch.valid), **shown}
+        shown = {**regression_metrics("train/loss", loss, chosen, returns), **shown}
         total = self.chain.combine(average(weight * loss, batch.valid))
         return Term(total, shown, {**online.statistics, **target.statistics}, error.mean(0)) + self.auxiliary(online, target, batch)
 

@@ -86,6 +86,8 @@ class Source(Choice):
     """Whether it ends episodes, see `cut`, which environments that are reset one by one, and in this process, alone can"""
     one_policy: ClassVar[bool] = False
     """Whether a batch is of one policy's steps, as many as the source decides while it collects"""
+    draws_lengths: ClassVar[bool] = False
+    """Whether that number is drawn, so that processes that learn together would be due at different times"""
     serves: ClassVar[str] = ""
     """The need of agents for which its batches are made, as others would misread them, or draw noise of another size; "": all agents"""
     relabels: ClassVar[bool] = False

@@ -9,13 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from deeprl.agents.btr import OnlineMunchausen
 from deeprl.agents.cql import ActorTemperature, Conservative, SampledConservative
 from deeprl.agents.edac import Diversity
 from deeprl.agents.idqn import Iterated
 from deeprl.learning.networks.batch_renorm import BatchRenormMLP
-from deeprl.learning.networks.distributional import Quantile
+from deeprl.learning.networks.distributional import ImplicitQuantile, Quantile
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.learning.parts.chains import Single
 from deeprl.learning.parts.polyak import JointPolyak, Polyak
 from deeprl.learning.parts.temperature import LearnedTemperature
@@ -143,6 +145,18 @@ def test_both_sides_are_values_of_one_mode():
     (batch,) = batches(agent, 1)
     batch = batch._replace(noise={**batch.noise, "uniform_actions": batch.action.unsqueeze(1)})
     assert agent.auxiliary(*agent.views(batch)).loss.item() == 0.0
+
+
+def test_values_that_a_target_has_read_have_their_gradient():
+    """The bonus of an online policy reads them without one first, and the term raised the action of the data alone."""
+    agent = value_agent(head=ImplicitQuantile(), backup=OnlineMunchausen(), auxiliary=Conservative)
+    batch = made_up(agent, DISCRETE)
+    with differentiated(agent.objectives["value"].parameters):
+        online, target, batch = agent.views(batch)
+        with torch.no_grad():
+            agent.backup(online, target, batch)
+        assert online.now.mean().requires_grad
+        assert online.now.mean() is online.now.mean()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from deeprl.agents.cql import SampledConservative
 from deeprl.agents.iql import Expectile, expectile
 from deeprl.extend import ActorView
 from deeprl.learning.backups.actor import PolicyBackup
+from deeprl.learning.networks.batch_renorm import BatchRenormMLP
 from deeprl.learning.networks.gaussian_actor import Gaussian
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.parts.improvement import Improvement
-from deeprl.learning.parts.polyak import Polyak
+from deeprl.learning.parts.polyak import JointPolyak, Polyak
 from deeprl.learning.parts.state_value import StateValue
 from deeprl.learning.parts.target_free import TargetFree
 from deeprl.learning.values.reduce import Minimum
@@ -46,6 +47,13 @@ def test_its_minimum_goes_from_the_mean_to_the_maximum(tau, found):
     data, v = torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64), torch.tensor(found, dtype=torch.float64)
     slope = torch.func.grad(lambda v: expectile(data - v, tau).sum())(v)
     assert slope.item() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("torso", [BatchRenormMLP(hidden=(9,)), MLPTorso(hidden=(9,), dropout=0.5)], ids=["statistics", "dropout"])
+def test_a_torso_whose_modes_the_value_does_not_have_is_refused(torso):
+    """Its running averages stayed those of the start, and nothing was dropped."""
+    with pytest.raises(ValueError, match=r"nothing would renew, and no dropout: .*agent\.torso\.dropout=0"):
+        actor_critic(torso=torso, chain=JointPolyak, state_value=Expectile)
 
 
 def weights(improvement, advantages):

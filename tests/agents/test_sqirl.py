@@ -14,6 +14,7 @@ from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain, Running
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.replay.replay import Replay
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.session import warm_start
 from deeprl.running.training.distributed import refuse
@@ -212,7 +213,7 @@ def test_what_it_plans_and_what_it_refuses():
         agent(depth=0)
     config = {"names": {"agent": "sqirl"}, "accelerate": {"mode": "fast"}, "device": "cpu"}
     with pytest.raises(ConfigError, match=r"agent \(SQIRL\) keeps statistics"):
-        refuse(config, agent(), SimpleNamespace(size=2))
+        refuse(config, agent(), Replay, SimpleNamespace(size=2))
 
 
 def test_a_run_with_the_weights_of_another_learns_anew(monkeypatch):

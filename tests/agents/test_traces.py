@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl.agents.cql import Conservative
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
 from deeprl.errors import ConfigError
@@ -33,6 +34,7 @@ from deeprl.running.config.instantiate import Deferred, instantiate
 from deeprl.running.training.learner import gradient
 from deeprl.types import Batch
 from tests.builders import (
+    DISCRETE,
     assert_close32,
     entry,
     flat,
@@ -446,7 +448,7 @@ def test_agents_learn_from_sequences(head, length):
     batch = sequences(agent)
     assert not batch.valid.all()
     with torch.no_grad():
-        term = agent.loss(batch)
+        term = agent.loss_of("value", batch)
         online, target = agent.chain.views(batch)
         bellman_target = agent.backup(online, target, batch).mean()
         error = bellman_target - online.now.at(batch.action).mean()
@@ -494,6 +496,18 @@ def test_metrics_are_over_valid_rows():
     assert over_valid(value, valid).mean().item() == pytest.approx(3.0)
     flat = torch.ones(1, 3)
     assert over_valid(flat, torch.ones(3, dtype=torch.bool)) is flat
+    assert over_valid(flat, valid) is flat  # numbers of something else
+
+
+def test_every_metric_is_over_valid_rows():
+    """Of an auxiliary loss, a variance, a temperature or an energy it was over all."""
+    agent = value_agent(backup=Retrace(), auxiliary=Conservative)
+    batch = made_up(agent, DISCRETE)
+    batch = batch._replace(valid=torch.tensor([[True, True, False]] * len(batch.valid)))
+    gap = agent.objectives["value"].loss(batch).metrics["train/conservative_gap"]
+    told = agent.read(gradient(agent, "value", batch)[1].metrics)["train/conservative_gap"]
+    assert told == pytest.approx(gap[..., :2].mean().item())
+    assert told != pytest.approx(gap.mean().item())
 
 
 OF_RECIPES = [pytest.param(method, SignedRoot(), marks=pytest.mark.exhaustive) for method in ("retrace", "rbis")]

@@ -140,7 +140,7 @@ class ImplicitValues:
     Two sets of fractions are drawn independently. `mean`, and so every greedy action and policy, averages over `policy_fractions` (τ̃ in the
     paper); `expect` and `loss` use `sample_fractions` (τ in a prediction, τ' in a target). One set for both would overestimate the greedy
     action, because its value would come from the quantiles that selected it. Each set is evaluated at its first use, `policy_fractions` at
-    most once.
+    most once with a gradient and once without.
 
     Args:
         evaluate: fractions (B, n) -> quantiles (K, B, A, n).
@@ -163,12 +163,13 @@ class ImplicitValues:
     ):
         self.evaluate, self.kappa, self.features, self.lead, self.error = evaluate, kappa, features, lead, error
         self.policy_fractions, self.sample_fractions = policy_fractions, sample_fractions
-        self._mean: Tensor | None = None
+        self._mean: tuple[Tensor, bool] | None = None
 
     def mean(self) -> Tensor:
-        if self._mean is None:
-            self._mean = self._quantiles(self.policy_fractions).mean()
-        return self._mean
+        wanted = torch.is_grad_enabled()
+        if self._mean is None or wanted > self._mean[1]:  # one that was made without a gradient has none for those who want it
+            self._mean = self._quantiles(self.policy_fractions).mean(), wanted
+        return self._mean[0]
 
     def returns(self) -> Returns:
         return self._quantiles(self.policy_fractions).returns()

@@ -103,8 +103,9 @@ def weighed(loss: Tensor, batch: Batch) -> Tensor:
 
 
 def over_valid(values: Tensor, valid: Tensor) -> Tensor:
-    """(*B) or (K, *B), scaled so that its mean over all rows is the mean over the valid ones, because metrics are averaged over all rows.
-    Batches without a time axis have valid rows only and are returned unchanged."""
-    if valid.dim() < 2:
+    """Numbers of rows, (*B) or (K, *B), scaled so that their mean over all rows is the mean over the valid ones, because metrics are
+    averaged over all rows. Numbers of something else are returned unchanged, as all are in batches without a time axis, whose rows are all
+    valid."""
+    if valid.dim() < 2 or values.shape[-valid.dim() :] != valid.shape:
         return values
     return torch.where(valid, values, 0.0) * (valid.numel() / valid.sum().clamp(min=1))

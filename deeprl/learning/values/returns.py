@@ -10,8 +10,6 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from deeprl.learning.values.losses import over_valid
-
 
 class Returns(NamedTuple):
     """Distributions of returns: `atoms[..., n]` has probability `probs[..., n]`."""
@@ -64,15 +62,15 @@ class Values(Protocol):
         """After `at`: the loss D(f(target), prediction) in the units of the head, and |error| in ordinary units, both (K, *B)."""
 
 
-def regression_metrics(name: str, loss: Tensor, chosen: Values, target: Returns, valid: Tensor) -> dict[str, Tensor]:
-    """What a regression shows in the log, means over the valid rows.
+def regression_metrics(name: str, loss: Tensor, chosen: Values, target: Returns) -> dict[str, Tensor]:
+    """What a regression shows in the log.
 
     Args:
         name: of the loss (K, *B) in the log.
         chosen: the prediction, after `at`. Most heads add nothing; some have a method `metrics(target)`, numbers (K, *B) each.
     """
     of_head = chosen.metrics(target) if hasattr(chosen, "metrics") else {}
-    return {key: over_valid(value, valid) for key, value in {name: loss, "train/q_values": chosen.mean(), **of_head}.items()}
+    return {name: loss, "train/q_values": chosen.mean(), **of_head}
 
 
 def expected(values: Values) -> Tensor:

@@ -72,7 +72,7 @@ def assemble(
     elsewhere = "collect=ray" if isinstance(choice, OnRay) else "the run has several processes" if ranks.size > 1 else ""
     there = on_device(config, env, agent, make_replay.cls, elsewhere)
     automatic = decide_computation(config, agent, planned_updates(config, make_replay.cls), there is not None)
-    distributed.refuse(config, agent, ranks)
+    distributed.refuse(config, agent, make_replay.cls, ranks)
     torch.set_num_threads(config["runtime"]["threads"])
     if modes.on_gpu(config):
         modes.convolve_as(config)

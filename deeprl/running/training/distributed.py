@@ -119,10 +119,10 @@ def shard(settings: Config, ranks: Ranks) -> dict[str, int]:
     return {key: settings[key] // ranks.size for key in SHARED if key in settings and ranks.size > 1}
 
 
-def refuse(config: Config, agent: Agent, ranks: Ranks) -> None:
+def refuse(config: Config, agent: Agent, source: type[Source], ranks: Ranks) -> None:
     """
     Raises:
-        ConfigError: the ranks of this run would have different agents.
+        ConfigError: the ranks of this run would have different agents, or other times of updates.
     """
     if ranks.size == 1:
         return
@@ -131,6 +131,11 @@ def refuse(config: Config, agent: Agent, ranks: Ranks) -> None:
     if any(objective.step is not None for objective in agent.objectives.values()):
         raise ConfigError(
             f"learner=distributed averages gradients, and agent={config['names']['agent']} makes steps of its own: leave torchrun out."
+        )
+    if source.draws_lengths:
+        raise ConfigError(
+            f"replay={config['names']['replay']} draws after how many steps an update is due, each of the {ranks.size} ranks its own, and "
+            "none could wait for the others: leave torchrun out."
         )
     if config["accelerate"]["mode"] == "compiled" and str(config["device"]).startswith("cuda"):
         raise ConfigError("accelerate=compiled is for one GPU: use accelerate=reference with learner=distributed.")

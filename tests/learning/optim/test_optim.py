@@ -96,7 +96,7 @@ def test_after_a_reset_it_is_as_it_was_built_and_a_loaded_one_goes_on(choice):
 def test_a_transposed_gradient_moves_the_right_weights():
     weight = nn.Parameter(torch.zeros(3, 2), requires_grad=False)
     sign = torch.tensor([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]]).t()
-    Adam(lr=1.0, eps=0.0).build([weight]).step([sign], 0)
+    Adam(lr=1.0, eps=1e-30).build([weight]).step([sign], 0)
     torch.testing.assert_close(weight.detach(), -sign.contiguous())  # the first step of Adam is the sign
 
 
@@ -127,7 +127,7 @@ def test_clipping_counts_a_shared_gradient_tensor_once():
 
 def test_schedule_multiplies_the_rate():
     weight = nn.Parameter(torch.zeros(1), requires_grad=False)
-    adam = Adam(lr=1.0, eps=0.0, schedule=Linear(1.0, 0.0, duration=10)).build([weight])
+    adam = Adam(lr=1.0, eps=1e-30, schedule=Linear(1.0, 0.0, duration=10)).build([weight])
     adam.step([torch.ones(1)], step=5)
     assert weight.item() == pytest.approx(-0.5)
     adam.step([torch.ones(1)], step=10)
@@ -210,3 +210,10 @@ def test_radam_by_hand_and_as_torch_has_it():
         optimizer.step([theirs.grad.clone()], 0)
         reference.step()
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [Adam, RAdam])
+def test_an_epsilon_of_nothing_is_refused(rule):
+    """A weight without a gradient became NaN by 0 / 0, which was seen an update later."""
+    with pytest.raises(ValueError, match="eps must be above 0"):
+        rule(lr=0.1, eps=0.0)

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from deeprl.agents.average_reward import AverageReward
+from deeprl.agents.multilevel import EqualTicks, MultiLevel
 from deeprl.errors import ConfigError, NotFinite, RankError
 from deeprl.learning.optim.adam import Adam
 from deeprl.noise import map_tensors
+from deeprl.replay.replay import Replay
 from deeprl.running.accelerate.graph import has_compiler
 from deeprl.running.config.build import build_agent
 from deeprl.running.runs.folder import RunFolder
@@ -143,7 +145,7 @@ def test_a_batch_or_an_agent_that_ranks_cannot_share_is_refused(tmp_path):
         config = settled("env=classic/cartpole", *words)
         agent = build_agent(config, spec_of("classic/cartpole"))
         with pytest.raises(ConfigError) as error:
-            refuse(config, agent, two)
+            refuse(config, agent, Replay, two)
         return str(error.value)
 
     assert shard(settled("replay.batch_size=32", "replay.capacity=1001")["replay"], two) == {"batch_size": 16, "capacity": 500}
@@ -160,8 +162,12 @@ def test_a_batch_or_an_agent_that_ranks_cannot_share_is_refused(tmp_path):
         assert message.startswith(f"agent/{slot} (")
         assert f"`deeprl list agent/{slot}`" in message
     refuse(
-        settled("agent=aro_ddpg", "env=mujoco/half_cheetah"), actor_critic(rate=partial(AverageReward, discount=1.0)), two
+        settled("agent=aro_ddpg", "env=mujoco/half_cheetah"), actor_critic(rate=partial(AverageReward, discount=1.0)), Replay, two
     )  # a parameter
+    waiting = {"names": {"replay": "levels"}, "accelerate": {"mode": "reference"}, "device": "cpu"}
+    with pytest.raises(ConfigError, match="replay=levels draws after how many steps an update is due, each of the 2 ranks its own"):
+        refuse(waiting, value_agent(), MultiLevel, two)  # they waited for each other until learner.timeout
+    refuse(waiting, value_agent(), EqualTicks, two)
 
 
 def test_ranks_have_the_environments_of_one_process_and_noise_of_their_own(tmp_path):
