@@ -150,7 +150,7 @@ def combinations() -> str:
             "iterated_shared or online_target.",
             "Agents for continuous actions take every head, mapping of one channel, chain, reduction, temperature and rate, but truncate",
             f"needs {WORDS['quantiles']}; a temperature and explore=sampled need {WORDS['density']}.",
-            "They take inverse_variance under the same conditions, and every auxiliary loss but gradient_correction and cql; these two, the",
-            f"chain iterated_shared and every backup but policy need {WORDS['actions']}.",
+            "They take inverse_variance under the same conditions, and every auxiliary loss but gradient_correction and cql; these two,",
+            f"the chain iterated_shared and every backup but policy need {WORDS['actions']}.",
         ]
     )

@@ -416,7 +416,7 @@ WRONG = [
     (["env=ant"], ("Did you mean mujoco/ant?",)),
     (["steps"], ("steps", "key=value")),
     (["steps=["], ("steps=[",)),
-    (["steps=0"], ("steps=0", "at least 1")),
+    (["steps=0"], ("steps=0", "between 1 and 999999999999")),
     (["steps=many"], ("steps='many'",)),
     (["discount=1.5"], ("discount=1.5", "between 0 and 1")),
     (["evaluation.every=-0.1"], ("evaluation.every=-0.1",)),
