@@ -41,6 +41,7 @@ class LPO(Intrinsic):
     gives = of_one_process = True
     starts_anew = ("meter",)
     meter: Tensor
+    seen: Tensor
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class LPO(Intrinsic):
         self.width = width(size=size, torso=torso, seed=seed)
         self.register_buffer("meter", torch.zeros(4, dtype=torch.int64, device="cpu"))
         """Rollouts, switches, pairs that entered the core set, rollouts of the phase that are left"""
-        self.seen = torch.zeros(0, size)
+        self.register_buffer("seen", torch.zeros(0, size), persistent=False)
         """Pairs of the rollout that is being learned from, (n, F)"""
 
     def pairs(self, rollout: Batch) -> Tensor:

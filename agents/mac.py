@@ -57,6 +57,9 @@ class MAC(PolicyAgent):
     def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
         return self.policy.outputs(obs), self.value.outputs(obs).squeeze(-1)
 
+    def state_value(self, obs: Tensor, learned: Tensor) -> None:
+        """Differential values are no returns."""
+
     def loss(self, batch: Batch) -> Term:
         """A number whose gradient is −g; the error is |δ|."""
         obs, valid = self.seen(batch.obs)

@@ -95,7 +95,8 @@ class POIS(Ascent):
         if type(self.policy) not in (GaussianPolicy, CategoricalPolicy) or getattr(self.policy, "of_state", False):
             raise ValueError(
                 f"policy {type(self.policy).__name__} has no closed form of d₂, unless its deviation is the same in every state: choose "
-                "agent/policy=auto, or gaussian with agent.policy.sigma=free"
+                "agent/policy=auto, or gaussian with agent.policy.sigma=free; of components (env.components=true), and of all others, "
+                "agent/ascent=pois_parameters has one"
             )
 
     def log_d2(self, outputs: Tensor, old: Tensor, old_log_std: Tensor | None) -> Tensor:

@@ -34,7 +34,10 @@ class ParameterPOIS(Ascent):
 
     needs = frozenset({"drawn"})
     argument_groups: ClassVar = {"climb": Climb}
-    remedy = ""  # the bound decides how long a step is
+    remedy = (
+        "Of many weights one sampled ratio can outrun the penalty of the bound: choose agent.torso.hidden=[], or more episodes "
+        "(replay.episodes)"
+    )
 
     def __init__(
         self,

@@ -85,6 +85,10 @@ class SQIRL(Agent):
         counts(self, depth=1, horizon=1)
         in_range(self, smoothing=(0, 1))
         check_single(self.rewards)
+        if any(part.privileged for part in spec.parts):
+            raise ValueError(
+                "env.privileged needs an agent with critics, such as agent=ppo: this one acts by its values, which would see it"
+            )
         torso = torso.resolve(inner)
         self.network = DepthValues(inner, torso, depth)
         for block in self.network.modules():

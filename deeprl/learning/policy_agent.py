@@ -73,8 +73,9 @@ class PolicyAgent(Agent):
         """Parameters of the policy (M, outputs), and values (M,) or None, of normalised observations; with a core the new state too."""
         return self.policy.outputs(obs), None
 
-    def state_value(self, obs: Tensor, learned: Tensor) -> Tensor:
-        """V(s) of observations as the environment gives them, (*B, *obs), with the learned value, (*B,), that `evaluated` gives."""
+    def state_value(self, obs: Tensor, learned: Tensor) -> Tensor | None:
+        """V(s) of observations as the environment gives them, (*B, *obs), with the learned value, (*B,), that `evaluated` gives. None: it
+        is no return."""
         return learned
 
     def seen(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -122,7 +123,8 @@ class PolicyAgent(Agent):
             rows, valid = self.seen(obs)
             outputs, value, *after = self.evaluated(rows, *state)
             action = self.policy.greedy(only(outputs, valid))
-            value = None if value is None else self.state_value(obs, value).cpu()
+            value = None if value is None else self.state_value(obs, value)
+            value = None if value is None else value.cpu()
         memory = {**memory, CORE: after[0]} if after else memory
         return AgentStep(action.cpu(), probability, memory, value, state=state[0] if state else None)
 

@@ -12,6 +12,7 @@ from deeprl.agents.lpo import LPO
 from deeprl.agents.lpo_width import NetworkWidth, Width
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.replay.rollout import Rollout
+from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.learner import Learner
 from deeprl.types import Rows
 from tests.agents.test_ppo import agent_of
@@ -47,6 +48,11 @@ def test_widths_of_one_hot_pairs_are_those_of_their_counts():
         width.grow(pairs, np.array([pair]), np.array([copies]), np.random.default_rng(0))
     assert width(pairs).tolist() == pytest.approx([1 / 2, (1 / 3.5) ** 0.5, 1, 1])
     assert width.sensitivity(pairs).tolist() == pytest.approx([1 / 4, 1 / 3.5, 1, 1])
+
+
+def test_a_run_with_it_can_begin():
+    """The look at a made-up batch took the pairs for state that no checkpoint holds, and refused every run."""
+    dry_run(agent_of(intrinsic=lpo()), DISCRETE, "cpu")
 
 
 def test_a_pair_is_the_state_in_the_place_of_its_action():

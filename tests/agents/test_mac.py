@@ -66,6 +66,13 @@ def test_the_three_gradients_of_one_transition():
     assert bias.item() == pytest.approx(-delta.item())
 
 
+def test_a_differential_value_is_told_as_no_return():
+    """It was logged as eval/value, beside discounted returns."""
+    obs = torch.zeros(1, 2)
+    agent = mac()
+    assert agent.act(obs, torch.ones(1, dtype=torch.bool), {}, 0, {}, explore=False).value is None
+
+
 def named(agent: MAC) -> list:
     order = {id(p): place for place, p in enumerate(agent.objectives["policy"].parameters)}
     return sorted(((name, p) for name, p in agent.named_parameters() if id(p) in order), key=lambda pair: order[id(pair[1])])

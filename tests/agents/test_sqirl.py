@@ -14,12 +14,13 @@ from deeprl.learning.networks.torsos import MinAtarTorso, MLPTorso
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.transforms.observations import Plain, Running
 from deeprl.learning.transforms.rewards import Raw
+from deeprl.packing import packed_spec
 from deeprl.replay.replay import Replay
 from deeprl.running.accelerate.modes import apply
 from deeprl.running.session import warm_start
 from deeprl.running.training.distributed import refuse
 from deeprl.running.training.learner import gradient
-from deeprl.types import QUIET, Batch, Spec
+from deeprl.types import QUIET, Batch, ObsPart, Spec
 from tests.builders import entry, update
 from tests.replay.test_trajectories import ONE, World, first
 
@@ -211,6 +212,9 @@ def test_what_it_plans_and_what_it_refuses():
         agent(normalize=Running)
     with pytest.raises(ValueError, match="depth must be"):
         agent(depth=0)
+    parts = (ObsPart("seen", (1,), torch.float32), ObsPart("hidden", (1,), torch.float32, privileged=True))
+    with pytest.raises(ValueError, match=r"env.privileged needs an agent with critics"):  # it acted by what critics alone may see
+        agent(spec=packed_spec(parts, 3, 0))
     config = {"names": {"agent": "sqirl"}, "accelerate": {"mode": "fast"}, "device": "cpu"}
     with pytest.raises(ConfigError, match=r"agent \(SQIRL\) keeps statistics"):
         refuse(config, agent(), Replay, SimpleNamespace(size=2))
