@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from deeprl.cli.arguments import natural
-from deeprl.errors import FINISHED, ConfigError, RunFolderError
+from deeprl.errors import FAILED, FINISHED, ConfigError, RunFolderError
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
 from deeprl.system.terminal import amount, one_line, print_result, say
@@ -32,10 +32,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     chosen: dict[Path, tuple[str, Path]] = {}
+    seen: set[Path] = set()  # two folders of the command may hold a run
     for folder in options.folders:
         for path in find_runs(folder):
-            if holder(path) is None and (why := reason(path, options.below)):
+            if path.resolve() not in seen and holder(path) is None and (why := reason(path, options.below)):
                 chosen[path] = why, folder
+                seen.add(path.resolve())
     if not chosen:
         print_result("nothing to remove: no run has failed before its first checkpoint, and none is that short")
         return FINISHED
@@ -44,9 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes and not agreed(f"Remove these {len(chosen)} runs?"):
         print_result("nothing was removed")
         return FINISHED
-    for path, (why, folder) in chosen.items():
-        remove(path, why, options.below, folder)
-    return FINISHED
+    stay = [not remove(path, why, options.below, folder) for path, (why, folder) in chosen.items()]
+    return FAILED if any(stay) else FINISHED
 
 
 def agreed(question: str) -> bool:
@@ -88,21 +89,23 @@ def size(path: Path) -> int:
     return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
 
 
-def remove(path: Path, why: str, below: int, folder: Path) -> None:
-    """Remove a run under its lock, if `why` is still the reason. Folders between it and `folder` that are empty then go too."""
+def remove(path: Path, why: str, below: int, folder: Path) -> bool:
+    """Remove a run under its lock, if `why` is still the reason. Folders between it and `folder` that are empty then go too. Returns
+    whether nothing failed."""
     try:
         with RunFolder(path).lock():
             if reason(path, below) != why:  # another command has gone on with it while the question was open
                 say(f"{path} stays: it has changed meanwhile")
-                return
+                return True
             shutil.rmtree(path)
     except (RunFolderError, OSError) as error:
-        say(f"{path} stays: {error}")
-        return
+        say(f"{path} could not be removed whole: {error}")
+        return False
     for above in path.parents:
         if above == folder or not above.is_relative_to(folder):
-            return
+            break
         try:
             above.rmdir()
         except OSError:  # it holds something else
-            return
+            break
+    return True

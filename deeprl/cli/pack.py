@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
@@ -30,5 +31,6 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or Path(f"{names['agent']}_{names['env']}_seed{seed}.zip".replace("/", "_"))
     text = card(found, folder.read_system(), out.name)
     pack(options.run, found.step, found.agent.state(), text, out)
-    print_end(f"{out}: step {found.step:,}, {out.stat().st_size:,} bytes. To use it: deeprl eval {out}, or deeprl.load({str(out)!r})")
+    use = f"deeprl eval {shlex.quote(str(out))}, or deeprl.load({str(out)!r})"
+    print_end(f"{out}: step {found.step:,}, {out.stat().st_size:,} bytes. To use it: {use}")
     return FINISHED

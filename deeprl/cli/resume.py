@@ -6,10 +6,12 @@ import argparse
 import copy
 import json
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +26,9 @@ from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatte
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import renamed
 from deeprl.system.terminal import print_end
+
+OTHER_BASE = re.compile(r"\s*[-+]?(0[0-9_]+|[0-9_.]+:[0-9_:.]*)\s*$")
+"""Numbers of YAML 1.1 that mean others than they say: 23:30 is 1,410, and 0100 is 64"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,12 +142,21 @@ def changed(stored: Config, overrides: list[str]) -> Config:
             raise ConfigError(f"{override}: {key} counts only where a run starts. Leave it out, or start another run with it.")
         if key not in leaves:
             raise ConfigError(f"{override}: there is no key {key}.{renamed(key) or nearest(key, leaves)}")
-        try:
-            value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
-        except (OmegaConfBaseException, YAMLError, ValueError) as error:
-            raise ConfigError(f"{override}: {on_one_line(error)}") from error
-        put(config, key, value)
+        put(config, key, text if text == leaves[key] else value_of(override, text))
     return finalise(config)
+
+
+def value_of(override: str, text: str) -> Any:
+    """What YAML makes of the text of an override, but for numbers to the base of 60 or 8, which the grammar of `deeprl train` lacks.
+
+    Raises:
+        ConfigError: it is no YAML.
+    """
+    try:
+        value = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(f"{override}: {on_one_line(error)}") from error
+    return text if isinstance(value, int | float) and OTHER_BASE.match(text) else value
 
 
 def require_connections(config: Config, overrides: list[str]) -> None:

@@ -69,8 +69,11 @@ def say(text: str, stream: TextIO | None = None, urgent: bool = False) -> None:
 
 def put(text: str, stream: TextIO) -> OSError | None:
     """Print a line. Returns the error of a stream that may have taken a part of it; None if nobody reads the stream."""
+    shown, encoding = printable(text), getattr(stream, "encoding", None)
+    if encoding:  # of a locale without ± or →: they are shown as their numbers
+        shown = shown.encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(printable(text), file=stream, flush=True)
+        print(shown, file=stream, flush=True)
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
             return error

@@ -78,3 +78,15 @@ def test_folders_above_the_one_that_was_named_stay(tmp_path):
     assert console("clean", tmp_path / "mine" / "project" / "runs_of_it", "--yes") == exits.FINISHED
     assert (tmp_path / "mine" / "project" / "runs_of_it").exists()
     assert not (tmp_path / "mine" / "project" / "runs_of_it" / "agent").exists()
+
+
+def test_a_run_that_cannot_be_removed_is_a_failure_and_one_that_is_named_twice_is_one(tmp_path, capsys, monkeypatch):
+    """It was 0; and the second removal made the folder anew, with a lock."""
+    write_run(tmp_path / "one")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda path: (_ for _ in ()).throw(PermissionError("no")))
+        assert console("clean", tmp_path, "--yes") == exits.FAILED
+    assert "could not be removed whole" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path.parent)
+    assert console("clean", tmp_path, tmp_path.name, "--yes") == exits.FINISHED
+    assert not (tmp_path / "one").exists()

@@ -554,6 +554,11 @@ def test_a_finished_run_says_which_words_would_change_nothing(tmp_path, capsys):
 def test_the_last_of_two_values_counts(tmp_path):
     stored = settled("agent=dqn", "steps=100", "evaluation.every=10")
     assert changed(stored, ["steps=200", "steps=100"])["steps"] == 100
+    for hours in ("23:30", "0100"):  # 1,410 and 64 to YAML
+        with pytest.raises(ConfigError, match="stop.hours="):
+            changed(stored, [f"stop.hours={hours}"])
+    stored["logger"]["project"] = said = "mine: ablation #2"  # a run repeats what it has been told, which was read as YAML
+    assert changed(stored, [f"logger.project={said}"])["logger"]["project"] == said
 
 
 def test_a_folder_below_a_file_is_refused(tmp_path, capsys):

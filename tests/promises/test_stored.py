@@ -152,6 +152,7 @@ def test_a_stored_configuration_does_not_switch_on_wandb(run, monkeypatch, capsy
     assert "logger.wandb=true: this connects to Weights & Biases" in sentence(capsys, "resume", run, "steps=400")
     monkeypatch.setattr("deeprl.running.session.assemble.require_packages", lambda *_: None)  # W&B need not be installed
     monkeypatch.setattr(WandB, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(WandB, "begun", lambda self: self)
     monkeypatch.setattr(WandB, "hparams", opened := Mock())
     for name in ("scalars", "text", "close"):
         monkeypatch.setattr(WandB, name, lambda *_: None)

@@ -82,3 +82,10 @@ def test_a_pipe_whose_reader_left_does_not_change_the_exit_code():
     process.stdin.close()
     assert process.wait(60) == 0
     assert process.stderr.read() == b""
+
+
+def test_what_an_encoding_lacks_is_shown_by_its_number():
+    """A locale of ASCII lost the whole result of a command, with exit code 0."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    assert terminal.put("1 ± 2", stream) is None
+    assert stream.buffer.getvalue() == b"1 \\xb1 2\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,8 +116,9 @@ def find(data: str, spec: Spec) -> Found:
         )
     try:
         (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)
-        only = {"replay"} if data_folder.holds_data(path) else {"replay", "trainer"}
-        step, parts = checkpoints.load(int(which) if which.isdecimal() else which or "last", only=only, replaced=False)
+        step, parts = checkpoints.load(int(which) if which.isdecimal() else which or "last", only={"replay"}, replaced=False)
+        with contextlib.suppress(CheckpointError):  # data that were converted have no trainer
+            parts |= checkpoints.load(step, only={"trainer"}, replaced=False)[1]
     except UnreadableError:  # it may be whole
         raise
     except (RunFolderError, CheckpointError) as error:

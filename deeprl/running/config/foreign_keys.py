@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from deeprl.running.config import settings, tuned
 from deeprl.running.config.menu import options
 from deeprl.running.config.overrides import unplaced
@@ -44,7 +46,9 @@ def key_of_others(slot: str, name: str, chosen: dict[str, str]) -> str:
     for place in [slot, *(each for each in chosen if slot == "agent" and each.startswith("agent/"))]:
         group, _, package = place.partition("@")
         for option in sorted(options(group), key=lambda option: "/" in option):  # env=gym before what starts from it
-            keys = [key for key in tuned.values(group, option) if f".{key}".endswith(f".{name}") and not settings.is_setting(key)]
+            keys = []
+            with contextlib.suppress(*tuned.UNREADABLE):  # a file of the user's that nobody chose
+                keys = [key for key in tuned.values(group, option) if f".{key}".endswith(f".{name}") and not settings.is_setting(key)]
             for key in keys[:1] if group != "agent" or name in keys else ():
                 found.setdefault(f"{package or group.replace('/', '.')}.{key}", []).append(unplaced(f"{place}={option}"))
     likely = sorted(found, key=lambda key: key not in ELSEWHERE.get(name, ()))[:3]

@@ -108,9 +108,13 @@ def refusal(cls: type, path: str, error: ValueError, option: str | None = None, 
     return ConfigError(f"{key or path}.{text}." if field in accepted(cls) else f"{labelled(path, cls, option)}: {text}.")
 
 
-def accepted(cls: type) -> dict[str, Any]:
-    """Keyword arguments of a choice, with their annotations as text."""
-    return {key: p.annotation for key, p in keys_of(cls).items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+OPTIONAL = "typing.Optional[int]", "int | None"
+
+
+def accepted(cls: type) -> dict[str, str]:
+    """Keyword arguments of a choice, with their annotations as text, which they are in modules that import `annotations` alone."""
+    known = {key: p.annotation for key, p in keys_of(cls).items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    return {key: each.__name__ if isinstance(each, type) else str(each).replace(*OPTIONAL) for key, each in known.items()}
 
 
 def taken(names: Iterable[str]) -> str:

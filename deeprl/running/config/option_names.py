@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from deeprl.running.config.menu import groups, options
-from deeprl.running.config.tuned import content, lineage
+from deeprl.running.config.tuned import UNREADABLE, content, lineage
 
 LABEL = re.compile(r"\b(agent/\w+|replay)=([A-Z]\w*)")
 """agent/backup=Retrace, as parts name each other, which do not know the menu"""
@@ -23,8 +24,10 @@ def option_of(slot: str, cls: str) -> str | None:
     Args:
         cls: its name, or its import path.
     """
-    named = (name for name in options(slot) if f".{option_target(slot, name)}".endswith(f".{cls}"))
-    found = [*named] if slot in groups() else []
+    found = []
+    for name in options(slot) if slot in groups() else ():
+        with contextlib.suppress(*UNREADABLE):  # a file of the user's that nobody chose
+            found += [name] if f".{option_target(slot, name)}".endswith(f".{cls}") else []
     return found[0] if len(found) == 1 else None
 
 

@@ -16,6 +16,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
 from deeprl.running.config.folders import file
 from deeprl.running.config.parsed import Content, parsed
 from deeprl.running.runs.config_file import Config, flatten
@@ -86,8 +89,16 @@ def slots(group: str, name: str) -> dict[str, str]:
     return found
 
 
+UNREADABLE = (UnicodeDecodeError, YAMLError, OmegaConfBaseException)
+"""Errors of a file that is no YAML"""
+
+
 def content(group: str, name: str) -> Content:
-    """Content of one file without interpolations resolved; empty if there is no file."""
+    """Content of one file without interpolations resolved; empty if there is no file.
+
+    Raises:
+        Exception: one of `UNREADABLE`.
+    """
     path = file(group, name)
     found = parsed(path).content if path else {}
     return copy.deepcopy(found) if isinstance(found, dict) else {}

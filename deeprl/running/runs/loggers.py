@@ -138,6 +138,6 @@ class Logging(Choice):
         loggers: list[Logger] = []
         if self.wandb:  # first, because it may fail, and files of the other loggers would then remain
             run = WandB(folder, self.project, self.entity, self.mode, resumed)
-            loggers.append(Guarded("wandb", lambda: run))
+            loggers.append(Guarded("wandb", run.begun))
         others = [Guarded(name, partial(each.open, folder, resumed)) for name, each in self.also.items() if each.enabled]
         return Loggers([*loggers, *others, JsonLines(folder), TensorBoard(folder, purge_step)])

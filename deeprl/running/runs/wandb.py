@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +42,14 @@ class WandB(Logger):
             wandb.setup()
         git = {"disable_git": True}  # system.json has the commit of deeprl
         again: Any = "allow" if resume else None
-        self._run = wandb.init(project=project, entity=entity, mode=mode, dir=home, id=own, name=name, resume=again, settings=git)
+        self._begin = partial(
+            wandb.init, project=project, entity=entity, mode=mode, dir=home, id=own, name=name, resume=again, settings=git
+        )
+
+    def begun(self) -> WandB:
+        """The same, connected to its server."""
+        self._run = self._begin()
+        return self
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
         self._run.log(dict(values), step=step)

@@ -243,10 +243,14 @@ class Queued:
     def __init__(self, job: SlurmJob, log: Path):
         self.job, self.log = job, log
         self._next, self._missed = time.monotonic() + AGAIN, 0
+        self._code: int | None = None
 
     def poll(self) -> int | None:
-        if not self.job.done():
-            return self._lost()
+        if self._code is None:  # a job that has ended is asked for its answer, and waited for, once
+            self._code = self._ended() if self.job.done() else self._lost()
+        return self._code
+
+    def _ended(self) -> int:
         code, words = result_of(self.job)
         if words:
             with appending(self.log) as file:

@@ -39,7 +39,8 @@ FAULTS = 2
 """Runs that fail by the machine, one after the other, until the study stops"""
 MACHINE = (
     *(name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, OSError)),
-    "MemoryError", "OutOfMemoryError", "RunFolderError", "CheckpointError", "RankError", "ActorsFailed", "KeyboardInterrupt", "no progress",
+    "MemoryError", "OutOfMemoryError", "MachineError", "RunFolderError", "CheckpointError", "UnreadableError", "RankError",
+    "ActorsFailed", "KeyboardInterrupt", "no progress",
 )  # fmt: skip
 """How the error in status.json begins where the machine is the reason: a full disk, a folder in use, a step that hung"""
 

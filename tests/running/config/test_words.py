@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import make_dataclass
+from typing import Optional
+
 import pytest
 
+from deeprl.choice import Choice
 from deeprl.cli.list import installable
 from deeprl.cli.main import parsed
 from deeprl.cli.resume import in_yaml
@@ -11,7 +15,7 @@ from deeprl.cli.train import require_source, split
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders
 from deeprl.running.config.compose import compose
-from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.instantiate import accepted, instantiate
 from deeprl.running.config.overrides import check_words, fault_of_grammar
 from deeprl.running.config.rules import check, put
 from deeprl.running.config.stored import checked
@@ -87,7 +91,7 @@ def test_a_space_beside_the_sign(words, says):
         ("steps", "10k", "Write steps=10000."),
         ("steps", "5 000", "Write steps=5000."),
         ("replay.capacity", "1.5M", "Write replay.capacity=1500000."),
-        ("steps", "many", "a whole number of at least 1."),
+        ("steps", "many", "a whole number between 1 and 999999999999."),
         ("evaluation", False, "evaluation=False: evaluation is no single value, but has the keys evaluation.every, evaluation.episodes"),
         ("env", 3, "env=3: env is no single value"),
         ("device", 0, "Write device=cuda:0."),
@@ -180,3 +184,10 @@ def test_captions_of_an_installed_wheel_name_packages(monkeypatch):
     monkeypatch.setattr("deeprl.running.config.folders.in_checkout", lambda: False)
     assert "-e" not in installable(text).split()
     assert folders.source(folders.CONFIGS / "agent/dqn.yaml") == "deeprl.configs: agent/dqn.yaml"
+
+
+def test_types_are_read_in_modules_without_annotations_as_text():
+    """Those of a class of the user's were objects there, and `noisy=no` was taken for true."""
+    fields = [("noisy", bool), ("count", int), ("most", int | None), ("least", Optional[int]), ("name", str)]  # noqa: UP045
+    own = make_dataclass("Own", fields, bases=(Choice,))
+    assert accepted(own) == {"noisy": "bool", "count": "int", "most": "int | None", "least": "int | None", "name": "str"}

@@ -204,7 +204,8 @@ def test_regular_expressions_select_runs_by_their_folders(tmp_path):
     """Those of docs/tensorboard.md, on names as TensorBoard reads them: two environments, two agents, and a sweep."""
     folders = (
         "classic_cartpole/dqn/260130-120000_seed0", "classic_cartpole/idqn/260131-120000_seed0",
-        "minatar_breakout/dqn/260201-120000_seed2", "sweep/agent=dqn,seed=1", "sweep/agent=idqn,seed=1",
+        "minatar_breakout/dqn/260201-120000_seed2", "sweep_260201-120000/agent=dqn,seed=1",
+        "sweep_260201-120000/agent=idqn,seed=1",
     )  # fmt: skip
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
@@ -220,7 +221,7 @@ def test_regular_expressions_select_runs_by_their_folders(tmp_path):
         "cartpole/.*seed0$": [0, 1],
         "/i?dqn/.*seed[01]$": [0, 1],
         "/26013": [0, 1],
-        "sweep/.*agent=idqn": [4],
+        "sweep_.*/agent=idqn": [4],
     }
 
 
@@ -318,6 +319,20 @@ def test_wandb_writes_where_no_link_and_no_id_of_a_stranger_leads(tmp_path, monk
     assert not calls
 
 
+def test_a_run_goes_on_where_wandb_cannot_be_reached(tmp_path, monkeypatch, capsys):
+    """It ended, as with no other logger."""
+
+    def unreachable(**options):
+        raise ConnectionError("it has timed out")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(setup=lambda: None, init=unreachable))
+    loggers = Logging(wandb=True).open(tmp_path)
+    loggers.scalars(3, {"x": 1})
+    loggers.close()
+    assert "the logger wandb has failed, and the run goes on without it: ConnectionError: it has timed out" in capsys.readouterr().err
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["x"] == 1
+
+
 def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     class Fake(dict):
         """A run: notes what is called, and is its own config and summary."""
@@ -348,7 +363,7 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", fake)
     (tmp_path / "wandb").mkdir()
     monkeypatch.chdir(tmp_path)  # where wandb would read wandb/settings: a stranger's named another server
-    loggers = Loggers([WandB(tmp_path, "project", resume=True)])
+    loggers = Loggers([WandB(tmp_path, "project", resume=True).begun()])
     assert not Path(fake.set_up_in).is_relative_to(tmp_path)
     loggers.hparams({"a": {"b": 1}}, {"final/mean": 2.0})
     loggers.text(0, "config", "text")
@@ -359,14 +374,14 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     assert dict(fake) == {"a.b": 1, "config": "text"}
     assert fake.summary == {"final/mean": 2.0}
     (tmp_path / "wandb").rmdir()  # a run that goes on and had no W&B before: folders of other runs may have its name
-    WandB(tmp_path, "project", resume=True)
+    WandB(tmp_path, "project", resume=True).begun()
     assert fake.calls[-1] == ("init", (tmp_path / "wandb_id").read_text().strip(), "allow")
     assert fake.calls[-1][1] != tmp_path.name
     fake.calls.clear()
     for place in ("one", "other"):  # two runs of one name stay two runs, and each goes on as itself
         (tmp_path / place / "seed=1 ü").mkdir(parents=True)
         for resume in (False, True):
-            WandB(tmp_path / place / "seed=1 ü", "project", resume=resume)
+            WandB(tmp_path / place / "seed=1 ü", "project", resume=resume).begun()
     (one, begun), (same, resumed), (other, _), _ = ((name, resume) for _, name, resume in fake.calls)
     assert re.fullmatch(r"seed=1__-[0-9a-f]{8}", one)
     assert (begun, resumed, same == one, other == one) == (None, "allow", True, False)

@@ -165,7 +165,14 @@ def test_a_full_disk_leaves_trials_open_and_ends_the_study(tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [("TimeoutError: rows", False), ("BrokenPipeError: [Errno 32]", False), ("NotFinite: critic", True), ("RuntimeError: no", True)],
+    [
+        ("TimeoutError: rows", False),
+        ("MachineError: env", False),
+        ("UnreadableError: it", False),
+        ("BrokenPipeError: [Errno 32]", False),
+        ("NotFinite: critic", True),
+        ("RuntimeError: no", True),
+    ],
 )
 def test_every_error_of_the_system_is_a_fault_of_the_machine(tmp_path, error, expected):
     RunFolder(tmp_path).write_status("failed", 10, 0, error)
