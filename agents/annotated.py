@@ -20,7 +20,6 @@ from torch import Tensor
 
 from deeprl.agents.logistic_regression import fitted
 from deeprl.choice import counts, in_range
-from deeprl.errors import ConfigError
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.intrinsic import Intrinsic
@@ -88,11 +87,6 @@ class Table(Intrinsic):
 
     def observe(self, rows: Rows) -> None:
         said = rows.next_obs[:, -len(self.messages) :]
-        if not (np.isin(said, (0, 1)).all() and (said.sum(1) <= 1).all()):
-            raise ConfigError(
-                f"the last {len(self.messages)} columns of an observation are a one-hot message, or zeros, and they hold "
-                f"{said[0].tolist()}: take an environment that says agent.intrinsic.messages, or another agent/intrinsic"
-            )
         new = said.argmax(1)[said.max(1) > 0]
         queue = np.concatenate([self.queue.numpy(), new])[-self.newest :]
         self.ticks += 1

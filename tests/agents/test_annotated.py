@@ -10,7 +10,6 @@ import torch
 
 from deeprl.agents.annotated import Classifier, Ranking, Table
 from deeprl.agents.logistic_regression import fitted
-from deeprl.errors import ConfigError
 from deeprl.types import Rows
 from tests.agents.test_ppo import agent_of
 from tests.builders import DISCRETE, made_up
@@ -30,15 +29,6 @@ def said(*messages: int | None) -> Rows:
         if message is not None:
             row[message - len(TEXTS)] = 1.0
     return Rows(obs, np.zeros(len(messages), np.int64), np.zeros(len(messages), np.float32), obs, flags, flags, np.ones(len(messages)))
-
-
-def test_columns_that_are_no_messages_are_refused():
-    """Of another environment they were cosines and velocities, and earned."""
-    for row in ([0.5, 0, 0, 0], [1, 1, 0, 0]):
-        rows = said(None)
-        rows.next_obs[0, -len(TEXTS) :] = row
-        with pytest.raises(ConfigError, match=f"the last {len(TEXTS)} columns of an observation are a one-hot message, or zeros"):
-            part(Table).observe(rows)
 
 
 @pytest.mark.parametrize("kind", [Table, Classifier, Ranking])
