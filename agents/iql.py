@@ -44,8 +44,8 @@ class Expectile(StateValue):
         torso = self.network.torso
         if has_statistics(torso) or has_dropout(torso):
             raise ValueError(
-                f"V of agent/state_value=expectile has a torso of its own, {type(torso).__name__}, whose running averages nothing would "
-                "renew, and no dropout: choose another agent/torso, or agent.torso.dropout=0"
+                f"V of agent/state_value=expectile goes with neither running averages nor dropout, as {type(torso).__name__} has: "
+                "choose another agent/torso, or agent.torso.dropout=0"
             )
         self.optimizer = plan.optimizer
 

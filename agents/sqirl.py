@@ -33,6 +33,7 @@ from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.flat import Flat, Optimizer
 from deeprl.learning.parts.exploration import certain, drawn
+from deeprl.learning.transforms.apart import refuse_privileged
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import divided_batch, of_row, without_mask
 from deeprl.learning.values.masked import only
@@ -85,10 +86,7 @@ class SQIRL(Agent):
         counts(self, depth=1, horizon=1)
         in_range(self, smoothing=(0, 1))
         check_single(self.rewards)
-        if any(part.privileged for part in spec.parts):
-            raise ValueError(
-                "env.privileged needs an agent with critics, such as agent=ppo: this one acts by its values, which would see it"
-            )
+        refuse_privileged(spec)
         torso = torso.resolve(inner)
         self.network = DepthValues(inner, torso, depth)
         for block in self.network.modules():

@@ -20,16 +20,20 @@ from .masks import KEY, observes_mask
 
 
 class LastAction(gymnasium.Wrapper):
-    """Observations {action, observation, reward}, which agents see as one vector in this order; the raw reward, an action flattened. A
-    mask of actions beside the observation stays there: {observation: {action, observation, reward}, action_mask}."""
+    """Observations {action, observation, reward}, which agents see as one vector in this order; the raw reward, an action flattened.
 
-    def __init__(self, env: gymnasium.Env):
+    Args:
+        env: inside.
+        masked: whether a mask of actions beside the observation stays there: {observation: {action, observation, reward}, action_mask}.
+    """
+
+    def __init__(self, env: gymnasium.Env, masked: bool = False):
         super().__init__(env)
         self.zeros = np.zeros(spaces.flatdim(env.action_space), np.float32)
         action = spaces.Box(-np.inf, np.inf, self.zeros.shape)
         reward = spaces.Box(-np.inf, np.inf, (1,))
         space: Any = env.observation_space
-        self.masked = observes_mask(space)
+        self.masked = masked
         seen = spaces.Dict({"action": action, "observation": space["observation"] if self.masked else space, "reward": reward})
         self.observation_space = spaces.Dict({"observation": seen, KEY: space[KEY]}) if self.masked else seen
 
@@ -54,4 +58,6 @@ class GymLastAction(Gym):
     """Wrappers of the user stand inside, so that the reward is the one which the agent gets."""
 
     def made(self) -> gymnasium.Env:
-        return LastAction(super().made())
+        env = super().made()
+        discrete = not isinstance(env.action_space, spaces.Box)
+        return LastAction(env, self.mask is not False and discrete and observes_mask(env.observation_space))

@@ -98,7 +98,10 @@ def remove(path: Path, why: str, below: int, folder: Path) -> bool:
                 say(f"{path} stays: it has changed meanwhile")
                 return True
             shutil.rmtree(path)
-    except (RunFolderError, OSError) as error:
+    except RunFolderError as error:  # of the lock: nothing is removed yet
+        say(f"{path} stays: {error}")
+        return False
+    except OSError as error:
         say(f"{path} could not be removed whole: {error}")
         return False
     for above in path.parents:

@@ -27,8 +27,8 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.moved import renamed
 from deeprl.system.terminal import print_end
 
-OTHER_BASE = re.compile(r"\s*[-+]?(0[0-9_]+|[0-9_.]+:[0-9_:.]*)\s*$")
-"""Numbers of YAML 1.1 that mean others than they say: 23:30 is 1,410, and 0100 is 64"""
+OTHER_BASE = re.compile(r"\s*[-+]?(0[0-9_]+|0[xb][0-9a-fA-F_]+|[0-9_.]+:[0-9_:.]*)\s*$")
+"""Numbers of YAML 1.1 that mean others than they say: 23:30 is 1,410, and 0100 is 64; 0x10 is 16"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +147,8 @@ def changed(stored: Config, overrides: list[str]) -> Config:
 
 
 def value_of(override: str, text: str) -> Any:
-    """What YAML makes of the text of an override, but for numbers to the base of 60 or 8, which the grammar of `deeprl train` lacks.
+    """What YAML makes of the text of an override, but for a number to another base, which the grammar of `deeprl train` lacks. Numbers
+    within a list are YAML's.
 
     Raises:
         ConfigError: it is no YAML.

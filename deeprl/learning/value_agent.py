@@ -30,6 +30,7 @@ from deeprl.learning.parts.preference import Preference
 from deeprl.learning.parts.resets import Resets, renew_
 from deeprl.learning.parts.weighting import end_period_, target_copies
 from deeprl.learning.plan import Plan
+from deeprl.learning.transforms.apart import refuse_privileged
 from deeprl.learning.transforms.masks import divided, divided_batch, of_row, without_mask
 from deeprl.learning.transforms.observations import normalized
 from deeprl.learning.values.losses import average
@@ -86,10 +87,7 @@ class ValueAgent(Agent):
         self.seed, self.backup, self.explore = seed, backup, explore
         self.resets, seen = resets, without_mask(spec)
         self.utility, self.preference = utility, Preference(utility, spec)
-        if any(part.privileged for part in spec.parts):
-            raise ValueError(
-                "env.privileged needs an agent with critics, such as agent=ppo: this one acts by its values, which would see it"
-            )
+        refuse_privileged(spec)
         self.set_border(spec, rewards, normalize)
         self.torso, head, optimizer = network.torso.resolve(seen), network.head, network.optimizer
         head.check(self.rewards)

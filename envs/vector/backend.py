@@ -96,7 +96,9 @@ def usable(answer: StepResult | Failure | None, spec: Spec) -> StepResult | Fail
         return Failure("no answer")
     if isinstance(answer, Failure):
         step = answer.step and read(*answer.step, spec)
-        return step._replace(cause=f"{step.cause}, and {answer.cause}") if isinstance(step, Failure) else answer._replace(step=step)
+        if isinstance(step, Failure):  # the reset failed, and the step before it is none
+            return answer._replace(cause=f"{step.cause}, and {answer.cause}", step=None)
+        return answer._replace(step=step)
     obs, next_obs, reward, terminated, ended, info = answer
     try:
         ended = flag("ended", ended)

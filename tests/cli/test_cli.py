@@ -554,7 +554,7 @@ def test_a_finished_run_says_which_words_would_change_nothing(tmp_path, capsys):
 def test_the_last_of_two_values_counts(tmp_path):
     stored = settled("agent=dqn", "steps=100", "evaluation.every=10")
     assert changed(stored, ["steps=200", "steps=100"])["steps"] == 100
-    for hours in ("23:30", "0100"):  # 1,410 and 64 to YAML
+    for hours in ("23:30", "0100", "0x10"):  # 1,410, 64 and 16 to YAML
         with pytest.raises(ConfigError, match="stop.hours="):
             changed(stored, [f"stop.hours={hours}"])
     stored["logger"]["project"] = said = "mine: ablation #2"  # a run repeats what it has been told, which was read as YAML

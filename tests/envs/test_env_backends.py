@@ -342,6 +342,13 @@ def test_a_last_step_that_is_not_finite_is_none_where_the_reset_fails_too(busy, 
         row = envs.step(np.array([1]))
     assert (row.next_obs.item(), row.reward.item(), row.terminated.item(), row.ended.item()) == (2, 0, False, True)
     assert envs.restarted == [0]
+    envs = busy("fail", reset=(2,))
+    envs.reset()
+    envs.step(np.array([1]))
+    envs.step(np.array([1]))
+    with pytest.raises(EnvironmentFailed, match="reward is nan, and reset raised") as failed:
+        envs.step(np.array([1]))
+    assert isinstance(failed.value.__cause__, ConnectionError)  # whose traceback tells where
 
 
 def test_an_episode_that_is_cut_off_may_be_followed_by_a_reset_that_fails(busy):

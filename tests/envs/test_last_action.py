@@ -64,6 +64,9 @@ def test_a_mask_beside_the_observation_stays_one():
     assert game.spec.masked
     assert game.reset(0).tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
     assert game.step(2)[0].tolist() == [0, 0, 1, 1, 11, 1, 0, 1]
+    plain = GymLastAction(id="Masked-v0", mask=False).build()  # as before: action, mask and number, reward
+    plain.reset(0)
+    assert plain.step(2)[0].tolist() == [0, 0, 1, 1, 0, 1, 1, 11]
 
 
 def test_an_action_of_several_numbers_is_shown_as_it_is():

@@ -31,9 +31,7 @@ class Adam(Choice):
 
     def __post_init__(self):
         object.__setattr__(self, "betas", two_betas(self.betas))
-        in_range(self, lr=(0, None), eps=(0, None), weight_decay=(0, None))
-        if not self.eps:
-            raise ValueError("eps must be above 0, because the step of a weight without a gradient would be 0 / 0")
+        in_range(self, lr=(0, None), eps=(1e-30, None), weight_decay=(0, None))
         check(self)
 
     def build(self, parameters: Sequence[nn.Parameter]) -> FlatAdam:

@@ -16,6 +16,15 @@ from deeprl.packing import divide, join, numbers_in, numbers_of
 from deeprl.types import ObsPart, Rows, Spec
 
 
+def refuse_privileged(spec: Spec) -> None:
+    """
+    Raises:
+        ValueError: some parts are for critics alone, and an agent that acts by its values would see them.
+    """
+    if any(part.privileged for part in spec.parts):
+        raise ValueError("env.privileged needs an agent with critics, such as agent=ppo: this one acts by its values, which would see it")
+
+
 class Apart(Part):
     """
     Args:

@@ -90,7 +90,10 @@ def check_source(config: Config) -> None:
     if not paced and "stream" not in getattr(resolve(config["agent"]["_target_"], "agent", None), "needs", ()):
         raise ConfigError(f"agent={config['names']['agent']} learns from transitions, and replay=none keeps none: leave it out.")
     if (not paced or rollout is not None or source_class(config).one_policy) and get(config, "runtime.lag", 0):
-        raise ConfigError("runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out.")
+        raise ConfigError(
+            "runtime.lag has no meaning here, because this agent does not learn while it acts: leave it out, or set runtime.lag=0 where "
+            "a file has it."
+        )
     for key, least in source_class(config).counted.items():  # here, because the number of updates is made of them, or the mode
         if not isinstance(value := replay.get(key, least), int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"replay.{key}={value!r} is out of range: it takes a whole number of at least {least}.")

@@ -215,5 +215,5 @@ def test_radam_by_hand_and_as_torch_has_it():
 @pytest.mark.parametrize("rule", [Adam, RAdam])
 def test_an_epsilon_of_nothing_is_refused(rule):
     """A weight without a gradient became NaN by 0 / 0, which was seen an update later."""
-    with pytest.raises(ValueError, match="eps must be above 0"):
+    with pytest.raises(ValueError, match="eps must be"):
         rule(lr=0.1, eps=0.0)

@@ -227,6 +227,9 @@ def test_the_data_of_one_process_of_several_are_refused(played, tmp_path):
     checkpoints.save(220, {**parts, "trainer": {**parts["trainer"], "ranks": 2}})
     with pytest.raises(ValueError, match=r"is a run of 2 processes \(learner=distributed\).* Take a run of one process"):
         find(str(tmp_path / "player"), played[1].agent.spec)
+    (checkpoints.at(220) / "trainer.safetensors").write_bytes(b"damaged")  # what it cannot be asked is not taken for one process
+    with pytest.raises(DataError, match=r"trainer\.safetensors"):
+        find(str(tmp_path / "player"), played[1].agent.spec)
 
 
 def test_the_name_of_data_identifies_no_run_and_did_so_in_earlier_checkpoints():
