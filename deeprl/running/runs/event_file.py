@@ -22,6 +22,7 @@ from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.logger import Logger
 from deeprl.system.files import Appender
 
 HPARAMS = "hparams"
@@ -85,7 +86,7 @@ def record(data: bytes) -> bytes:
     return length + masked(length) + data + masked(data)
 
 
-class TensorBoard:
+class TensorBoard(Logger):
     """The logger of one process: scalars, text pages, animations, a page of charts (`CHARTS`), and hyper-parameters with final metrics for
     the page HPARAMS. TensorBoard reads all event files of a folder in the order of their names.
 

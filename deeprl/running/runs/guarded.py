@@ -67,6 +67,9 @@ class Guarded(Logger):
     def hparams(self, config: Config, final: dict[str, float] | None) -> None:
         self._give("hparams", config, final)
 
+    def ended(self, state: str) -> None:
+        self._give("ended", state)
+
     def flush(self, durable: bool) -> None:
         """Nothing: a checkpoint does not wait for it. What it has not got when a run is killed is in metrics.jsonl."""
 

@@ -34,6 +34,10 @@ class Logger(Protocol):
     def flush(self, durable: bool) -> None:
         return
 
+    def ended(self, state: str) -> None:
+        """How the run has ended, before `close`: "finished"; "stopped" by a signal, so that it may go on; or "failed"."""
+        return
+
     def close(self) -> None: ...
 
 

@@ -20,7 +20,7 @@ from deeprl.running.runs.config_file import Config, flatten
 from deeprl.running.runs.event_file import TensorBoard
 from deeprl.running.runs.guarded import Guarded
 from deeprl.running.runs.logger import Logger, LoggerChoice
-from deeprl.running.runs.wandb import Mode, WandB
+from deeprl.running.runs.wandb import Mode, WandB, log_in
 from deeprl.system.files import Appender, full
 from deeprl.system.strict_json import plain
 
@@ -83,6 +83,11 @@ class Loggers:
             logger.flush(durable)
         self._flushed = self._clock()
 
+    def ended(self, state: str) -> None:
+        """Called before `close` with the state of the run (`Logger.ended`)."""
+        for logger in self.loggers:
+            logger.ended(state)
+
     def close(self) -> None:
         """An error of one logger costs the others no line; it is raised when all are closed."""
         with contextlib.ExitStack() as stack:
@@ -131,6 +136,15 @@ class Logging(Choice):
         for name, each in self.also.items():
             if not isinstance(each, LoggerChoice):
                 raise ValueError(f"also.{name} must be a logger, with a `_target_` of one, not {each!r:.100}")
+
+    def log_in(self, goes_on: bool) -> None:
+        """Called before a run writes its folder.
+
+        Raises:
+            ConfigError: the run begins, and Weights & Biases knows no user.
+        """
+        if self.wandb and self.mode == "online":
+            log_in(goes_on)
 
     def open(self, folder: Path, purge_step: int | None = None) -> Loggers:
         """Open the loggers. `purge_step` is that of `TensorBoard`, or None for a new run. Call `RunFolder.truncate_after` before."""

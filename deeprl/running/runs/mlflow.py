@@ -28,7 +28,7 @@ class MLflowLogger(Logger):
             own = self._client.create_run(number, run_name=folder.resolve().name).info.run_id
             keep_id(folder, "mlflow_id", own)
         self._client.update_run(own, status="RUNNING")
-        self._id, self._begun = own, resumed
+        self._id, self._begun, self._state = own, resumed, "FINISHED"
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
         from mlflow.entities import Metric
@@ -46,8 +46,11 @@ class MLflowLogger(Logger):
         else:
             self.scalars(0, final, 0.0)
 
+    def ended(self, state: str) -> None:
+        self._state = {"stopped": "KILLED", "failed": "FAILED"}.get(state, "FINISHED")
+
     def close(self) -> None:
-        self._client.set_terminated(self._id)
+        self._client.set_terminated(self._id, self._state)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from deeprl.errors import RunFolderError
+from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.logger import Logger, keep_id, new_id, own_id
 from deeprl.system.files import own_folder
 from deeprl.system.machine import extra
 
 Mode = Literal["online", "offline", "disabled"]
+
+
+def outside() -> contextlib.AbstractContextManager[None]:
+    """Another current folder, because this one may be a stranger's: its wandb/settings would name a server, and its .git/config programs
+    that git starts."""
+    return contextlib.chdir(Path(__file__).parent)
+
+
+def log_in(goes_on: bool) -> None:
+    """Find the key of the user, before a run begins and in the main thread, because W&B may ask for it at the terminal.
+
+    Args:
+        goes_on: the run has begun before, and does without its logger rather than end.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    import wandb
+
+    with outside():
+        wandb.setup()
+        try:
+            wandb.login(verify=False)
+        except wandb.errors.UsageError as error:
+            if not goes_on:
+                raise ConfigError(f"logger=wandb: {error} Or set logger.mode=offline, or leave logger=wandb out.") from None
 
 
 class WandB(Logger):
@@ -25,6 +51,8 @@ class WandB(Logger):
             import wandb
         except ImportError:
             raise RuntimeError(f"logger=wandb needs the package wandb: {extra('wandb')}; or leave logger=wandb out") from None
+        with outside():
+            wandb.setup()
         folder = Path(folder)
         name = folder.resolve().name
         own = own_id(folder, "wandb_id", resume) or (name if resume and (folder / "wandb").exists() else None)
@@ -37,11 +65,9 @@ class WandB(Logger):
         except OSError as error:
             raise RunFolderError(f"{error.filename}: {error.strerror}; remove it to go on") from None
         home = str(folder.absolute())
-        # the current folder may be a stranger's: its wandb/settings name a server, and its .git/config programs that git starts
-        with contextlib.chdir(Path(__file__).parent):
-            wandb.setup()
         git = {"disable_git": True}  # system.json has the commit of deeprl
         again: Any = "allow" if resume else None
+        self._code = 0
         self._begin = partial(
             wandb.init, project=project, entity=entity, mode=mode, dir=home, id=own, name=name, resume=again, settings=git
         )
@@ -61,5 +87,8 @@ class WandB(Logger):
         self._run.config.update(config, allow_val_change=True)
         self._run.summary.update(final or {})
 
+    def ended(self, state: str) -> None:
+        self._code = 1 if state == "failed" else 0
+
     def close(self) -> None:
-        self._run.finish()
+        self._run.finish(exit_code=self._code)

@@ -91,10 +91,12 @@ def train(
         trainer = built(config, folder, allowed, ranks, status, cluster=cluster, check_stop=signals.raise_if_stopped)
         if doubts and not resume and ranks.first:
             tell_doubts(trainer)
-        logging = logging_of(config, allowed)
         going = False  # whether the folder says that it runs
         ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:
+            logging = logging_of(config, allowed)
+            if ranks.first:
+                logging.log_in(goes_on=status is not None)
             restores = ranks.broadcast(resume and bool(trainer.checkpoints.steps()))
             if restores:
                 trainer.restore()
@@ -112,11 +114,13 @@ def train(
             contention = Contention(config["runtime"]["threads"])
             progress = Progress(config["steps"], trainer.step, live=None if ranks.first else False, notice=contention.notice)
             minutes = config["runtime"]["watchdog"] if ranks.first else None  # it hangs too if another rank does
+            outcome = "failed"
             try:
                 with Watchdog(path, minutes, partial(trainer.write_status, "failed"), trusted=words_of_resume(config)) as watchdog:
                     outcome = trainer.run(loggers, progress, signals, watchdog, listeners)
             finally:
                 progress.close()
+                loggers.ended(outcome)
                 loggers.close()
         except ConfigError as error:  # the command was wrong, not the run, unless this goes on
             if going:

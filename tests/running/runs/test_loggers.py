@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from deeprl.errors import RunFolderError
+from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.config.instantiate import resolve
 from deeprl.running.runs import event_file
 from deeprl.running.runs.event_file import CHARTS
@@ -333,6 +333,23 @@ def test_a_run_goes_on_where_wandb_cannot_be_reached(tmp_path, monkeypatch, caps
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["x"] == 1
 
 
+def test_a_run_without_a_login_at_wandb_is_told_before_it_begins(monkeypatch):
+    """The logger's thread was the first to find out, when the run had begun, and at a terminal it would ask from there."""
+
+    class UsageError(Exception):
+        pass
+
+    def without_a_key(verify):
+        raise UsageError("No API key configured.")
+
+    fake = SimpleNamespace(setup=lambda: None, login=without_a_key, errors=SimpleNamespace(UsageError=UsageError))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    with pytest.raises(ConfigError, match=r"logger=wandb: No API key configured\. Or set logger\.mode=offline"):
+        Logging(wandb=True).log_in(goes_on=False)
+    Logging(wandb=True).log_in(goes_on=True)  # which goes on without it
+    Logging(wandb=True, mode="offline").log_in(goes_on=False)
+
+
 def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     class Fake(dict):
         """A run: notes what is called, and is its own config and summary."""
@@ -356,8 +373,8 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
         def update(self, values, allow_val_change):
             super().update(values)
 
-        def finish(self):
-            self.calls.append("finish")
+        def finish(self, exit_code):
+            self.calls.append(("finish", exit_code))
 
     fake = Fake()
     monkeypatch.setitem(sys.modules, "wandb", fake)
@@ -369,8 +386,9 @@ def test_wandb_gets_the_same_numbers(tmp_path, monkeypatch):
     loggers.text(0, "config", "text")
     loggers.scalars(3, {"x": 1})
     loggers.flush()
+    loggers.ended("failed")
     loggers.close()
-    assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), "finish"]  # of a run from before `wandb_id`
+    assert fake.calls == [("init", tmp_path.name, "allow"), (3, {"x": 1.0}), ("finish", 1)]  # of a run from before `wandb_id`
     assert dict(fake) == {"a.b": 1, "config": "text"}
     assert fake.summary == {"final/mean": 2.0}
     (tmp_path / "wandb").rmdir()  # a run that goes on and had no W&B before: folders of other runs may have its name
@@ -419,6 +437,9 @@ class Kept(Logger):
     def scalars(self, step, values, elapsed):
         self.got.append((step, values))
 
+    def ended(self, state):
+        self.got.append(state)
+
     def close(self):
         self.got.append("closed")
 
@@ -439,8 +460,9 @@ def test_a_logger_of_others_that_fails_costs_its_lines_and_not_the_run(tmp_path,
     for step in range(3):
         loggers.scalars(step, {"a": 2.0})
         loggers.flush()
+    loggers.ended("stopped")
     loggers.close()
-    assert kept.got == [*((step, {"a": 2.0}) for step in range(3)), "closed"]
+    assert kept.got == [*((step, {"a": 2.0}) for step in range(3)), "stopped", "closed"]
     assert len(lines(tmp_path)) == 3
     assert f"the logger broken has failed, and the run goes on without it: {type(error).__name__}" in capsys.readouterr().err
 
@@ -513,8 +535,10 @@ def test_mlflow_gets_the_same_numbers_and_goes_on_under_its_id(tmp_path):
         logger = MLflow(uri=uri).open(tmp_path, resumed)
         logger.hparams({"seed": 0, "agent.lr": 0.2 if resumed else 0.1}, None)  # MLflow refuses another value
         logger.scalars(5 + resumed, {"train/loss": 0.5, "rollout/nan": math.nan}, 1.0)
+        logger.ended("failed")
         logger.close()
     (run,) = mlflow.MlflowClient(uri).search_runs(["1"])
+    assert run.info.status == "FAILED"
     assert run.info.run_id == (tmp_path / "mlflow_id").read_text().strip()
     assert run.data.params == {"seed": "0", "agent.lr": "0.1"}
     history = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, "train/loss")
