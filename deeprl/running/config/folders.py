@@ -105,6 +105,12 @@ def file(group: str, name: str) -> Path | None:
     return next((path for folder in folders() if (path := folder / group / f"{name}.yaml").is_file()), None)
 
 
+def unused(group: str, name: str) -> Path | None:
+    """A file of this option in a folder of the command line, behind the one that `file` finds, so that nothing reads it."""
+    first = file(group, name)
+    return next((path for folder in _added if (path := folder / group / f"{name}.yaml").is_file() and path != first), None)
+
+
 def is_group(name: str) -> bool:
     """Whether a folder of this name holds options: agent/head."""
     return any((folder / name).is_dir() for folder in folders())

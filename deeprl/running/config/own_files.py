@@ -51,11 +51,15 @@ def check_chosen(chosen: Mapping[str, str], config: Config) -> None:
         config: composed of them.
 
     Raises:
-        ConfigError: a chosen file of a user has something else than keys, or names no class in a slot whose options are classes.
+        ConfigError: a chosen file of a user has something else than keys, names no class in a slot whose options are classes, or has the
+            name of an option that is found before it.
     """
     for slot, option in chosen.items():
         group, _, place = slot.partition("@")
         path = of_users(group, option)
+        if other := folders.unused(group, option):
+            first = folders.source(folders.file(group, option) or other)
+            raise ConfigError(f"{other} has the name of an option that comes before it, {first}, and is not read: give it another name.")
         if path is None:
             continue
         check_content(path)

@@ -43,7 +43,7 @@ def mine(tmp_path, monkeypatch):
         ("agent/mine", "- b\n", "agent=mine", r"mine\.yaml, line 1: a list stands where keys belong"),
         ("experiment/mine", "- steps: 3\n", "experiment=mine", r"mine\.yaml, line 1: a list stands"),
         ("agent/mine", "defaults: [dqn, override chain: none, _self_]\n", "agent=mine", "Its name is agent/chain=online_target now"),
-        ("tuned/classic/dqn", "", "agent=dqn", None),  # ours is found first
+        ("tuned/classic/dqn", "", "agent=dqn", r"tuned/classic/dqn\.yaml has the name of an option that comes before it, configs/tuned/"),
         ("agent/backup/mine", b"# a\n# gr\xf6\xdfer\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: byte 0xf6 is no UTF-8"),
         ("env/mine", "defaults: [gym, _self_]\nid: CartPole-v1\n", "env=mine", None),  # the class stands in the file that it starts from
     ],
