@@ -15,7 +15,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import key_of
 from deeprl.running.config.settings import places
-from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.config_file import Config, flatten
 from deeprl.system.files import make_folder, own_folder, replace_file
 from deeprl.system.tables import csv_bytes
 from deeprl.tools.tune.settings import Settings
@@ -89,12 +89,13 @@ def experiment(overrides: list[str]) -> Config:
         elif key_of(override) in known:
             defaults.append({f"override /{head}": value})
         else:
-            slot = max((slot for slot in below if head.startswith(f"{slot}.")), key=len, default="")
-            *parents, last = head.removeprefix(f"{slot}.").split(".")
-            place = keys.setdefault(below[slot], {}) if slot else keys
-            for each in parents:
-                place = place.setdefault(each, {})
-            place[last] = value
+            for key, number in flatten({head: value}):  # the value may be a dictionary, agent.optimizer={lr: 1e-4}
+                slot = max((slot for slot in below if key.startswith(f"{slot}.")), key=len, default="")
+                *parents, last = key.removeprefix(f"{slot}.").split(".")
+                place = keys.setdefault(below[slot], {}) if slot else keys
+                for each in parents:
+                    place = place.setdefault(each, {})
+                place[last] = number
     return {"defaults": [*defaults, "_self_"], **keys}
 
 

@@ -52,7 +52,7 @@ def study_of(space: Space, *trials: tuple) -> optuna.Study:
         ["experiment=log_dqn_atari", "agent/optimizer=adam"],  # beside the experiment's values of another option
         ["experiment=dvw_minatar", "agent/weighting=one"],
         ["agent=idqn", "agent/backup=retrace", "replay.batch_size=16"],
-        ["experiment=idqn_atari", "env=atari/breakout", "agent=iqn", "agent.optimizer.eps=1e-4"],
+        ["experiment=idqn_atari", "env=atari/breakout", "agent=iqn", "agent.optimizer={eps: 1e-4}"],
         ["env=gym", "env.id=CartPole-v1", "agent=dqn", "env.wrappers=[{path: a.b, kwargs: {c: true}}]", "budget=tiny"],
     ],
 )
