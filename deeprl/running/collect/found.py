@@ -115,8 +115,8 @@ def find(data: str, spec: Spec) -> Found:
         )
     try:
         (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)
-        step, parts = checkpoints.load(int(which) if which.isdecimal() else which or "last", only={"replay"}, replaced=False)
-        parts |= trainer_of(checkpoints, step)
+        wanted = int(which) if which.isdecimal() else which or "last"
+        step, parts = checkpoints.load(wanted, only={"replay"}, replaced=False, also=frozenset({"trainer"}))  # which converted data lack
     except UnreadableError:  # it may be whole
         raise
     except (RunFolderError, CheckpointError) as error:
@@ -136,20 +136,6 @@ def find(data: str, spec: Spec) -> Found:
         remedy = of_set if data_folder.holds_data(path) else "take a run with the same env.parts and env.privileged"
         raise ValueError(f"data={data}: {error}: {remedy}") from error
     return Found(None if data_folder.holds_data(path) else step, num, capacity, state, checkpoints.segments(step), minari.shown(env))
-
-
-def trainer_of(checkpoints: Checkpoints, step: int) -> State:
-    """The part `trainer` of a checkpoint, by its name; nothing if it has none, as that of converted data.
-
-    Raises:
-        CheckpointError: it is damaged, or the machine cannot read it now.
-    """
-    try:
-        return checkpoints.load(step, only={"trainer"}, replaced=False)[1]
-    except CheckpointError as error:
-        if "has no part trainer" not in str(error):
-            raise
-        return {}
 
 
 def unstored(folder: Path) -> str:

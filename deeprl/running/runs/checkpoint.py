@@ -109,11 +109,12 @@ def limited(text: bytes, limit: int, name: str) -> bytes:
     return text
 
 
-def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None) -> State:
+def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None = None, also: frozenset[str] = frozenset()) -> State:
     """The parts saved in `folder`, or `only` some of them. Tensors of the other parts are neither checked nor read.
 
     Args:
         most: for some parts, the largest allowed size of their file in bytes. No file may be larger than the available memory either.
+        also: names of parts to load beside `only` where the checkpoint has them.
 
     Raises:
         CheckpointError: a file is missing or damaged; the message names it.
@@ -133,7 +134,7 @@ def load(folder: Path, only: set[str] | None = None, most: dict[str, int] | None
     if missing:
         raise CheckpointError(f"{folder} has no part {', '.join(sorted(missing))}; it has {', '.join(sorted(state))}")
     parts = {}
-    for name in state if only is None else [name for name in state if name in only]:
+    for name in state if only is None else [name for name in state if name in only | also]:
         entry, tensors = files.get(f"{name}.safetensors"), {}
         if entry is not None:
             verify(folder / f"{name}.safetensors", entry, (most or {}).get(name))

@@ -251,7 +251,12 @@ class Checkpoints:
         return None
 
     def load(
-        self, which: str | int = "last", only: set[str] | None = None, most: dict[str, int] | None = None, replaced: bool = True
+        self,
+        which: str | int = "last",
+        only: set[str] | None = None,
+        most: dict[str, int] | None = None,
+        replaced: bool = True,
+        also: frozenset[str] = frozenset(),
     ) -> tuple[int, State]:
         """Step and parts of a checkpoint.
 
@@ -261,7 +266,7 @@ class Checkpoints:
         Args:
             which: "last", "best" or a step.
             only: names of the parts to load; None loads all, and checks the replay segments too.
-            most: as in `checkpoint.load`.
+            most, also: as in `checkpoint.load`.
             replaced: false: no other checkpoint is loaded in place of a damaged one.
 
         Raises:
@@ -274,10 +279,10 @@ class Checkpoints:
         reasons = []
         for i, step in enumerate(candidates):
             try:
-                segments, parts = self._load(step, only, most)
+                segments, parts = self._load(step, only, most, also)
             except CheckpointError as error:
                 if step not in self.steps() and self.candidates(which)[: len(candidates)] != candidates:
-                    return self.load(which, only, most, replaced)  # its run has saved another one and removed this
+                    return self.load(which, only, most, replaced, also)  # its run has saved another one and removed this
                 if isinstance(error, UnreadableError):  # a run that goes on from another one would remove this one
                     raise
                 reasons.append(str(error))
@@ -320,7 +325,7 @@ class Checkpoints:
         """The folder of a checkpoint."""
         return existing(self.folder / step_folder(step))
 
-    def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None) -> tuple[list[JsonObject], State]:
+    def _load(self, step: int, only: set[str] | None, most: dict[str, int] | None, also: frozenset[str]) -> tuple[list[JsonObject], State]:
         """Manifest entries of the segments (none if `only` is given), and the parts."""
         folder = self.at(step)
         if folder.is_symlink():
@@ -331,7 +336,7 @@ class Checkpoints:
         segments = manifest["segments"] if only is None else []
         for entry in segments:
             self._verify_segment(entry)
-        return segments, checkpoint.load(folder, only, most)
+        return segments, checkpoint.load(folder, only, most, also)
 
     def _verify_segment(self, entry: JsonObject) -> None:
         path = self.replay / entry["file"]

@@ -319,7 +319,7 @@ def test_rows_of_other_parts_are_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(RunFolder, "read_config", lambda self: {"replay": {"capacity": 9}, "env": {"num": 1}})
-    monkeypatch.setattr(Checkpoints, "load", lambda self, which, only, replaced: (1, {"replay": {"ticks": 1, "parts": stored}}))
+    monkeypatch.setattr(Checkpoints, "load", lambda self, which, **more: (1, {"replay": {"ticks": 1, "parts": stored}}))
     with pytest.raises(ValueError, match=r"data=run: .* 'a' float32 \(3,\), .* the same env.parts and env.privileged"):
         find("run", packed_spec((a, b), 3, 0))
 
