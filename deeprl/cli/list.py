@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.page import all_slots, table
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, on_one_line
 from deeprl.running.config import folders
 from deeprl.running.config.captions import caption
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.overrides import placed
 from deeprl.running.config.rules import nearest
-from deeprl.running.config.tuned import lineage
+from deeprl.running.config.tuned import UNREADABLE, lineage
 from deeprl.system.files import read_regular
 from deeprl.system.machine import extra
 from deeprl.system.terminal import columns, print_result
@@ -72,7 +72,11 @@ def keys(word: str) -> str:
     group = group if group in groups() else f"agent/{group}"
     if name not in options(group):
         raise ConfigError(f"deeprl list {word}: there is no such option.{nearest(name, options(group))}")
-    files = [folders.file(group, each) or folders.file(group, f"_{each.rpartition('/')[0]}") for each in lineage(name, group)]
+    try:
+        names = lineage(name, group)
+    except UNREADABLE as error:  # a file of the user's
+        raise ConfigError(f"deeprl list {word}: {on_one_line(error)}") from error
+    files = [folders.file(group, each) or folders.file(group, f"_{each.rpartition('/')[0]}") for each in names]
     return "\n".join(f"{folders.source(path)}\n{read_regular(path, 1 << 20).decode(errors='replace')}" for path in files if path)
 
 

@@ -16,7 +16,7 @@ from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.config.rules import get
 from deeprl.running.config.trust import Allowed
 from deeprl.running.runs.config_file import Config
-from deeprl.running.runs.places import STAMP, new_folder
+from deeprl.running.runs.places import STAMP, make_place, new_folder
 from deeprl.system.files import replace_file
 from deeprl.system.machine import extra, lacking, usable_cores
 from deeprl.system.progress import significant
@@ -84,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
     usual = max(usable_cores() // max(config["runtime"]["threads"] or usable_cores() for config in configs), 1)
     slots = side_by_side(SweepPlan(configs, [max(plan.bytes)] * (options.jobs or usual)), options.jobs, usual)
     path = path or new_folder(Path("runs", f"tune_{time.strftime(STAMP)}"))
+    make_place(path, "the folder of the study", "--dir FOLDER")
     if not exists(path):
         settings = replace(settings, together=min(slots, settings.seeds))
     runs.path = path.absolute()

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from deeprl.cli.list import keys
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders, own_files
 from deeprl.running.config.build import agents_for
@@ -166,3 +167,10 @@ def test_an_empty_experiment_sets_nothing(mine):
         compose(["experiment=mine"])
     mine("experiment/mine", "# @package _global_\ndefaults: [override /agent: dqn, override /agent/torso: mlp, _self_]\n")
     compose(["experiment=mine"])
+
+
+def test_a_broken_file_of_the_user_is_named_where_its_keys_are_listed(mine):
+    """Exit code 1, with a word about a traceback."""
+    mine("agent/broken", "a: [\n")
+    with pytest.raises(ConfigError, match=r"deeprl list agent=broken: .*agent/broken\.yaml"):
+        keys("agent=broken")
