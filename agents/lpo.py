@@ -38,7 +38,7 @@ class LPO(Intrinsic):
         phase: rollouts that are learned from after a switch, that of the switch first.
     """
 
-    gives = of_one_process = True
+    gives = of_one_process = keeps_policy = True
     starts_anew = ("meter",)
     meter: Tensor
     seen: Tensor

@@ -45,6 +45,7 @@ from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.parts.window import Window
 from deeprl.learning.plan import Plan
 from deeprl.learning.policy_gradient import PlainGradient, RolloutLosses, Surrogate
+from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.values.losses import average, squared
 from deeprl.learning.values.mapping import Mapping
@@ -84,7 +85,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A source says when, and from what, is learned; a stream of random numbers has a position, which its checkpoint keeps
     "Source", "steady", "Replay", "NoiseStream",
     # An agent from scratch, without networks if it likes
-    "Agent", "Infer", "Raw", "certain", "seed_sequence",
+    "Agent", "Infer", "Raw", "check_single", "certain", "seed_sequence",
     # A destination of log lines
     "Logger", "LoggerChoice",
     # An environment

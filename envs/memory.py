@@ -4,7 +4,8 @@
     tmaze      a cue, a corridor, a turn at its end              without memory 1/2, best 1 (Bakker, 2002)
     repeat_k   the symbol of k steps ago at every step           at random 2/C − 1, best 1 (after popgym's RepeatPrevious)
 
-Each return is undiscounted. An episode's end is a termination, because nothing follows it.
+Each return is undiscounted. An episode's end is a termination, because nothing follows it; but for the time limit of the T-maze, where the
+turn may still come.
 """
 
 from __future__ import annotations

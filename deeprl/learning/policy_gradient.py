@@ -174,7 +174,7 @@ class PolicyGradient(PolicyAgent):
         rollout: what is made of a rollout.
 
     Raises:
-        ValueError: a value is out of range, or the torso has running averages.
+        ValueError: a value is out of range, or the torso has running averages, or parts do not go together.
     """
 
     needs = frozenset({"rollout"})
@@ -217,6 +217,8 @@ class PolicyGradient(PolicyAgent):
         self.intrinsic = rollout.intrinsic(spec=inner, torso=torso, optimizer=optimizer, seed=seed)
         if spec.parts and self.intrinsic.gives:
             raise ValueError("env.parts must be flat with rewards of the agent's own (agent/intrinsic), which read one array")
+        if self.intrinsic.keeps_policy and type(self.normalize).observe is not Part.observe:
+            raise ValueError("normalize has running statistics, by which rollouts that agent/intrinsic drops move the policy: take another")
         self.observers += watching(self.intrinsic)
         parameters = [*self.policy.parameters(), *self.value.parameters()]
         self.objectives = {"policy": Objective(self.loss, parameters, self.kl.optimizer(optimizer).build(parameters))}

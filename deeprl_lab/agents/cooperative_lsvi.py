@@ -18,7 +18,7 @@ import numpy as np
 
 from deeprl.extend import Rows, Spec, counts, in_range
 from deeprl_lab.mathematics import ridge
-from deeprl_lab.mathematics.counts import Counts, read
+from deeprl_lab.mathematics.counts import Counts, read, require_steady
 from deeprl_lab.mathematics.planners import backward_induction
 from deeprl_lab.planning_agent import PlanningAgent
 
@@ -36,8 +36,8 @@ def lsvi(gram: np.ndarray, data: Counts, features: np.ndarray, beta: float) -> n
 
 
 class CooperativeLSVI(PlanningAgent):
-    """Agent for `env=lab/simplex_mdp`, and any world with `features`. Where the world has several copies (`env.num`), all are played by the
-    same of the M agents at a time.
+    """Agent for `env=lab/simplex_mdp`, and any world with `features` and without noise. Where the world has several copies (`env.num`), all
+    are played by the same of the M agents at a time.
 
     Args:
         agents: M.
@@ -45,7 +45,7 @@ class CooperativeLSVI(PlanningAgent):
         bonus_scale, confidence, lam: c, δ, λ.
 
     Raises:
-        ValueError: a value is out of range, or the world has no features.
+        ValueError: a value is out of range, or the world has no features, no horizon, or noisy rewards.
     """
 
     wanted = "features"
@@ -58,6 +58,9 @@ class CooperativeLSVI(PlanningAgent):
         counts(self, agents=1)
         self.alpha = 1.0 / agents**2 if alpha is None else alpha
         in_range(self, alpha=(0, None), bonus_scale=(0, None), confidence=(1e-12, 1), lam=(1e-9, None))
+        if world.mdp.horizon is None:
+            raise ValueError("world must have a horizon, because planning goes backwards in the step: env=lab/simplex_mdp")
+        require_steady(world)
         self.features, shape = world.features, world.mdp.transition.shape
         horizon, d = shape[0], self.features.shape[-1]
         gram = np.tile(lam * np.eye(d), (horizon, 1, 1))

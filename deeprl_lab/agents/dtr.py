@@ -89,7 +89,7 @@ class DTRBandit(PlanningAgent):
     def learn(self, rows: Rows) -> None:
         first, x = int(self.number[0]), rows.obs[:, 0].astype(float)
         if first + len(x) > self.capacity:
-            raise ValueError(f"the history is full after {first} episodes: agent.capacity must be at least the number of episodes")
+            raise ValueError(f"the history is full after {first} episodes: begin the run with a larger agent.capacity")
         stage, phi = int(rows.obs[0, 1]), features(x)
         for i, (action, y) in enumerate(zip(rows.action.tolist(), rows.reward.tolist())):
             forced = self.optimism.forced(first + i) is not None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from deeprl.extend import Rows, Spec
-from deeprl_lab.mathematics.counts import Counts, read
+from deeprl_lab.mathematics.counts import Counts, read, require_steady
 from deeprl_lab.mathematics.optimism import Bernstein, Bonus
 from deeprl_lab.mathematics.planners import backward_induction
 from deeprl_lab.mathematics.risk import Mean, Risk
@@ -28,7 +28,7 @@ class RecursiveOCE(PlanningAgent):
         optimism: the bonus of counts; Bernstein's with the mean alone, because it takes the variance of outcomes, not of utilities.
 
     Raises:
-        ValueError: the world has no horizon, or the bonus does not fit the measure.
+        ValueError: the world has no horizon, or noisy rewards, or the bonus does not fit the measure.
     """
 
     def __init__(self, *, spec: Spec, seed: int, world, risk: Risk, optimism: Bonus):
@@ -36,6 +36,7 @@ class RecursiveOCE(PlanningAgent):
         self.risk, self.optimism, mdp = risk, optimism, world.mdp
         if mdp.horizon is None:
             raise ValueError("world must have a horizon, because the agent plans for each step: env=lab/risk_ladder, lab/random_mdp ...")
+        require_steady(world)
         if isinstance(optimism, Bernstein) and not isinstance(risk, Mean):
             raise ValueError(
                 f"optimism must be hoeffding or none with risk={type(risk).__name__}, because Bernstein's bonus takes the variance of what "

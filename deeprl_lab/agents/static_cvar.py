@@ -14,7 +14,7 @@ import numpy as np
 
 from deeprl.extend import Rows, Spec, in_range
 from deeprl_lab.mathematics import budget
-from deeprl_lab.mathematics.counts import Counts, read
+from deeprl_lab.mathematics.counts import Counts, read, require_steady
 from deeprl_lab.mathematics.optimism import Bonus
 from deeprl_lab.planning_agent import PlanningAgent
 
@@ -37,6 +37,7 @@ class StaticCVaR(PlanningAgent):
         in_range(self, tau=(1e-6, 1), grid=(1e-6, None))
         if mdp.horizon is None or mdp.start.max() < 1:
             raise ValueError("world must have a horizon and one first state: env=lab/risk_ladder, lab/random_mdp ...")
+        require_steady(world)
         self.index, shape = budget.indices(mdp.reward, grid), mdp.transition.shape
         self.budgets = mdp.horizon * int(self.index.max()) + 1
         self.policy = self.table("policy", np.zeros((*shape[:2], self.budgets), np.int64))

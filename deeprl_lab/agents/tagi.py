@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.extend import AgentStep, Infer, Part, Rows, Spec, certain, counts, in_range, widths
+from deeprl.extend import AgentStep, Infer, Part, Rows, Spec, certain, check_single, counts, in_range, widths
 from deeprl_lab.mathematics.tagi import BayesianLayer, IndependentNormal, forward, network
 from deeprl_lab.mathematics.tagi_updates import actor_learned, certainly, critic_learned, targets, values
 from deeprl_lab.planning_agent import PlanningAgent
@@ -80,6 +80,7 @@ class TAGI(PlanningAgent):
             raise ValueError("this agent takes vectors and continuous actions, and a critic with at least one hidden layer")
         with torch.device("cpu"):  # of a run on a GPU too, because all else is computed by NumPy
             self.rewards, self.normalize = rewards(), normalize(spec=spec)
+        check_single(self.rewards)
         inputs, outputs = spec.obs_shape[0], spec.action_dim
         relu = ["relu"] * len(self.actor_hidden)
         self.actor = self.weights("actor", (inputs, *self.actor_hidden, outputs), [*relu, "tanh"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,17 @@ from deeprl.extend import Rows
 def read(obs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Observations (M, S + 2) of an episodic world -> states, steps and sums of rewards, (M,) each."""
     return obs[:, :-2].argmax(-1), obs[:, -2].astype(int), obs[:, -1].astype(float)
+
+
+def require_steady(world: Any) -> None:
+    """
+    Raises:
+        ValueError: rewards of the world have noise, and `Counts` would keep the last draw of each as r(s, a, s').
+    """
+    if np.any(getattr(world, "spread", 0.0)):
+        raise ValueError(
+            "world must have rewards without noise, because this agent reads them as functions of transitions: env.noise=[0,0]"
+        )
 
 
 class Counts(NamedTuple):

@@ -81,6 +81,6 @@ class Comparisons(NamedTuple):
         """
         n = int(self.number[0])
         if n == len(self.z):
-            raise ValueError(f"the history is full after {n} comparisons: agent.capacity must be at least the number of episodes")
+            raise ValueError(f"the history is full after {n} comparisons: begin the run with a larger agent.capacity")
         self.z[n], self.won[n] = z, won
         self.number[0] += 1

@@ -11,6 +11,7 @@ import torch
 from deeprl.agents.lpo import LPO
 from deeprl.agents.lpo_width import NetworkWidth, Width
 from deeprl.learning.networks.torsos import MLPTorso
+from deeprl.learning.transforms.observations import Running
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.training.learner import Learner
@@ -127,3 +128,8 @@ def test_bad_values_are_refused():
     for given, field in (({"phase": 0}, "phase"), ({"bonus": -1.0}, "bonus")):
         with pytest.raises(ValueError, match=f"{field} must be"):
             agent_of(intrinsic=lpo(**given))
+
+
+def test_running_statistics_would_move_the_policy_in_rollouts_that_are_dropped():
+    with pytest.raises(ValueError, match="normalize has running statistics"):
+        agent_of(intrinsic=lpo(), normalize=Running)

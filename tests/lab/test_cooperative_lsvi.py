@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deeprl_lab.agents.cooperative_lsvi import CooperativeLSVI, lsvi
+from deeprl_lab.envs.linear import EndlessLinearMDP, LinearMDP
 from deeprl_lab.envs.linear_tabular import SimplexMDP
 from deeprl_lab.envs.worlds import RandomMDP
 from deeprl_lab.mathematics.counts import Counts
@@ -91,3 +92,7 @@ def test_what_does_not_fit_is_refused():
         agent(world=RandomMDP())
     with pytest.raises(ValueError, match="agents must be"):
         agent(agents=0)
+    with pytest.raises(ValueError, match="horizon"):
+        agent(world=EndlessLinearMDP())
+    with pytest.raises(ValueError, match=r"without noise.*env\.noise=\[0,0\]"):  # of which the last draw was learned
+        agent(world=LinearMDP(noise=(1.0, 0.0)))

@@ -10,6 +10,7 @@ import torch
 from deeprl.running.training.collector import Collector
 from deeprl_lab.agents.recursive_oce import RecursiveOCE
 from deeprl_lab.agents.static_cvar import StaticCVaR
+from deeprl_lab.envs.linear import LinearMDP
 from deeprl_lab.envs.worlds import RandomMDP, RiskLadder, TwoStates
 from deeprl_lab.mathematics import budget
 from deeprl_lab.mathematics.mdp import FiniteMDP
@@ -83,6 +84,12 @@ def static(world=None, tau=0.5, grid=0.2, optimism=Bernstein(0.05)) -> StaticCVa
 def recursive(risk, world=None, optimism=Hoeffding(0.05)) -> RecursiveOCE:
     world = world or RiskLadder()
     return RecursiveOCE(spec=world.spec(), seed=0, world=world, risk=risk, optimism=optimism)
+
+
+def test_noisy_rewards_are_no_function_of_the_transition():
+    """The last draw stood for the reward, so that no amount of data made the error smaller."""
+    with pytest.raises(ValueError, match="without noise"):
+        recursive(Mean(), LinearMDP(noise=(1.0, 1.0)))
 
 
 def test_the_bonus_of_bernstein_is_for_the_mean_alone():

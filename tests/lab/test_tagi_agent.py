@@ -3,6 +3,7 @@ gradient."""
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from deeprl.extend import Raw, Rows, Spec
+from deeprl.learning.transforms.channels import Polar
 from deeprl.learning.transforms.observations import Plain, Running
 from deeprl_lab.agents.tagi import TAGI
 from deeprl_lab.mathematics.tagi import IndependentNormal, derivative, forward, uphill
@@ -88,6 +90,12 @@ def test_what_it_learned_is_in_its_state():
 def test_observations_that_are_no_vectors_are_refused():
     with pytest.raises(ValueError, match="this agent takes vectors"):
         agent(Spec((3, 8, 8), torch.uint8, 0, 1))
+
+
+def test_rewards_of_several_channels_are_refused():
+    """Targets ran over the channels, and the first of them were learned for every step."""
+    with pytest.raises(ValueError, match="rewards of one channel"):
+        agent(rewards=partial(Polar, bound=None))
 
 
 @pytest.mark.parametrize("noise", [[1.0], 1.0, "abc", [0, 0], [1, 2, 3], [1.0, float("inf")], [True, 1.0]])

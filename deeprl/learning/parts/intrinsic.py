@@ -25,6 +25,8 @@ class Intrinsic(Part):
     former: ClassVar = {"wants_pass": "before_pass"}
     gives = False
     """Whether `forward` has to be called"""
+    keeps_policy = False
+    """Whether the policy must stay as it is through rollouts that `before_pass` drops"""
 
     def __init__(self, *, spec: Spec, torso: TorsoChoice, optimizer: Optimizer, seed: int):
         super().__init__()

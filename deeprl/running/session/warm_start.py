@@ -33,8 +33,11 @@ def warm_start(agent: Agent, source: str) -> str:
         source: a run folder, with "@best", "@last" or "@STEP" at its end for a checkpoint; the default is the last.
 
     Raises:
-        ConfigError: the folder holds no readable checkpoint, or nothing in it fits, or it is of other parts of observations.
+        ConfigError: the folder holds no readable checkpoint, or nothing in it fits, or it is of other parts of observations; or the agent
+            trains no network, so that its tensors are counts of its own episodes.
     """
+    if not agent.objectives:
+        raise ConfigError(f"init_from={source}: this agent trains no network, and its counts belong to its own episodes: leave it out.")
     path, which = parsed(source)
     try:
         RunFolder(path).read_config()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,6 +96,12 @@ def test_a_source_of_other_parts_is_refused(monkeypatch):
         warm_start(agent, "run")
     source["parts"] = ["a", "b"]  # as older checkpoints have them
     warm_start(agent, "run")
+
+
+def test_counts_of_another_run_are_not_taken():
+    """Numbers of episodes were, and the rows that they count started anew, as zeros."""
+    with pytest.raises(ConfigError, match="init_from=run: this agent trains no network"):
+        warm_start(SimpleNamespace(objectives={}), "run")
 
 
 def test_copies_that_have_no_place_are_not_named(dqn, capfd):
