@@ -53,7 +53,7 @@ class Prior(Baseline):
     def __init__(self, *, spec: Spec, run: str, network: Callable[..., Agent] | None = None):
         super().__init__(spec=spec)
         if network is None:
-            raise ValueError("run must be a run folder, whose value is taken")
+            raise ValueError(f"run must be a run folder, whose value is taken, and there is no folder {run}")
         self.prior = network(spec=spec, seed=0)
         if isinstance(getattr(self.prior, "baseline", None), MixedPrior):
             raise ValueError(

@@ -6,10 +6,13 @@ import argparse
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from deeprl.cli.arguments import natural
 from deeprl.errors import FAILED, FINISHED, ConfigError, RunFolderError
+from deeprl.running.config.rules import get
+from deeprl.running.runs.config_file import folder_of
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
 from deeprl.system.terminal import amount, one_line, print_result, say
@@ -18,8 +21,12 @@ FILES = re.compile(
     r"config\.yaml|(system|status|summary)\.json|lock|(metrics|evaluations)\.jsonl|events\.out\.tfevents\..*|traceback\.txt|stacks\.txt"
     r"|(wandb|mlflow|trackio)_id|.*\.(log|out|err|partial)"
 )
-FOLDERS = re.compile(r"checkpoints|replay|videos|ranks|crash|\.hydra|\.?wandb")
-"""What a run writes. A folder that holds anything else stays, an exported policy among it."""
+FOLDERS = {
+    "checkpoints": r"last|best|\..*\.partial", "replay": r"\..*\.partial", "videos": r".*\.mp4", "ranks": r"\d+", "crash": r"step_\d+.*",
+    ".hydra": ".*", "wandb": ".*", ".wandb": ".*",
+}  # fmt: skip
+"""What a run writes, and what its folders hold beside checkpoints and segments (`OURS`). A run with anything else stays, an exported policy
+among it."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +40,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     chosen: dict[Path, tuple[str, Path]] = {}
     seen: set[Path] = set()  # two folders of the command may hold a run
+    stay: dict[Path, None] = {}
     for folder in options.folders:
         for path in find_runs(folder):
-            if path.resolve() not in seen and holder(path) is None and (why := reason(path, options.below)):
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            if holder(path) is None and (why := reason(path, options.below)):
                 chosen[path] = why, folder
-                seen.add(path.resolve())
+            else:
+                stay[path] = None
+    for path, user in needed(chosen, stay).items():
+        say(f"{one_line(str(path))} stays: {one_line(str(user))} goes on with its data or its weights")
+        del chosen[path]
     if not chosen:
         print_result("nothing to remove: no run has failed before its first checkpoint, and none is that short")
         return FINISHED
@@ -46,8 +61,27 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes and not agreed(f"Remove these {len(chosen)} runs?"):
         print_result("nothing was removed")
         return FINISHED
-    stay = [not remove(path, why, options.below, folder) for path, (why, folder) in chosen.items()]
-    return FAILED if any(stay) else FINISHED
+    left = [not remove(path, why, options.below, folder) for path, (why, folder) in chosen.items()]
+    return FAILED if any(left) else FINISHED
+
+
+def needed(chosen: Iterable[Path], others: Iterable[Path]) -> dict[Path, Path]:
+    """Of the chosen runs those that another one reads when it goes on, with that one: its `replay.data`, and before its first checkpoint
+    the run that it starts from."""
+    places, found = {path.resolve(): path for path in chosen}, dict[Path, Path]()
+    for path in others if places else ():
+        try:
+            config = RunFolder(path).read_config()
+        except RunFolderError:
+            continue
+        keys = ["replay.data"]
+        if not any((path / "checkpoints").glob("step_*")):
+            keys += ["init_from", "agent.baseline.run"]
+        for source in (get(config, key) for key in keys):
+            place = Path(folder_of(source)).expanduser().resolve() if isinstance(source, str) else None
+            if place in places:
+                found[places[place]] = path
+    return found
 
 
 def agreed(question: str) -> bool:
@@ -79,10 +113,16 @@ def reason(path: Path, below: int) -> str:
 
 
 def is_of_a_run(entry: Path) -> bool:
-    """Whether a run writes an entry of its folder; of `videos`, films alone."""
+    """Whether a run writes an entry of its folder."""
     if entry.is_symlink() or not entry.is_dir():
         return bool(FILES.fullmatch(entry.name)) and not entry.is_symlink()
-    return bool(FOLDERS.fullmatch(entry.name)) and (entry.name != "videos" or all(film.suffix == ".mp4" for film in entry.iterdir()))
+    if entry.name not in FOLDERS:
+        return False
+    from deeprl.running.runs.checkpoints import OURS  # with torch, for which the question of --yes does not wait
+
+    names = [each.name for each in entry.iterdir()]
+    kept = entry.name in ("checkpoints", "replay")
+    return all(re.fullmatch(FOLDERS[entry.name], name) or (kept and OURS.fullmatch(name)) for name in names)
 
 
 def size(path: Path) -> int:

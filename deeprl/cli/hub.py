@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import FINISHED, ConfigError, RunFolderError
+from deeprl.running.runs.places import make_place, making
 from deeprl.system.machine import extra, lacking
 from deeprl.system.temporary import temporary
 from deeprl.system.terminal import described, print_end
@@ -73,16 +75,19 @@ def packed(options: argparse.Namespace, folder: Path) -> Path:
 
     found = load(options.run, options.checkpoint, tuple(options.allow_package))
     text = card(found, RunFolder(options.run).read_system(), f"{options.repository.split('/')[1]}.zip")
-    return pack(options.run, found.step, found.agent.state(), text, folder / POLICY)
+    return pack(options.run, found.step, found.agent.state(), text, folder / POLICY, best=options.checkpoint == "best")
 
 
 def pull(options: argparse.Namespace) -> None:
     from huggingface_hub import HfApi, hf_hub_download
 
     from deeprl.running.runs.archive import LIMIT, PIECE
-    from deeprl.system.files import create, opened
+    from deeprl.system.files import opened, replace_file
 
     out = options.out or Path(f"{options.repository.split('/')[1]}.zip")
+    if os.path.lexists(out):
+        raise RunFolderError(f"{out} exists: name another file (--out FILE), or remove it")
+    make_place(out.parent, str(out.parent), "--out FILE")
     with temporary() as made:
         with reached(options.repository):
             sizes = [info.size for info in HfApi().get_paths_info(options.repository, [POLICY], revision=options.revision)]
@@ -90,11 +95,8 @@ def pull(options: argparse.Namespace) -> None:
                 raise RunFolderError(f"{options.repository} has no {POLICY} of at most {LIMIT:,} bytes")
             path = Path(hf_hub_download(options.repository, POLICY, revision=options.revision, local_dir=made))
         require_policy(path, options.repository)
-        try:
-            with opened(path) as file:
-                create(out, iter(lambda: file.read(PIECE), b""))
-        except FileExistsError:
-            raise RunFolderError(f"{out} exists: name another file (--out FILE), or remove it") from None
+        with opened(path) as file, making(str(out), "--out FILE"):
+            replace_file(out, iter(lambda: file.read(PIECE), b""))
     print_end(f"{out}: {out.stat().st_size:,} bytes. To use it: deeprl eval {out}, or deeprl unpack {out} FOLDER")
 
 

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     names, seed = found.config["names"], found.config["seed"]
     out = options.out or Path(f"{names['agent']}_{names['env']}_seed{seed}.zip".replace("/", "_"))
     text = card(found, folder.read_system(), out.name)
-    pack(options.run, found.step, found.agent.state(), text, out)
+    pack(options.run, found.step, found.agent.state(), text, out, best=options.checkpoint == "best")
     use = f"deeprl eval {shlex.quote(str(out))}, or deeprl.load({str(out)!r})"
     print_end(f"{out}: step {found.step:,}, {out.stat().st_size:,} bytes. To use it: {use}")
     return FINISHED

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         print_end(f"{folder.path}: all {len(folder.jobs)} jobs are finished; nothing to do")
         return FINISHED
     with folder.at_home():
-        begun = {job.name for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
+        begun = {job.name: folder.run(job) for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
         plan = check(todo, here=folder.place.on == "local", begun=begun, allowed=allowed)
     folder.trust = words_to_resume(folder.config_dir, plan)
     with making(*OF_SWEEP):

@@ -11,6 +11,9 @@ from deeprl.learning.networks.weight_norm import initialise_with_gains, zero_las
 from deeprl.learning.parts.baseline import Baseline
 from deeprl.running.config.build import build_agent
 from deeprl.running.config.instantiate import instantiate
+from deeprl.running.config.stored import continued
+from deeprl.running.runs.folder import RunFolder
+from deeprl.running.session.prior import embed_prior
 from deeprl.running.training.learner import Learner, gradient
 from deeprl.schedules import Constant, Linear
 from tests.builders import made_up, same, settled, snapshot, spec_of, value_agent
@@ -114,6 +117,20 @@ def test_a_change_of_the_value_changes_advantages_by_its_own_differences(lam):
         expected[t] = difference[t] + 0.99 * lam * expected[t + 1]
     found = (other.extra["advantage"] - one.extra["advantage"])[order]
     assert torch.allclose(found, expected[:8], atol=1e-4)
+
+
+def test_a_run_that_goes_on_needs_no_folder_of_its_prior(tmp_path):
+    """By the same command too, which was refused once the folder was gone."""
+    config = {"agent": {"baseline": {"run": str(tmp_path / "gone"), "network": None}}}
+    embed_prior(config)
+    assert config["agent"]["baseline"]["network"] is None
+    other = settled("agent=ppo", CARTPOLE)
+
+    def of(network):
+        return {**other, "agent": {**other["agent"], "baseline": {"run": "gone", "network": network}}}
+
+    RunFolder(tmp_path).write_config(of({"_target_": "deeprl.x"}))
+    assert continued(tmp_path, of(None))["agent"]["baseline"]["network"] == {"_target_": "deeprl.x"}
 
 
 def test_a_baseline_of_an_actor_is_refused_and_one_without_a_run():

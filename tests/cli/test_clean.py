@@ -30,6 +30,8 @@ def runs(tmp_path):
     (kept["exported"] / "exports").mkdir()
     kept["with data"] = write_run(tmp_path / "data")
     (kept["with data"] / "data.log").mkdir()
+    kept["copy of one's own"] = write_run(tmp_path / "copy")
+    (kept["copy of one's own"] / "checkpoints" / "mine").mkdir(parents=True)
     kept["job"] = write_run(tmp_path / "sweep" / "seed=1")
     (tmp_path / "sweep" / "sweep.json").write_text("{}")
     kept["linked"] = tmp_path / "elsewhere" / "link"
@@ -46,6 +48,20 @@ def test_what_could_go_on_stays(runs, tmp_path, capsys):
     assert not any(path.exists() for path in gone.values())
     assert not (tmp_path / "classic").exists()  # nothing is left in it
     assert capsys.readouterr().out.count("\n") == len(gone)
+
+
+def test_data_of_a_run_that_may_go_on_stay(tmp_path, capsys):
+    """And so do the weights that a run without a checkpoint begins with; what is removed with the run that names it does not."""
+    for name, source in (("offline", "replay: {data: PATH@1000}"), ("begun", "init_from: PATH")):
+        played = write_run(tmp_path / "runs" / f"played_{name}")
+        reader = write_run(tmp_path / "runs" / name, state="stopped")
+        (reader / "config.yaml").write_text(source.replace("PATH", str(played)))
+    assert console("clean", tmp_path / "runs", "--yes") == exits.FINISHED
+    assert len([*(tmp_path / "runs").iterdir()]) == 4
+    assert "played_offline stays: " in capsys.readouterr().err
+    RunFolder(tmp_path / "runs" / "offline").write_status("finished", 500, 10, saved=500)
+    assert console("clean", tmp_path / "runs", "--yes") == exits.FINISHED
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["begun", "played_begun"]
 
 
 def test_nothing_goes_without_a_yes(runs, tmp_path, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Policies on the Hub, which a folder stands in for."""
 
+import errno
 import shutil
 import sys
 import types
@@ -63,6 +64,18 @@ def test_a_policy_goes_to_the_hub_with_its_card_and_comes_back_as_it_was(hub, tm
     assert (tmp_path / "cart.pole.zip").read_bytes() == path.read_bytes()
     with pytest.raises(RunFolderError, match=r"cart.pole.zip exists: name another file"):
         deeprl("pull", "me/cart.pole")
+
+
+def test_a_full_disk_leaves_no_half_of_an_archive(hub, tmp_path, monkeypatch):
+    deeprl("push", str(archive(tmp_path / "mine.zip")), "me/pole")
+
+    def full(path, pieces):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("deeprl.system.files.replace_file", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        deeprl("pull", "me/pole", "--out", "new/pole.zip")
+    assert not list((tmp_path / "new").iterdir())
 
 
 @pytest.mark.parametrize(

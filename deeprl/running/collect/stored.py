@@ -20,8 +20,9 @@ from deeprl.replay.samplers import Sampler, Uniform
 from deeprl.replay.sequences import LENGTH, Recurrence, Sequences
 from deeprl.replay.source import Pace, Prepare, Settings
 from deeprl.running.collect.found import Found, find, shown
+from deeprl.running.config.stored import is_gone
 from deeprl.running.runs.checkpoint import DAMAGE
-from deeprl.running.runs.config_file import folder_of
+from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.system.terminal import say
 from deeprl.types import Rows, Series, State
 
@@ -67,13 +68,7 @@ class Stored(Replay):
                 f"data={data}: its transitions are of {found.env}, {shown(found.columns, width)}, and those of this run have {mine}, with "
                 f"observations {tuple(self.spec.obs_shape)}: take data of this run's env"
             )
-        found = found if self.stored_state else found.without_states()
-        try:
-            self.ring.load(found.state, found.segments)
-        except UnreadableError:
-            raise
-        except DAMAGE as error:  # the folder may be a stranger's
-            raise ValueError(f"data={data}: {error}") from error
+        found = self.loaded(found)
         if not len(self):
             raise ValueError(f"data={data}: {self.too_little()}")
         held = self.ring.written([0] * self.num)
@@ -97,6 +92,23 @@ class Stored(Replay):
             self.provenance["env"] = found.env
         which = found.env if found.step is None else f"{found.env}, step {found.step:,}"
         say(f"replay.data: {count:,} transitions of {which}, digest {self.digest}{found.remark}")
+
+    def loaded(self, found: Found) -> Found:
+        """Load the rows. Where their run has saved again meanwhile, and removed the checkpoint, those of its next one.
+
+        Raises:
+            ValueError: they are damaged.
+        """
+        state = found if self.stored_state else found.without_states()
+        try:
+            self.ring.load(state.state, state.segments)
+        except UnreadableError:
+            raise
+        except DAMAGE as error:  # the folder may be a stranger's
+            if found.step is not None and not step_of(self.data).isdecimal() and is_gone(f"{folder_of(self.data)}@{found.step}"):
+                return self.loaded(find(self.data, self.spec))
+            raise ValueError(f"data={self.data}: {error}") from error
+        return state
 
     @classmethod
     def suited(cls, found: Found, given: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,9 @@ def continued(path: Path, config: Config) -> Config:
     """
     stored = RunFolder(path).read_config()
     before, now = (unnumbered(without_changeable(automatic(each))) for each in (stored, config))
+    embedded = get(before, "agent.baseline.network")
+    if embedded is not None and get(now, "agent.baseline.network", embedded) is None:
+        put(now, "agent.baseline.network", embedded)  # its folder is gone, and this run has its weights
     for each in (before, now):
         each["names"].pop("data", None)  # a started run holds the digest of its data, which are compared with those of its checkpoint
     mine, theirs = get(before, "replay.data"), get(now, "replay.data")

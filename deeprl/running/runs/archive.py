@@ -3,6 +3,8 @@ optimizers.
 
     config.yaml, status.json, summary.json, evaluations.jsonl, metrics.jsonl, README.md, checkpoints/last, checkpoints/step_<12 digits>/
 
+The best checkpoint has `checkpoints/best` in place of `checkpoints/last`, because an evaluation must not repeat the one that chose it.
+
 An archive may come from a stranger: only these names are written, as plain files in a new folder, and no more bytes than `LIMIT`.
 """
 
@@ -44,13 +46,14 @@ WRONG = (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, Runtim
 """What Python raises at a file that is no archive, or a damaged or encrypted one"""
 
 
-def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
+def pack(folder: Path, step: int, agent: State, card: str, out: Path, best: bool = False) -> Path:
     """Write an archive. The same run gives the same bytes.
 
     Args:
         agent: of the checkpoint of `step`, as `Agent.state`. Its optimizers are left out.
         card: text for whoever gets it.
         out: the file, which must not exist.
+        best: the checkpoint was asked for as the best one.
 
     Raises:
         RunFolderError: `out` exists.
@@ -58,9 +61,10 @@ def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
     if os.path.lexists(out):
         raise RunFolderError(f"{out} exists: name another file (--out FILE), or remove it")
     slim = {name: part for name, part in agent.items() if name != "optimizers"}
+    best = best or packed_as_best(folder)
     with temporary() as made:
         checkpoint.save(made / "step", {"agent": slim}, step=step)
-        files = {CARD: card.encode(), "checkpoints/last": f"{step_folder(step)}\n".encode()}
+        files = {CARD: card.encode(), f"checkpoints/{'best' if best else 'last'}": f"{step_folder(step)}\n".encode()}
         for path in (made / "step").iterdir():
             files[f"checkpoints/{step_folder(step)}/{path.name}"] = path.read_bytes()
     for name in RECORDS:
@@ -80,6 +84,11 @@ def pack(folder: Path, step: int, agent: State, card: str, out: Path) -> Path:
         with making(str(out), "--out FILE"):
             replace_file(out, iter(lambda: file.read(PIECE), b""))
     return out
+
+
+def packed_as_best(run: Path) -> bool:
+    """Whether a run folder was made of an archive of the best checkpoint."""
+    return not (run / "checkpoints" / "last").exists() and (run / "checkpoints" / "best").exists()
 
 
 def public(config: Config) -> Config:

@@ -7,6 +7,7 @@ alone; then the weights are in its checkpoints.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError
 from deeprl.learning.agent import Agent
@@ -20,24 +21,38 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.warm_start import parsed
 from deeprl.system.terminal import say
 
-KEY = "agent.baseline.run"
+KEY, NETWORK = "agent.baseline.run", "agent.baseline.network"
 
 
 def embed_prior(config: Config) -> None:
-    """Write the agent of the named run into a configuration that has none yet.
+    """Write the agent of the named run into a configuration that has none yet. Without the folder it stays without: a run that goes on has
+    it already (`continued`), and one that begins is refused where its agent is built.
 
     Raises:
         ConfigError: the folder holds no run, or one that names what is not allowed.
     """
     given = get(config, KEY, None)
-    if given is None or get(config, "agent.baseline.network", None) is not None:
+    if given is None or get(config, NETWORK, None) is not None:
         return
     path, _ = parsed(str(given))
+    if not path.exists():
+        return
     try:
         theirs = checked(RunFolder(path).read_config(), folders.packages())
     except RunFolderError as error:
         raise ConfigError(f"{KEY}={given}: {error}") from error
-    put(config, "agent.baseline.network", {**theirs["agent"], "_partial_": True})
+    put(config, NETWORK, {**theirs["agent"], "_partial_": True})
+
+
+def keep_prior(config: Config, run: Path) -> None:
+    """As `embed_prior`, of a run that goes on, where the folder of the named one is gone.
+
+    Raises:
+        ConfigError: what the run has stored names what is not allowed.
+    """
+    if get(config, KEY) is not None and get(config, NETWORK) is None:
+        stored = checked(RunFolder(run).read_config(), folders.packages())
+        put(config, NETWORK, get(stored, NETWORK))
 
 
 def load_prior(agent: Agent, config: Config) -> None:

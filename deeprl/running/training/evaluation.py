@@ -13,6 +13,7 @@ import torch
 
 from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream, seed_sequence
+from deeprl.running.runs.archive import packed_as_best
 from deeprl.running.runs.folder import read_lines
 from deeprl.types import AgentStep
 
@@ -55,14 +56,15 @@ def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
 
 def repeated_seed(run: Path, seed: int, step: int, checkpoint: str) -> int:
     """Seed with which a checkpoint is evaluated again: the seed of the run's own last evaluation at this step, so that the result is
-    repeated. For the best checkpoint a new seed, because that checkpoint was chosen by the result of the run's own.
+    repeated. For the best checkpoint a new seed, because that checkpoint was chosen by the result of the run's own; and for the only one
+    of an archive that was packed as the best.
 
     Args:
         run: its folder.
         seed: of the run.
         checkpoint: "best", "last" or a step, as the user named it.
     """
-    if checkpoint == "best":
+    if checkpoint == "best" or (checkpoint == "last" and packed_as_best(run)):
         return evaluation_seed(seed, step, "fresh")
     lines = read_lines(run / "evaluations.jsonl")
     found = [line["seed"] for _, line in lines if line["step"] == step and type(line.get("seed")) is int and line["seed"] >= 0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from deeprl.errors import ConfigError, RunFolderError
@@ -32,12 +33,12 @@ class SweepPlan(NamedTuple):
     """Memory of each job's replay, once it is full; 0 for jobs of other machines."""
 
 
-def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed: Allowed = None) -> SweepPlan:
+def check(jobs: Sequence[Job], here: bool, begun: Mapping[str, Path] = MappingProxyType({}), allowed: Allowed = None) -> SweepPlan:
     """Compose every job as training does, and build its environment, its agent and its replay. What the jobs say is said once.
 
     Args:
         here: whether the jobs run on this machine, which must then have their device, the compiler and the packages that they need.
-        begun: names of jobs that have a checkpoint, and so need neither the run of `init_from` nor a compiler.
+        begun: jobs that have a checkpoint, by name, with their folders: they need neither the runs that they started from nor a compiler.
         allowed: what jobs of a stored file may name, which may be a stranger's.
 
     Raises:
@@ -49,6 +50,7 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
     from deeprl.running.session.assemble import fitted
     from deeprl.running.session.complete import complete
     from deeprl.running.session.needs import require
+    from deeprl.running.session.prior import keep_prior
 
     if len(jobs) > 20:
         say(f"checking {len(jobs)} jobs")
@@ -61,6 +63,8 @@ def check(jobs: Sequence[Job], here: bool, begun: Collection[str] = (), allowed:
                     require_trusted(config, "", allowed)  # before `complete`, which imports classes
                     require_allowed(config, allowed)
                 config = complete(config, user)
+                if job.name in begun:
+                    keep_prior(config, begun[job.name])
                 if here:
                     check_device(config)
                 needed = config

@@ -260,8 +260,13 @@ class Trials:
 
     def _unfinished(self, each: Open) -> Iterator[Job]:
         for job in each.jobs:
-            if each.trial.number in self.open and not self._curve(each, job).finished:
-                yield job
+            try:
+                if each.trial.number not in self.open or self._curve(each, job).finished:
+                    continue
+            except RunFolderError as error:
+                self._fault(f"trial {each.trial.number}", str(error))
+                return
+            yield job
 
     def _curve(self, each: Open, job: Job) -> Evaluations:
         curve = each.finished.get(job.name) or read(self.runs.run(job), self.grid)

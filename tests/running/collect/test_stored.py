@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from deeprl.replay.sequences import Recurrence
 from deeprl.running.collect.found import Found, find
 from deeprl.running.collect.stored import Stored, StoredSequences
 from deeprl.running.config.stored import continued
-from deeprl.running.runs.checkpoint import step_folder
+from deeprl.running.runs.checkpoint import _digest, step_folder
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import CHANGEABLE, check_identity, identity, parted
 from deeprl.running.runs.folder import RunFolder
@@ -59,6 +60,26 @@ def offline(trainer, **given):
     """The source over the data of a run, without a run of its own."""
     settings = {"batch_size": 8, "spec": trainer.agent.spec, "num": 1, "discount": 0.99, **given}
     return Stored(data=str(trainer.folder.path), **settings)
+
+
+def test_rows_of_a_run_that_saves_meanwhile_are_those_of_its_next_checkpoint(played, tmp_path, monkeypatch):
+    """The checkpoint that was found was gone when its rows were read, and a right command was called wrong."""
+    shutil.copytree(played[0], tmp_path / "run")
+    checkpoints, whole = tmp_path / "run" / "checkpoints", Checkpoints.segments
+
+    def segments(self, step):
+        if step == 200:  # the run goes on: its next checkpoint, with keep=1
+            manifest = json.loads((checkpoints / step_folder(200) / "manifest.json").read_text())
+            (checkpoints / step_folder(200)).rename(checkpoints / step_folder(201))
+            manifest = {**{name: value for name, value in manifest.items() if name != "sha256"}, "step": 201}
+            text = json.dumps({**manifest, "sha256": _digest(manifest)})
+            (checkpoints / step_folder(201) / "manifest.json").write_text(text)
+            (checkpoints / "last").write_text(f"{step_folder(201)}\n")
+        return whole(self, step)
+
+    monkeypatch.setattr(Checkpoints, "segments", segments)
+    settings = {"batch_size": 8, "spec": played[1].agent.spec, "num": 1, "discount": 0.99}
+    assert Stored(data=str(tmp_path / "run"), **settings).provenance["name"].endswith("run@201")
 
 
 @pytest.mark.parametrize(("n_step", "sampler"), [(1, Uniform()), (3, Uniform()), (1, Prioritized(alpha=0.0))], ids=str)

@@ -11,6 +11,8 @@ import torch
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs import archive, checkpoint
 from deeprl.running.runs.archive import pack, unpack
+from deeprl.running.runs.checkpoints import Checkpoints
+from deeprl.running.training.evaluation import evaluation_seed, repeated_seed
 
 AGENT = {"module": {"w": torch.arange(6.0)}, "optimizers": {"all": {"m": torch.ones(6)}}, "updates": 3, "step": 40, "periods": {}}
 
@@ -44,6 +46,16 @@ def test_what_is_packed_comes_out_without_optimizers_and_machine(folder, tmp_pat
     assert found.keys() == {"module", "updates", "step", "periods"}
     with pytest.raises(RunFolderError, match="exists"):
         pack(folder, 40, AGENT, "card", tmp_path / "one.zip")
+
+
+def test_the_evaluation_that_chose_an_archive_is_not_repeated(folder, tmp_path):
+    """An archive of the best checkpoint was evaluated with the very seed of that evaluation."""
+    (folder / "evaluations.jsonl").write_text('{"step": 40, "seed": 7, "returns": [9.0]}\n')
+    for name, best, seed in (("last", False, 7), ("best", True, evaluation_seed(0, 40, "fresh"))):
+        pack(folder, 40, AGENT, "card", tmp_path / f"{name}.zip", best=best)
+        unpack(tmp_path / f"{name}.zip", out := tmp_path / f"{name}_run")
+        assert repeated_seed(out, 0, 40, "last") == seed
+        assert Checkpoints(out).load(only={"agent"})[0] == 40
 
 
 def zipped(tmp_path, entries, **options):

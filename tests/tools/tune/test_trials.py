@@ -309,6 +309,17 @@ def test_a_damaged_study_is_named(tmp_path):
         open_study(tmp_path)
 
 
+def test_the_damaged_folder_of_one_run_leaves_its_trial_open_and_the_study_goes_on(tmp_path, capsys):
+    """The study ended with it, at each resume."""
+    with pytest.raises(Killed):
+        study_of(tmp_path, Launcher(looks=3), pruner="none")
+    (run,) = tmp_path.glob("trial=000,seed=0")
+    (run / "status.json").write_text("{")
+    study = study_of(tmp_path, Launcher(), pruner="none")
+    assert [trial.state.name for trial in study.get_trials()] == ["RUNNING", *["COMPLETE"] * 7]
+    assert "trial 0: " in capsys.readouterr().err
+
+
 def test_a_fault_of_the_machine_counts_once():
     """It was told and counted again after each trial that ended."""
     trials = object.__new__(Trials)
