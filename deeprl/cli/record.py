@@ -28,14 +28,15 @@ def run(options: argparse.Namespace) -> int:
 
     def one(path: Path) -> None:
         from deeprl.running.session.api import load
-        from deeprl.running.training.evaluation import Tape, evaluate, recorded_cut_off, repeated_seed
+        from deeprl.running.training.evaluation import Tape, evaluate, recorded, repeated_seed
         from deeprl.running.training.video import animation, check_rendering, film
 
         run = load(path, options.checkpoint, tuple(options.allow_package))
         check_rendering(run.env, "deeprl record")
         animations = {}
         first = options.seed if options.seed is not None else repeated_seed(path, run.config["seed"], run.step, options.checkpoint)
-        make, device, longest = run.make_evaluation, run.config["device"], recorded_cut_off(path, run.step)
+        make, device = run.make_evaluation, run.config["device"]
+        longest = recorded(path, run.step, first, run.config["evaluation"]).longest
         for seed in range(first, first + episodes):
             tape = Tape()
             result = evaluate(run.agent, make, 1, 1, seed, run.step, device, listeners=[tape], longest=longest)

@@ -27,7 +27,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session import session
 from deeprl.running.session.given import replace_function, worded
 from deeprl.running.session.run import Run
-from deeprl.running.training.evaluation import LONGEST, cut_off, recorded_cut_off
+from deeprl.running.training.evaluation import LONGEST, cut_off, recorded
 from deeprl.running.training.listeners import Listeners
 from deeprl.system.functions import found, name_of
 from deeprl.system.ranks import ALONE
@@ -111,11 +111,26 @@ def test_an_evaluation_whose_episodes_never_end_does(monkeypatch, capsys):
     assert [list(each) for each in run.evaluations()["returns"]] == [[6.0] * 5]
     told = r"no time limit is known, and no episode ended in [\d,]+ steps .*: return gymnasium\.wrappers\.TimeLimit\(env, STEPS\)"
     assert re.search(told, capsys.readouterr().err)
-    assert recorded_cut_off(run.folder, 30) == 6  # with which `deeprl eval` repeats it
+    settings = run.config["evaluation"]
+    assert recorded(run.folder, 30, 0, settings).longest == 6  # with which `deeprl eval` repeats it
     limited = deeprl.train(short, env=lambda: gymnasium.wrappers.TimeLimit(Endless(), 9))
     assert [list(each) for each in limited.evaluations()["returns"]] == [[9.0] * 5]
     assert "time limit" not in capsys.readouterr().err
-    assert recorded_cut_off(limited.folder, 30) == LONGEST
+    assert recorded(limited.folder, 30, 0, settings).longest == LONGEST
+
+
+def test_an_evaluation_is_repeated_as_it_was_made(tmp_path):
+    """Episodes were cut off where those of another evaluation had been; and a resume that changes `evaluation.num` changed them."""
+    with (tmp_path / "evaluations.jsonl").open("w") as file:
+        for line in (
+            {"step": 100, "seed": 1, "num": 4, "returns": [10_000.0] * 8, "cut_off": 10_000},
+            {"step": 200, "seed": 2, "num": 4, "returns": [15_000.0] * 8},
+        ):
+            file.write(f"{json.dumps(line)}\n")
+    settings = {"num": 1, "final_episodes": 100}
+    assert recorded(tmp_path, 100, 1, settings) == (8, 4, 10_000)
+    assert recorded(tmp_path, 200, 2, settings) == (8, 4, LONGEST)
+    assert recorded(tmp_path, 200, 3, settings) == (100, 1, 10_000)
 
 
 @pytest.mark.parametrize(("lengths", "steps"), [([], 10_000), ([20, 50], 10_000), ([20, 3000], 30_000), ([50_000], 100_000)])

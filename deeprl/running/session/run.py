@@ -20,7 +20,7 @@ from deeprl.running.runs.folder import read_lines
 from deeprl.running.session.columns import NamedColumns
 from deeprl.running.session.computation import computing_as
 from deeprl.running.session.observed import of_parts, require_observation
-from deeprl.running.training.evaluation import evaluate, interval, recorded_cut_off, recorded_episodes, repeated_seed, summarise
+from deeprl.running.training.evaluation import evaluate, interval, recorded, repeated_seed, summarise
 from deeprl.running.training.overestimation import Overestimation
 from deeprl.system import generators
 from deeprl.system.strict_json import JsonObject
@@ -148,12 +148,12 @@ class Run:
         config = self.config
         if seed is None:
             seed = repeated_seed(self.folder, config["seed"], self.step, self.checkpoint)
-        if episodes is None:
-            episodes = recorded_episodes(self.folder, self.step, seed, config["evaluation"]["final_episodes"])
+        own = recorded(self.folder, self.step, seed, config["evaluation"])
+        episodes = own.episodes if episodes is None else episodes
         for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
             if value < least:
                 raise ConfigError(f"{name} must be at least {least}, not {value}")
-        num, device, longest = config["evaluation"]["num"], config["device"], recorded_cut_off(self.folder, self.step)
+        num, device, longest = own.num, config["device"], own.longest
         values, tick = Overestimation.of_run(self.agent.rewards, config), partial(each_tick, episodes)
         with generators.kept(), computing_as(self.agent, config):  # an environment may draw from the generators of the caller's process
             result = evaluate(self.agent, self.env.make_evaluation, episodes, num, seed, self.step, device, tick, (values,), longest)

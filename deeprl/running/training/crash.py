@@ -149,10 +149,8 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict, Spec]:
     try:
         batch = None if parts["batch"] is None else Batch(**parts["batch"])
         if batch is not None:  # a checkpoint holds plain tuples in place of records
-            views = {
-                name: ViewNoise(*(NetworkNoise(*end) for end in value)) for name, value in batch.noise.items() if isinstance(value, tuple)
-            }
-            batch = batch._replace(noise={**batch.noise, **views})
+            records = {name: noise_of(value) for name, value in batch.noise.items() if isinstance(value, tuple)}
+            batch = batch._replace(noise={**batch.noise, **records})
         failure = parts["failure"]
         numbers = all(type(failure[name]) is int for name in ("update", "step"))
         words = isinstance(failure["tensor"], str) and isinstance(failure["objective"], str | None)
@@ -161,6 +159,13 @@ def read(bundle: Path) -> tuple[dict, dict, Batch | None, dict, Spec]:
         return config, parts["agent"], batch, failure, spec_of(failure)
     except DAMAGE as error:
         raise CheckpointError(f"{bundle} is no crash bundle: {type(error).__name__}: {error}") from None
+
+
+def noise_of(value: tuple) -> NetworkNoise | ViewNoise:
+    """The record that a tuple of a bundle was: two dictionaries are the noise of a network, two tuples that of two networks."""
+    if isinstance(value[0], dict):
+        return NetworkNoise(*value)
+    return ViewNoise(*(NetworkNoise(*end) for end in value))
 
 
 def to_device(batch: Batch, device: str) -> Batch:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,16 +32,6 @@ def cut_off(lengths: Iterable[int]) -> int:
         lengths: of the last episodes of training. Where none ended, it is soon told that none does.
     """
     return min(max(SHORTEST, BEYOND * max(lengths, default=0)), LONGEST)
-
-
-def recorded_cut_off(run: Path, step: int) -> int:
-    """The one of a run's evaluation at a step, if that cut off an episode; else that of its last one that did; else `LONGEST`.
-
-    Args:
-        run: its folder.
-    """
-    found = {line["step"]: line["cut_off"] for _, line in read_lines(run / "evaluations.jsonl") if type(line.get("cut_off")) is int}
-    return max(1, found.get(step, next(reversed(found.values()), LONGEST)))
 
 
 def evaluation_seed(seed: int, step: int, part: str = "run") -> int:
@@ -71,15 +61,31 @@ def repeated_seed(run: Path, seed: int, step: int, checkpoint: str) -> int:
     return found[-1] if found else evaluation_seed(seed, step)
 
 
-def recorded_episodes(run: Path, step: int, seed: int, default: int) -> int:
-    """Number of episodes that the run itself played with this seed at this step, so that its evaluation is repeated; else `default`.
+class Recorded(NamedTuple):
+    """How a run evaluated itself."""
+
+    episodes: int
+    num: int
+    longest: int
+    """See `cut_off`; `LONGEST` where no episode was cut off."""
+
+
+def recorded(run: Path, step: int, seed: int, settings: Mapping[str, Any]) -> Recorded:
+    """How the run evaluated itself with this seed at this step, so that the evaluation is repeated. For a seed of no such evaluation: what
+    `settings` say, and the cut-off of another one of this step that cut off an episode; else of its last one that did; else `LONGEST`.
 
     Args:
         run: its folder.
+        settings: `evaluation` of its configuration, which a resume may have changed.
     """
-    lines = read_lines(run / "evaluations.jsonl")
-    found = (line.get("returns") for _, line in lines if line.get("seed") == seed and line["step"] == step)
-    return next((len(returns) for returns in found if isinstance(returns, list) and returns), default)
+    lines = [line for _, line in read_lines(run / "evaluations.jsonl")]
+    cut = {line["step"]: line["cut_off"] for line in lines if type(line.get("cut_off")) is int}
+    for line in lines:
+        returns, num = line.get("returns"), line.get("num")
+        if line["step"] == step and line.get("seed") == seed and isinstance(returns, list) and returns:
+            longest = line["cut_off"] if type(line.get("cut_off")) is int else LONGEST
+            return Recorded(len(returns), num if type(num) is int and num > 0 else settings["num"], max(1, longest))
+    return Recorded(settings["final_episodes"], settings["num"], max(1, cut.get(step, next(reversed(cut.values()), LONGEST))))
 
 
 def evaluate(

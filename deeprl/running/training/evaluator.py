@@ -58,7 +58,7 @@ class Evaluator:
             if get(self.config, "evaluation.video", False):
                 played, steps = len(result["returns"]), sum(result["lengths"])
                 self.film(seed, step, tape, lambda: each_tick(played, steps), say, "_final" if part == "final" else "")
-        self.folder.append_evaluation({"step": step, **result})
+        self.folder.append_evaluation({"step": step, "num": num, **result})
         length = sum(result["lengths"]) / len(result["lengths"])
         info = task_means(result)
         summary = {**summarise(result["returns"]), "step": step, "length": length, "diagnostics": overestimation.metrics(), "info": info}

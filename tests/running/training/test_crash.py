@@ -10,6 +10,7 @@ import torch
 from deeprl.cli import exits
 from deeprl.errors import CheckpointError, ConfigError, NotFinite
 from deeprl.learning.networks.heads import Scalar
+from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.optim.finite import Watch
 from deeprl.packing import packed_spec
 from deeprl.replay.replay import Replay
@@ -21,7 +22,7 @@ from deeprl.running.training.collector import Collector
 from deeprl.running.training.guard import Guard
 from deeprl.running.training.learner import Learner
 from deeprl.types import ObsPart, Spec
-from tests.builders import CARTPOLE, console, front_door, made_up, same, snapshot, update, value_agent
+from tests.builders import CARTPOLE, CONTINUOUS, console, front_door, made_up, sac, same, snapshot, update, value_agent
 
 SPEC = Spec((5,), torch.float32, 3, 0)
 
@@ -254,6 +255,16 @@ def test_a_bundle_holds_the_noise_of_its_batch(tmp_path):
     damaged = crash.write(RunFolder(tmp_path), {"device": "cpu"}, agent, batch._replace(noise=[1, 2]), {**failure, "step": 2})
     with pytest.raises(CheckpointError, match="no crash bundle"):
         crash.read(damaged)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_bundle_holds_the_noise_of_critics_too(tmp_path, dropout):
+    """That of one network, not of two: every bundle of an actor-critic agent was called none."""
+    agent = sac(torso=MLPTorso((8,), dropout=dropout))
+    batch = made_up(agent, CONTINUOUS)
+    failure = {"step": 1, "update": 1, "objective": "critic", "tensor": "", "product": "highest"}
+    _, _, found, *_ = crash.read(crash.write(RunFolder(tmp_path), {"device": "cpu"}, agent, batch, failure))
+    assert torch.equal(agent.loss_of("critic", found).loss, agent.loss_of("critic", batch).loss)
 
 
 def test_a_folder_that_is_no_bundle_says_so(finished, tmp_path, capsys):
