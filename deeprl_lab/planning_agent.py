@@ -46,6 +46,8 @@ class PlanningAgent(Agent):
         if not hasattr(world, self.wanted):
             name = getattr(world, "name", type(world).__name__)
             raise ValueError(f"world must have `{self.wanted}`, and {name} has none: choose another env=lab/..., `deeprl list env`")
+        if spec.parts:
+            raise ValueError("world must have observations of one part, and a stock is one more: take the world without it")
         self.spec, self.seed, self.world, self.objectives, self.rewards = spec, seed, world, {}, Raw()
         self.meter = self.statistic("meter", np.zeros(3))
         """Regret, episodes, and switches of the policy"""

@@ -54,7 +54,9 @@ class StockGame(Game):
         own = ObsPart("observation", (spec.obs_shape[0] - self.mask,), torch.float32)
         stock = ObsPart("stock", (3,), torch.float32, scaled=False, stock=True)
         self.spec = packed_spec([own, stock], spec.num_actions, spec.action_dim, spec.masked, spec.choices)
-        self.actions, self.fps, self.limit, self.observation = game.actions, game.fps, game.limit, game.observation
+        self.actions, self.fps, self.limit = game.actions, game.fps, game.limit
+        columns = f"c_t, c_0, g**-t with g = {discount:g}; c_0 is chosen, and c_(t+1) = (c_t + reward) / g"
+        self.observation = f"{game.observation}; stock: {columns}"
         if self.limit is not None and -self.limit * math.log(discount) > math.log(LARGEST):
             raise ValueError(
                 f"discount={discount:g} makes the stock of {self.limit:,} steps overflow, which grows by 1 / discount in each: set it "

@@ -41,7 +41,7 @@ from deeprl.learning.parts.weighting import Weighting, end_period_, target_copie
 from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.channels import check_single
 from deeprl.learning.transforms.masks import without_mask
-from deeprl.learning.values.losses import average
+from deeprl.learning.values.losses import average, weighted
 from deeprl.learning.values.returns import Returns, regression_metrics
 from deeprl.learning.values.view import View, transitions
 from deeprl.schedules import Clock
@@ -133,7 +133,7 @@ class ActorCritic(Agent):
         }
         self.needs = self.rate.needs | self.weighting.needs | self.auxiliary.needs | self.core.needs
         self.core.check(self.needs)
-        self.observers += watching(self.rate, self.auxiliary)
+        self.observers += watching(self.rate, self.auxiliary, self.weighting, self.chain, self.temperature, self.state_value)
         self.clock = Clock(self.chain.periods)
         neutral = [type(part) for part in (self.weighting, self.auxiliary, self.rate)] == [Weighting, Auxiliary, Rate]
         self.follows = not (self.state_value.replaces_next_action and neutral and "joint" not in self.chain.offers)
@@ -174,7 +174,8 @@ class ActorCritic(Agent):
             weight, shown = self.weighting(online, target, batch)  # w_k: batch.weight times (K, *B)
         loss, error = ensemble_loss(chosen, returns, self.ensemble)  # Σ_j D, and the largest |y_k − Q_{k,j}|, (K, *B)
         shown = {**regression_metrics("train/critic_loss", loss, chosen, returns), **shown}
-        total, statistics = self.chain.combine(average(weight * loss, batch.valid)), {**online.statistics, **target.statistics, **renewed}
+        total = self.chain.combine(average(weighted(weight, loss), batch.valid))
+        statistics = {**online.statistics, **target.statistics, **renewed}
         return Term(total, shown, statistics, error.mean(0)) + self.rate_loss(online, target, batch) + self.auxiliary(online, target, batch)
 
     def rate_loss(self, online: View, target: View, batch: Batch) -> Term:

@@ -33,7 +33,7 @@ from deeprl.learning.plan import Plan
 from deeprl.learning.transforms.apart import refuse_privileged
 from deeprl.learning.transforms.masks import divided, divided_batch, of_row, without_mask
 from deeprl.learning.transforms.observations import normalized
-from deeprl.learning.values.losses import average
+from deeprl.learning.values.losses import average, weighted
 from deeprl.learning.values.mapped import CHANNEL_VALUES
 from deeprl.learning.values.masked import only
 from deeprl.learning.values.returns import Returns, regression_metrics
@@ -126,7 +126,7 @@ class ValueAgent(Agent):
                 f"head.noisy must be false and torso.dropout 0 with agent/backup={type(backup).__name__}, because its targets are "
                 "values of the networks that acted, whose random numbers a rollout does not keep"
             )
-        self.observers += watching(self.auxiliary)
+        self.observers += watching(self.auxiliary, self.weighting, self.chain)
         self.clock = Clock(self.chain.periods)
         self.exact = self.chain.rule.remembers or "behavior_probability" in self.needs
         """Whether acting needs the greedy action and its probability at every step, for a rule with memory or for traces"""
@@ -153,7 +153,7 @@ class ValueAgent(Agent):
             shown = {**backup_metrics(self.backup, online, target, batch), **shown}
         loss, error = chosen.loss(returns)  # D, and |y_k − Q_k| in ordinary units, (K, *B)
         shown = {**regression_metrics("train/loss", loss, chosen, returns), **shown}
-        total = self.chain.combine(average(weight * loss, batch.valid))
+        total = self.chain.combine(average(weighted(weight, loss), batch.valid))
         return Term(total, shown, {**online.statistics, **target.statistics}, error.mean(0)) + self.auxiliary(online, target, batch)
 
     @property

@@ -19,6 +19,8 @@ def name_of(function: Callable[..., Any]) -> str:
     name = f"{module}:{qualified}" if module and qualified else f"{type(function).__module__}:{type(function).__qualname__}"
     with contextlib.suppress(ImportError):
         if found(name) is function:
+            if module == "__main__":  # where a cell of a notebook may give the name to another function
+                GIVEN[name] = function
             return name
     number = sum(1 for other in GIVEN if other.partition("#")[0] == name)
     known = next((other for other, given in GIVEN.items() if given is function), None)

@@ -186,6 +186,20 @@ def test_a_world_whose_steps_have_another_form_is_told(monkeypatch, answer, said
         choice().make(0, num=2).reset()
 
 
+def test_a_world_that_steps_in_place_is_told(monkeypatch):
+    """Rows had the same observation before and after the step."""
+
+    def advance(self, state, action, noise):
+        state["state"] += 1.0
+        return state, torch.ones(2), torch.zeros(2, dtype=torch.bool)
+
+    monkeypatch.setattr(CartPoleWorld, "advance", advance)
+    envs = choice().make(0, num=2)
+    envs.reset()
+    with pytest.raises(EnvironmentFailed, match="advance changes state of its state in place"):
+        envs.step(np.zeros(2, int))
+
+
 def test_a_copy_is_drawn_and_stepped_alone_as_among_others():
     envs = choice().make(0, num=2, vector="sync", evaluation=True, render=True)
     games = [envs.backend.game(i) for i in range(2)]

@@ -11,6 +11,7 @@ from deeprl.running.training.collector import Collector
 from deeprl_lab.agents.recursive_oce import RecursiveOCE
 from deeprl_lab.agents.static_cvar import StaticCVaR
 from deeprl_lab.envs.linear import LinearMDP
+from deeprl_lab.envs.stock import StockLadder
 from deeprl_lab.envs.worlds import RandomMDP, RiskLadder, TwoStates
 from deeprl_lab.mathematics import budget
 from deeprl_lab.mathematics.mdp import FiniteMDP
@@ -84,6 +85,12 @@ def static(world=None, tau=0.5, grid=0.2, optimism=Bernstein(0.05)) -> StaticCVa
 def recursive(risk, world=None, optimism=Hoeffding(0.05)) -> RecursiveOCE:
     world = world or RiskLadder()
     return RecursiveOCE(spec=world.spec(), seed=0, world=world, risk=risk, optimism=optimism)
+
+
+def test_a_stock_is_no_state():
+    """Its columns were read as the step and the sum of rewards."""
+    with pytest.raises(ValueError, match="observations of one part, and a stock is one more"):
+        recursive(Mean(), StockLadder())
 
 
 def test_noisy_rewards_are_no_function_of_the_transition():

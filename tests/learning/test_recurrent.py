@@ -119,6 +119,9 @@ def test_a_run_that_is_loaded_remembers_until_it_is_reset(tmp_path):
         expected.append(acted.action.tolist())
     assert [run.act(obs).tolist() for obs in rows] == expected
     assert torch.equal(run._state, memory["core"])
+    for wrong in ([True], True, [1, 0]):  # the first one forgot both
+        with pytest.raises(ValueError, match=r"ended must be \(2,\) of true and false"):
+            run.reset(wrong)
     run.reset([True, False])
     assert run._state.any(-1).tolist() == [False, True]
     run.reset()

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -198,6 +199,20 @@ def test_functions_without_an_importable_name():
     assert run.summary["final"]["length"] == 5
     with pytest.raises(ConfigError, match="env.vector must be sync, not async"):
         deeprl.train({**PLAIN, "env.vector": "async"}, env=one)
+
+
+def test_a_cell_that_is_run_again_replaces_no_function_of_before(monkeypatch):
+    """An earlier run was evaluated in the new environment."""
+    main = sys.modules["__main__"]
+    first, second = (type(make)(make.__code__, make.__globals__, "cell", make.__defaults__) for _ in range(2))
+    for function in (first, second):
+        function.__module__, function.__qualname__ = "__main__", "cell"
+    monkeypatch.setattr(main, "cell", first, raising=False)
+    name = name_of(first)
+    monkeypatch.setattr(main, "cell", second)
+    assert (name, found(name)) == ("__main__:cell", first)
+    assert name_of(second) != name
+    assert found(name_of(second)) is second
 
 
 def test_functions_that_make_something_else_are_refused():

@@ -97,6 +97,18 @@ def average(values: Tensor, valid: Tensor) -> Tensor:
     return (flat * mask).sum(-1) / mask.sum().clamp(min=1.0)
 
 
+def weighted(weight: Tensor, loss: Tensor) -> Tensor:
+    """weight · loss, (K, *B).
+
+    Raises:
+        ValueError: the weight has another shape, as (B, 1), with which each loss would have the sum of all weights.
+    """
+    product = weight * loss
+    if product.shape != loss.shape:
+        raise ValueError(f"weights of shape {tuple(weight.shape)} do not go with losses of {tuple(loss.shape)}, a number for each of them")
+    return product
+
+
 def weighed(loss: Tensor, batch: Batch) -> Tensor:
     """Mean of weight · loss over the valid rows, (*B,) -> ()."""
     return average((batch.weight * loss).unsqueeze(0), batch.valid).sum()

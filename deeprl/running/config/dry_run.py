@@ -20,7 +20,7 @@ from deeprl.noise import map_tensors
 from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.option_names import labelled
-from deeprl.running.config.stateless import attributes, known, require_unchanged, tensors
+from deeprl.running.config.stateless import attributes, held, known, require_unchanged, tensors
 from deeprl.system.global_draws import refused
 from deeprl.types import Batch, Rows, Spec
 
@@ -108,7 +108,14 @@ def rolled_out(agent: Agent, spec: Spec, batch: Batch, raw: Tensor) -> Batch:
     stored = [column.reshape(ticks, num, *column.shape[raw.dim() :]).cpu().numpy() for column in columns]
     for tick in range(ticks):
         rollout.append(Rows(*(column[tick] for column in stored))._replace(state=np.zeros((num, agent.state_size), np.float32)))
-    rollout.connect(0, "dry run", agent.observe, agent.prepare)
+
+    def prepare(rows: Batch) -> dict[str, Tensor]:
+        before = rows_of(rows)
+        found = agent.prepare(rows)
+        require_same_rows("`prepare`", rows, before)
+        return found
+
+    rollout.connect(0, "dry run", agent.observe, prepare)
     return rollout.batch(next(rollout.updates(0, ticks)))._replace(noise=batch.noise)
 
 
@@ -128,10 +135,14 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
             before = attributes(agent)  # a rollout of it is observed and prepared by the agent's parts too
             with torch.no_grad(), refused(f"its {name} loss", "ask for them in `noise`, and take them from `batch.noise`"):
                 batch = made_up_batch(agent, spec, size, device)
+                rows, saved = rows_of(batch), tensors(agent)
                 if name == "value" and hasattr(agent, "targets"):
                     check_target(agent, batch)
                 loss = torch.as_tensor(agent.loss_of(name, batch).loss)
-            require_unchanged(f"its {name} loss", before, attributes(agent), "which no checkpoint holds: make it a buffer")
+            require_same_rows(f"its {name} loss", batch, rows)
+            belongs = "return the new value in `Term.statistics`, or change it in `observe`"
+            require_unchanged(f"its {name} loss", saved, tensors(agent), f"into which this made-up batch has gone: {belongs}")
+            require_unchanged(f"its {name} loss", before, attributes(agent), f"which no checkpoint holds: make it a buffer, and {belongs}")
         except ConfigError:
             raise
         except Exception as error:
@@ -148,6 +159,26 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         raise
     except Exception as error:
         raise ConfigError(f"{blamed(agent, error)}: the agent cannot act with these parts: {located(error)}") from error
+
+
+def rows_of(batch: Batch) -> dict[str, object]:
+    """What the fields of a batch hold, such that it can be compared later."""
+    return {name: held(value) for name, value in batch._asdict().items()}
+
+
+def require_same_rows(what: str, batch: Batch, before: dict[str, object]) -> None:
+    """
+    Args:
+        what: was done with the batch.
+        before: `rows_of` it.
+
+    Raises:
+        ConfigError: a field has changed.
+    """
+    if changed := [name for name, value in rows_of(batch).items() if value != before[name]]:
+        raise ConfigError(
+            f"agent: {what} changes {', '.join(changed)} of the batch in place, which other losses and batches share: make a new tensor."
+        )
 
 
 def require_timeless(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> None:
@@ -238,6 +269,16 @@ def act(agent: Agent, spec: Spec, device: str) -> None:
     for tick, step in enumerate((LATE, LATE, 0, 0)):
         acted = agent.act(obs, first if not tick else ~first, memory, step, map_tensors(itemgetter(tick), noise), True)
         memory = acted.memory
+        if (
+            hasattr(agent, "explore")
+            and spec.action_dim
+            and "rollout" not in agent.needs
+            and (largest := float(acted.action.abs().max())) > 1 + 1e-5
+        ):
+            raise ConfigError(
+                f"agent.explore: an action of {largest:.3g} lies outside of [-1, 1], to which environments clip it, while the replay would "
+                "keep it as it is: clamp it."
+            )
     agent.act(obs, first, {}, LATE, map_tensors(itemgetter(0), noise), False)
     rule = getattr(agent, "explore", None)
     kept = vars(rule).keys() - known(type(rule)) if is_dataclass(rule) else ()

@@ -27,13 +27,13 @@ def require_stateless(before: Mapping[str, object] = MappingProxyType({}), **par
         parts: by slot, after they have been used once: what a choice notes, it notes then.
 
     Raises:
-        ConfigError: a choice, which is a frozen dataclass, has an attribute that is neither a field nor a `cached_property` of its class,
-            or the content of a field has changed.
+        ConfigError: a choice that is a frozen dataclass has an attribute that is neither a field nor a `cached_property` of its class, or
+            the content of a field, or of an attribute of another choice, has changed.
     """
     now = contents(**parts)
     for path, choice in named(**parts):
-        more = [name for name in vars(choice) if name not in known(type(choice))]
-        more += [field.name for field in fields(choice) if (place := f"{path}.{field.name}") in before and before[place] != now[place]]
+        more = [name for name in vars(choice) if name not in known(type(choice))] if frozen(choice) else []
+        more += [name for name in own(choice) if (place := f"{path}.{name}") in before and before[place] != now[place]]
         if more:
             raise ConfigError(
                 f"{path} ({type(choice).__name__}) keeps state in {', '.join(more)}, which no checkpoint holds, and which evaluation "
@@ -42,8 +42,19 @@ def require_stateless(before: Mapping[str, object] = MappingProxyType({}), **par
 
 
 def contents(**parts: object) -> dict[str, object]:
-    """What the fields of choices hold, by place, such that it can be compared later."""
-    return {f"{path}.{field.name}": held(vars(choice).get(field.name)) for path, choice in named(**parts) for field in fields(choice)}
+    """What the fields of choices hold, by place, such that it can be compared later; of a class of somebody's that is no frozen dataclass
+    its attributes."""
+    return {f"{path}.{name}": held(vars(choice).get(name)) for path, choice in named(**parts) for name in own(choice)}
+
+
+def frozen(choice: Choice) -> bool:
+    parameters = getattr(type(choice), "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen
+
+
+def own(choice: Choice) -> list[str]:
+    """What must not change: fields of a frozen dataclass, and else all attributes."""
+    return [field.name for field in fields(choice)] if frozen(choice) else [*vars(choice).keys() - cached(type(choice))]  # type: ignore[arg-type]
 
 
 def attributes(agent: nn.Module) -> dict[str, object]:
@@ -167,7 +178,7 @@ def cached(kind: type) -> set[str]:
 
 
 def choices_of(part: object, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Every choice that is a frozen dataclass in a part, in its modules, fields and collections, with its place."""
+    """Every choice that is no module in a part, in its modules, fields and collections, with its place."""
     if id(part) in seen or isinstance(part, str):
         return
     seen.add(id(part))
@@ -176,9 +187,7 @@ def choices_of(part: object, path: str, seen: set[int]) -> Iterator[tuple[str, A
         inner = {name: item for name, item in vars(part).items() if name not in vars(nn.Module())} | part._modules
     elif isinstance(part, Choice):
         inner = vars(part)
-        parameters = getattr(type(part), "__dataclass_params__", None)
-        if parameters is not None and parameters.frozen:
-            yield path, part
+        yield path, part
     elif isinstance(part, dict):
         inner = part
     elif isinstance(part, list | tuple):

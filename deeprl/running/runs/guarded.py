@@ -56,7 +56,7 @@ class Guarded(Logger):
             self._lost += 1
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
-        self._give("scalars", step, values, elapsed)
+        self._give("scalars", step, dict(values), elapsed)  # its own, because others read theirs in other threads
 
     def text(self, step: int, name: str, text: str) -> None:
         self._give("text", step, name, text)
@@ -65,7 +65,7 @@ class Guarded(Logger):
         self._give("animation", step, name, gif)
 
     def hparams(self, config: Config, final: dict[str, float] | None) -> None:
-        self._give("hparams", config, final)
+        self._give("hparams", dict(config), final and dict(final))
 
     def ended(self, state: str) -> None:
         self._give("ended", state)

@@ -125,7 +125,10 @@ class Run:
         if ended is None or self._state is None:
             self._state = None
         else:
-            self._state = torch.where(torch.as_tensor(ended).to(self._state.device)[:, None], 0.0, self._state)
+            which = torch.as_tensor(ended)
+            if which.dtype != torch.bool or which.shape != self._state.shape[:1]:
+                raise ValueError(f"ended must be ({len(self._state)},) of true and false, not {ended!r:.100}")
+            self._state = torch.where(which.to(self._state.device)[:, None], 0.0, self._state)
 
     def evaluate(
         self, episodes: int | None = None, seed: int | None = None, each_tick: Callable[[int, int, int], None] = lambda *counts: None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
+from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
 from deeprl.noise import NoiseStream
 from deeprl.running.training.episodes import Episodes
@@ -58,6 +59,8 @@ class Collector:
         """`first` as a tensor, made when it changes"""
         self._starting = False
         """Whether some environment is at an episode's start"""
+        self._looked = False
+        """Whether the form of the memory is known"""
         self._probability = torch.zeros(0), np.zeros(0, np.float32)
         """Probabilities of the last tick, as a tensor and as an array; if no part reads them, every tick has the same tensor"""
         self._stateless = np.zeros((envs.num, 0), np.float32)
@@ -78,6 +81,12 @@ class Collector:
             seen[...] = self.obs
         self.chosen = acted = self.act(obs, self._first, self.memory, step, self.noise.next())
         self.memory = acted.memory
+        if not self._looked:  # at the first tick, because what has another form is told by no run, but by the resume of its checkpoint
+            self._looked = True
+            try:
+                check_memory(self.memory, self.envs.num)
+            except ValueError as error:
+                raise ConfigError(f"agent.explore: {error}") from error
         return acted
 
     def tick(self, step: int) -> None:
@@ -166,10 +175,11 @@ def kept(chosen: AgentStep) -> dict[str, torch.Tensor]:
 def check_memory(memory: dict, num: int) -> None:
     """
     Raises:
-        ValueError: the acting memory does not hold a finite tensor (num, ...) under every name.
+        ValueError: the acting memory does not hold a tensor (num, ...) without NaN under every name.
     """
     for name, value in memory.items():
         if isinstance(value, dict):
             check_memory(value, num)
-        elif value.shape[:1] != (num,) or not torch.isfinite(value).all():
-            raise ValueError(f"the collector remembers {name} of shape {tuple(value.shape)}, not ({num}, ...), or it is not finite")
+        elif not isinstance(value, torch.Tensor) or value.shape[:1] != (num,) or value.isnan().any():
+            form = f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"as {type(value).__name__}"
+            raise ValueError(f"the memory holds {name} {form}, where a tensor ({num}, ...) without NaN belongs")

@@ -52,9 +52,7 @@ def export(run: Run, formats: Iterable[str] = tuple(FORMATS), out: Path | None =
     """
     formats = set(formats)
     if not run.agent.objectives:
-        raise RunFolderError(
-            f"agent={run.config['names']['agent']} has no network: its policy is `deeprl.load(RUN).agent.choose`, in NumPy."
-        )
+        raise RunFolderError(f"agent={run.config['names']['agent']} has no network of torch to export: act with `deeprl.load(RUN).act`.")
     if run.agent.spec.choices:
         raise RunFolderError("policies of components (env.components=true) are not exported: act with `deeprl.load(RUN).act`.")
     if out is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from deeprl.learning.values.masked import INVALID
 from deeprl.packing import pack
 from deeprl.tools.export.programs import Runner
 from deeprl.types import Spec
@@ -54,7 +55,10 @@ def made_up(spec: Spec, each: int = 64, seed: int = 0) -> np.ndarray:
         flat = [np.full((1, *spec.obs_shape), pixel, np.uint8) for pixel in (0, 1, 255)]
         return np.concatenate([*flat, generator.integers(0, 2, shape, np.uint8), generator.integers(0, 256, shape, np.uint8)])
     noise = [scale * generator.standard_normal(shape, np.float32) for scale in SCALES]
-    return np.concatenate([np.zeros((1, *spec.obs_shape), np.float32), *noise]).astype(np.float32)
+    rows = np.concatenate([np.zeros((1, *spec.obs_shape), np.float32), *noise]).astype(np.float32)
+    if spec.masked:
+        rows[:, -spec.mask_size :] = 1.0
+    return rows
 
 
 def agreement(
@@ -129,7 +133,7 @@ def of_values(values: np.ndarray, first: int | np.ndarray, sizes: tuple[int, ...
         first, sizes: `start` and `sizes` of the environment's `deeprl.envs.vector.actions.Actions`.
     """
     values, sizes = values.astype(np.float64), sizes or values.shape[1:]
-    size = np.maximum(np.abs(values).max(1), 1.0)
+    size = np.maximum(np.abs(np.where(values > INVALID / 2, values, 0.0)).max(1), 1.0)  # of valid actions alone
 
     def distance(actions: np.ndarray) -> np.ndarray:
         parts = (actions - first).reshape(len(values), -1)  # (M, components)

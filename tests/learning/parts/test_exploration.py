@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -385,3 +387,11 @@ def test_an_agent_acts_with_the_noise_that_lasts():
 def test_repetition_is_checked(wrong, message):
     with pytest.raises(ValueError, match=message):
         Sampled(**wrong)
+
+
+@pytest.mark.parametrize("value", [3, np.zeros(2), torch.zeros(1), torch.tensor([math.nan, 0.0])], ids=str)
+def test_a_memory_that_no_resume_could_read_is_refused(value):
+    """A run with it trained and saved, and its resume raised. Infinities are numbers of a memory."""
+    with pytest.raises(ValueError, match=r"the memory holds count .*, where a tensor \(2, \.\.\.\) without NaN belongs"):
+        check_memory({"count": value}, 2)
+    check_memory({"best": torch.tensor([-math.inf, 0.0])}, 2)

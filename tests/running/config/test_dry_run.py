@@ -12,13 +12,13 @@ import torch
 from deeprl.errors import ConfigError, located
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import greedy
-from deeprl.learning.parts.exploration import ValueExploration, epsilon_greedy_action
+from deeprl.learning.parts.exploration import ActorExploration, ValueExploration, certain, epsilon_greedy_action
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.returns import Returns
 from deeprl.running.config.dry_run import dry_run, require_timeless
 from deeprl.running.config.instantiate import construct
-from tests.builders import DISCRETE, value_agent
+from tests.builders import CONTINUOUS, DISCRETE, actor_critic, value_agent
 
 
 class Broken(Max):
@@ -228,3 +228,64 @@ class Tabulated(ValueExploration):
 
 def test_a_table_that_follows_from_the_fields_of_a_rule_is_no_state():
     dry_run(value_agent(explore=Tabulated()), DISCRETE, "cpu")
+
+
+class InPlace(Weighting):
+    def forward(self, online, target, batch):
+        batch.weight.mul_(3.0)  # the tensor of every batch of a replay
+        return batch.weight, {}
+
+
+class Column(Weighting):
+    def forward(self, online, target, batch):
+        return batch.weight.unsqueeze(-1), {}
+
+
+class Buffered(Weighting):
+    def __init__(self, *, plan, chain):
+        super().__init__(plan=plan, chain=chain)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, online, target, batch):
+        self.mean += batch.reward.mean()
+        return batch.weight, {}
+
+
+@pytest.mark.parametrize(
+    ("weighting", "says"),
+    [
+        (InPlace, r"its value loss changes weight of the batch in place.*make a new tensor"),
+        (Column, r"weights of shape \(3, 1\) do not go with losses of \(1, 3\)"),  # each loss had the sum of all weights
+        (Buffered, r"its value loss changes weighting\.mean, into which this made-up batch has gone: return the new value in"),
+    ],
+)
+def test_what_a_weighting_does_to_others_is_refused(weighting, says):
+    spec = DISCRETE._replace(num_actions=2)
+    with pytest.raises(ConfigError, match=says):
+        dry_run(value_agent(spec, weighting=weighting), spec, "cpu")
+
+
+@dataclass(frozen=True)
+class Wild(ActorExploration):
+    random_steps: int = 0
+
+    def explored(self, policy, tick, memory):
+        action = policy().cpu() + 3.0
+        return action, certain(len(action)), memory
+
+
+def test_actions_beyond_their_bounds_are_refused():
+    """Environments clip them, and the replay kept them as they were."""
+    with pytest.raises(ConfigError, match=r"agent\.explore: an action of .* lies outside of \[-1, 1\]"):
+        dry_run(actor_critic(explore=Wild()), CONTINUOUS, "cpu")
+
+
+class Observing(Weighting):
+    def observe(self, rows):
+        self.seen = rows
+
+
+def test_every_part_that_observes_is_shown_what_is_collected():
+    """`Part` promises it, and weightings and chains were not."""
+    for agent in (value_agent(weighting=Observing), actor_critic(weighting=Observing)):
+        assert agent.weighting.observe in agent.observers

@@ -43,6 +43,7 @@ def mine(tmp_path, monkeypatch):
         ("agent/backup/mine", "# a\n- b\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: a list stands where keys belong"),
         ("agent/mine", "- b\n", "agent=mine", r"mine\.yaml, line 1: a list stands where keys belong"),
         ("experiment/mine", "- steps: 3\n", "experiment=mine", r"mine\.yaml, line 1: a list stands"),
+        ("experiment/mine", "steps: 3\n", "experiment=mine", r"mine\.yaml: its keys go below `experiment`.*begin it with # @package"),
         ("agent/mine", "defaults: [dqn, override chain: none, _self_]\n", "agent=mine", "Its name is agent/chain=online_target now"),
         ("tuned/classic/dqn", "", "agent=dqn", r"tuned/classic/dqn\.yaml has the name of an option that comes before it, configs/tuned/"),
         ("agent/backup/mine", b"# a\n# gr\xf6\xdfer\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: byte 0xf6 is no UTF-8"),

@@ -59,6 +59,23 @@ def agent(part: Choice) -> nn.Module:
     return module
 
 
+@dataclass
+class Fading(Choice):
+    epsilon: float = 1.0
+
+    def __call__(self) -> float:
+        self.epsilon *= 0.9
+        return self.epsilon
+
+
+def test_a_choice_that_is_not_frozen_is_watched_too():
+    """A schedule of one's own began again at each resume."""
+    before = contents(agent=agent(Step(inner=(fading := Fading(),))))
+    fading()
+    with pytest.raises(ConfigError, match=r"agent\.head\.backup\.inner\.0 \(Fading\) keeps state in epsilon"):
+        require_stateless(before, agent=agent(Step(inner=(fading,))))
+
+
 def test_a_choice_that_counts_its_calls_is_refused_where_it_stands():
     counting = Counting()
     whole = agent(Step(inner=(Step(), counting)))

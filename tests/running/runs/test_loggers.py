@@ -467,6 +467,22 @@ def test_a_logger_of_others_that_fails_costs_its_lines_and_not_the_run(tmp_path,
     assert f"the logger broken has failed, and the run goes on without it: {type(error).__name__}" in capsys.readouterr().err
 
 
+def test_a_logger_may_change_what_it_is_given(tmp_path):
+    """Others lacked what one had taken away, or raised because it was taken away meanwhile."""
+
+    class Taking(Kept):
+        def scalars(self, step, values, elapsed):
+            values.clear()
+
+    kept = Kept()
+    loggers = Loggers([Guarded("taking", Taking), Guarded("kept", lambda: kept), JsonLines(tmp_path)])
+    for step in range(50):
+        loggers.scalars(step, {"a": 2.0})
+    loggers.close()
+    assert kept.got == [*((step, {"a": 2.0}) for step in range(50)), "closed"]
+    assert [line["a"] for line in lines(tmp_path)] == [2.0] * 50
+
+
 def test_a_logger_that_does_not_answer_is_not_waited_for(tmp_path, capsys):
     answer = threading.Event()
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deeprl.learning.values.masked import INVALID
 from deeprl.tools.export.check import TOLERANCE, Agreement, Differs, agreement, made_up, of_actions, of_values
+from tests.agents.test_masks import MASKED
 from tests.builders import CONTINUOUS
 
 OBS = np.array([[0.5], [-1.0], [200.0]], np.float32)
@@ -43,6 +45,13 @@ def test_a_worse_action_differs_by_what_it_loses():
 def test_an_action_that_does_not_exist_differs(action):
     with pytest.raises(Differs, match="by inf"):
         discrete([action, 7, 7])
+
+
+def test_an_invalid_action_makes_no_difference_small():
+    """Its value is -1e30, in units of which every program agreed."""
+    distance = of_values(np.array([[5.0, -3.0, 4.9, INVALID]]), first=0)
+    assert distance(np.array([1])) == pytest.approx(8.0 / 5.0)
+    assert (made_up(MASKED)[:, -MASKED.mask_size :] == 1.0).all()
 
 
 def test_combinations_of_components():
