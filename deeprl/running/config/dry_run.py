@@ -20,7 +20,7 @@ from deeprl.noise import map_tensors
 from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.option_names import labelled
-from deeprl.running.config.stateless import attributes, held, known, require_unchanged, tensors
+from deeprl.running.config.stateless import attributes, known, require_unchanged, tensors
 from deeprl.system.global_draws import refused
 from deeprl.types import Batch, Rows, Spec
 
@@ -162,8 +162,15 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
 
 
 def rows_of(batch: Batch) -> dict[str, object]:
-    """What the fields of a batch hold, such that it can be compared later."""
-    return {name: held(value) for name, value in batch._asdict().items()}
+    """How often the tensors of a batch were changed in place, by field; their numbers may lie on another device."""
+
+    def changes(value: object) -> object:
+        if isinstance(value, Tensor):
+            return value._version
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        return [changes(each) for each in inner]
+
+    return {name: changes(value) for name, value in batch._asdict().items()}
 
 
 def require_same_rows(what: str, batch: Batch, before: dict[str, object]) -> None:

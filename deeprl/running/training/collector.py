@@ -180,6 +180,6 @@ def check_memory(memory: dict, num: int) -> None:
     for name, value in memory.items():
         if isinstance(value, dict):
             check_memory(value, num)
-        elif not isinstance(value, torch.Tensor) or value.shape[:1] != (num,) or value.isnan().any():
+        elif not isinstance(value, torch.Tensor) or value.shape[:1] != (num,) or (value.device.type == "cpu" and value.isnan().any()):
             form = f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"as {type(value).__name__}"
             raise ValueError(f"the memory holds {name} {form}, where a tensor ({num}, ...) without NaN belongs")
