@@ -65,6 +65,7 @@ CLAIMED = (
             "atari_others",
             "lost_lead",
             "sac_hopper",
+            "headline",
         )
     ),
     *(f"memory {name} --table" for name in ("recall_segments", "memory_bandit", "memory_switching")),

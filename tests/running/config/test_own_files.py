@@ -16,6 +16,7 @@ from deeprl.running.config.menu import option_files
 from deeprl.running.config.own_files import line_of
 from deeprl.running.config.resolve import require_own_id
 from deeprl.running.session.complete import complete
+from tests.builders import settled
 
 
 @pytest.fixture
@@ -87,28 +88,36 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
     [
         ("agent:\n  optimzer: {lr: 1.0e-3}\n", TYPO),
         ("learning_starts: 5\n", r"line 2: there is no key learning_starts\. Its name is replay\.learning_starts now\."),
-        ("steps: 50\nstepss: 60\n", r"line 3: there is no key stepss\. Did you mean steps\?"),
         ("evaluation: {evry: 5}\n", r"line 2: there is no key evaluation\.evry\. Did you mean evaluation\.every\?"),
         ("replay=uniform: {batchsize: 5}\n", r"line 2: there is no key replay\.batchsize\. Did you mean replay\.batch_size\?"),
         ("agent/explore=epsilon_greedy: {schedule: {durations: 5}}\n", r"line 2: there is no key agent\.explore\.schedule\.durations\."),
-        ("agent/chain=polyak: {tau: 0.1}\nagent/chain=iterated: {shift_period: 9}\n", None),  # of other chains
-        ("agent/actor_torso=simba: {width: 9}\n", None),  # of other agents
         ("agent/chain=polyac: {tau: 0.1}\n", r"line 2: agent/chain has no option polyac\. Did you mean polyak\?"),
         ("agent/chain=none: {x: 1}\n", r"agent/chain has no option none\. Its name is agent/chain=online_target now\."),
         ("agent: {chain: {tau: 0.1}}\n", LOOSE),
         ("replay: {batch_size: 5}\n", r"line 2: replay\.batch_size stands under no option of replay\."),
         ("replay=uniform: {budget=tiny: {capacity: 5}}\n", r"there is no key replay\.budget=tiny\.capacity\."),
         ("budget=tiny: {steps: 5}\n", r"line 2: budget=tiny is no setting: it stands in files of options\."),
-        ("env: {kwargs: {size: 5}}\n", None),
     ],
 )
-def test_a_key_that_no_option_has_is_a_typo(mine, capsys, settings, told):
-    mine("agent/mine", "defaults: [dqn, _self_]\n")
+def test_a_key_that_no_option_has_is_a_typo(mine, settings, told):
     mine("tuned/classic/mine", f"# @package _global_\n{settings}")
-    if told is None:
-        complete(*compose(["agent=mine"])[:2])
-        return
     with pytest.raises(ConfigError, match=told):
+        own_files.check_keys([("tuned", "classic/mine", "")], settled("agent=dqn", "env=classic/cartpole"))
+
+
+OTHERS = """agent/chain=polyak: {tau: 0.1}
+agent/chain=iterated: {shift_period: 9}
+agent/actor_torso=simba: {width: 9}
+env: {kwargs: {size: 5}}
+"""
+
+
+def test_settings_of_other_chains_and_agents_are_no_typos(mine):
+    mine("agent/mine", "defaults: [dqn, _self_]\n")
+    path = mine("tuned/classic/mine", f"# @package _global_\n{OTHERS}")
+    complete(*compose(["agent=mine"])[:2])
+    path.write_text(f"# @package _global_\nsteps: 50\n{OTHERS}stepss: 60\n")
+    with pytest.raises(ConfigError, match=r"line 7: there is no key stepss\. Did you mean steps\?"):
         complete(*compose(["agent=mine"])[:2])
 
 
