@@ -60,7 +60,7 @@ def resume(
     written = folder.read_config()  # before torch is imported, which takes seconds
     from deeprl.running.config.by_hydra import prepare
     from deeprl.running.config.folders import packages
-    from deeprl.running.config.stored import checked, keep_step, of_its_commit, require_ahead
+    from deeprl.running.config.stored import checked, keep_step, of_its_commit, require_ahead, require_sources
     from deeprl.running.session.session import train
 
     allowed = None if allow is None else packages(*allow)
@@ -76,6 +76,7 @@ def resume(
         print_end(said)
         return FINISHED
     require_ahead(path, stored, config)
+    require_sources(path, stored)
     require_connections(config, overrides)
     changes = [f"{key}: {in_yaml(value)} -> {in_yaml(get(config, key))}" for key, value in flatten(stored) if get(config, key) != value]
     if changes:

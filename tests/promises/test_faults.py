@@ -37,7 +37,7 @@ from deeprl.running.training.collector import Collector
 from deeprl.running.training.evaluator import way_past
 from deeprl.system import files
 from deeprl.system.watchdog import CHECKS, Watchdog
-from deeprl.types import Spec
+from deeprl.types import AgentStep, Spec
 from tests.builders import CARTPOLE, begin, collecting, console, front_door, lines, same, value_agent
 from tests.promises.test_resume import assert_same_run, at_step
 from tests.ranks import ended, forked
@@ -88,6 +88,30 @@ def test_an_agent_is_told_where_episodes_start(num, monkeypatch):
     again.load_state_dict(collector.state_dict())
     again.tick(num * 20)
     assert told[-1] == ended[-1]
+
+
+@pytest.mark.filterwarnings("ignore:environment")
+def test_a_choice_that_cannot_be_taken_is_made_again_from_the_memory_before_it():
+    """With runtime.lag=1 the memories of all environments advanced twice where the episode of one could not be repeated."""
+    counted = lambda obs, first, memory, step, noise: AgentStep(  # noqa: E731
+        torch.zeros(2, dtype=torch.int64), torch.ones(2), {"ticks": memory.get("ticks", torch.zeros(2)) + 1}
+    )
+
+    def collector():
+        envs = Counting(max_length=50).make(0, num=2)
+        return Collector(value_agent(Spec((3,), torch.float32, 3, 0)), counted, envs, lambda rows: None, seed=0)
+
+    before = collector()
+    for tick in range(3):
+        before.tick(2 * tick)
+    before.choose(6)
+    state = before.state_dict()
+    assert state["memory"]["ticks"].tolist() == [4, 4]
+    state["envs"]["environments"]["1"]["hash"] = "0" * 16
+    after = collector()
+    assert after.load_state_dict(state) == [1]
+    after.tick(6)
+    assert after.memory["ticks"].tolist() == [4, 4]
 
 
 # ---- what is beside training does not reach it

@@ -17,8 +17,8 @@ from deeprl.cli import exits
 from deeprl.cli.resume import nothing_to_train
 from deeprl.errors import ConfigError, Stopped
 from deeprl.replay.replay import Replay
-from deeprl.running.config.rules import IDENTITY
-from deeprl.running.config.stored import continued, require_ahead
+from deeprl.running.config.rules import IDENTITY, put
+from deeprl.running.config.stored import continued, require_ahead, require_sources
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.collector import Collector
@@ -256,6 +256,18 @@ def test_fewer_steps_than_a_run_has_made_do_not_end_it(finished, tmp_path, capsy
     require_ahead(path, stored, {**stored, "steps": 300})
     with pytest.raises(ConfigError, match=re.escape(said)):  # resume=auto, which proposed steps=100
         continued(path, {**stored, "steps": 100})
+
+
+@pytest.mark.parametrize("key", ["init_from", "replay.data"])
+def test_a_run_whose_source_has_gone_on_names_the_command(finished, tmp_path, key):
+    """It was killed before its own first checkpoint, and said only what the other folder has."""
+    stored = RunFolder(finished).read_config()
+    put(stored, key, f"{finished}@7")
+    require_sources(finished, stored)  # has checkpoints of its own
+    with pytest.raises(ConfigError, match=f"no checkpoint at step 7 any more, .* with resume=auto {key}={finished}: its last .* 300"):
+        require_sources(tmp_path, stored)
+    put(stored, key, f"{finished}@300")
+    require_sources(tmp_path, stored)
 
 
 def test_a_longer_run_says_that_its_learning_rate_has_ended(tmp_path, capsys):

@@ -100,6 +100,22 @@ def is_gone(source: str) -> bool:
     return step_of(source).isdecimal() and int(step_of(source)) not in Checkpoints(Path(folder_of(source)).expanduser()).steps()
 
 
+def require_sources(path: Path, stored: Config) -> None:
+    """
+    Raises:
+        ConfigError: the run in `path` has no checkpoint yet, and the one that it begins from is gone.
+    """
+    for key in ("init_from", "replay.data"):
+        source = get(stored, key)
+        if isinstance(source, str) and is_gone(source) and not Checkpoints(path).steps():
+            now = folder_of(source)
+            if steps := Checkpoints(Path(now).expanduser()).steps():  # it says in other words that there is no such folder
+                raise ConfigError(
+                    f"{key}={source}: {now} has no checkpoint at step {step_of(source)} any more, and {path} has none of its own. Give the "
+                    f"command that began it again, with resume=auto {key}={now}: its last one is that of step {max(steps):,}."
+                )
+
+
 def begins_anew(path: Path, stored: str, given: str) -> bool:
     """Whether the run in `path` takes the source that a command names, because it has nothing of its own yet, and the command names a
     checkpoint, or the one that it has read is gone."""

@@ -50,6 +50,8 @@ class Collector:
         """(M,) numbers of the episodes that the last tick ended"""
         self.chosen: AgentStep | None = None
         """Actions of the next tick, if they are chosen already"""
+        self.before: dict = {}
+        """The memory that they were chosen with"""
         self._seen: tuple[torch.Tensor, np.ndarray] | None = None
         """Reusable buffer for small observations, as a tensor and as an array, so that compiled code gets the same tensor at every tick"""
         if math.prod(agent.spec.obs_shape) * envs.num <= SMALL_OBSERVATIONS and self.stage is None:
@@ -80,7 +82,7 @@ class Collector:
             obs, seen = self._seen
             seen[...] = self.obs
         self.chosen = acted = self.act(obs, self._first, self.memory, step, self.noise.next())
-        self.memory = acted.memory
+        self.before, self.memory = self.memory, acted.memory
         if not self._looked:  # at the first tick, because what has another form is told by no run, but by the resume of its checkpoint
             self._looked = True
             try:
@@ -123,6 +125,7 @@ class Collector:
             **self.episodes.state_dict(),
             "memory": dict(self.memory),
             "chosen": None if self.chosen is None else kept(self.chosen),
+            "before": {} if self.chosen is None else dict(self.before),
             "obs": None if self.obs is None else self.obs.copy(),
             "first": None if self.first is None else self.first.copy(),
             "envs": self.envs.state_dict(),
@@ -141,6 +144,8 @@ class Collector:
             if action.shape != ((num, spec.action_dim) if spec.action_dim else (num,)) or not torch.isfinite(action).all():
                 raise ValueError(f"the collector's chosen actions have shape {tuple(action.shape)}, or are not finite")
             self.chosen = AgentStep(action, chosen["probability"], self.memory, state=chosen.get("state"))
+            self.before = state.get("before", self.memory)  # older checkpoints lack it
+            check_memory(self.before, num)
         self.obs, self.first = state["obs"], state["first"]
         if self.obs is None:
             return []
@@ -151,8 +156,8 @@ class Collector:
             self.first[i] = True
             self.episodes.drop(i)
         self._first, self._starting = torch.from_numpy(self.first), True
-        if broken:
-            self.chosen = None  # it was chosen for an observation that is gone
+        if broken and self.chosen is not None:  # it was chosen for an observation that is gone, and is chosen again
+            self.chosen, self.memory = None, self.before
         return broken
 
 
