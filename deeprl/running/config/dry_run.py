@@ -16,11 +16,13 @@ from torch import Tensor
 from deeprl.choice import Choice
 from deeprl.errors import ConfigError, located
 from deeprl.learning.agent import Agent
+from deeprl.learning.optim.differentiated import differentiated
 from deeprl.noise import map_tensors
 from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.option_names import labelled
 from deeprl.running.config.stateless import attributes, known, require_unchanged, tensors
+from deeprl.running.config.trained import require_gradients, require_main, require_term, tell_untrained
 from deeprl.system.global_draws import refused
 from deeprl.types import Batch, Rows, Spec
 
@@ -126,19 +128,27 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         sequences: whether the replay gives sequences, even if the agent does not need them.
 
     Raises:
-        ConfigError: a loss or its target fails, or a loss is not one finite number, or the agent cannot act, or one of them draws random
-            numbers from a global generator.
+        ConfigError: a loss or its target fails, or a loss is not one finite number or does not depend on what it trains, or the agent
+            cannot act, or one of them draws random numbers from a global generator.
     """
     size = made_up_size(agent, spec, sequences)
-    for name in agent.objectives:
+    require_main(agent)
+    tell_untrained(agent)
+    for name, objective in agent.objectives.items():
         try:
             before = attributes(agent)  # a rollout of it is observed and prepared by the agent's parts too
-            with torch.no_grad(), refused(f"its {name} loss", "ask for them in `noise`, and take them from `batch.noise`"):
-                batch = made_up_batch(agent, spec, size, device)
-                rows, saved = rows_of(batch), tensors(agent)
-                if name == "value" and hasattr(agent, "targets"):
-                    check_target(agent, batch)
-                loss = torch.as_tensor(agent.loss_of(name, batch).loss)
+            with refused(f"its {name} loss", "ask for them in `noise`, and take them from `batch.noise`"):
+                with torch.no_grad():
+                    batch = made_up_batch(agent, spec, size, device)
+                    rows, saved = rows_of(batch), tensors(agent)
+                    if name == "value" and hasattr(agent, "targets"):
+                        check_target(agent, batch)
+                with differentiated(objective.parameters):
+                    term = agent.loss_of(name, batch)
+                    loss = torch.as_tensor(term.loss)
+                    require_term(agent, name, term)
+                    if loss.shape == () and objective.step is None:
+                        require_gradients(agent, name, loss)
             require_same_rows(f"its {name} loss", batch, rows)
             belongs = "return the new value in `Term.statistics`, or change it in `observe`"
             require_unchanged(f"its {name} loss", saved, tensors(agent), f"into which this made-up batch has gone: {belongs}")

@@ -8,10 +8,13 @@ from functools import cached_property
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from deeprl.errors import ConfigError, located
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import greedy
+from deeprl.learning.networks.layers import Init
+from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.parts.exploration import ActorExploration, ValueExploration, certain, epsilon_greedy_action
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.value_agent import ValueAgent
@@ -263,6 +266,41 @@ def test_what_a_weighting_does_to_others_is_refused(weighting, says):
     spec = DISCRETE._replace(num_actions=2)
     with pytest.raises(ConfigError, match=says):
         dry_run(value_agent(spec, weighting=weighting), spec, "cpu")
+
+
+class Numbered(Weighting):
+    def forward(self, online, target, batch):
+        return batch.weight, {"train/mine": 1.0}
+
+
+@dataclass(frozen=True)
+class Spare(MLPTorso):
+    def build(self, spec, n):
+        torso = super().build(spec, n)
+        torso.add("spare", (n, 1), Init("constant", value=0.0))
+        return torso
+
+
+def test_what_a_loss_leaves_out_or_returns_is_told_before_the_first_update():
+    """The first update ended in an error of torch that named neither the parameter nor the metric."""
+    with pytest.raises(ConfigError, match=r"its value loss does not depend on \S*torso\.spare, which it is to train: use it in `forward`"):
+        dry_run(value_agent(torso=Spare(hidden=(7,))), DISCRETE, "cpu")
+    with pytest.raises(ConfigError, match=r"the metric train/mine of its value loss is a float, where a tensor belongs"):
+        dry_run(value_agent(weighting=Numbered), DISCRETE, "cpu")
+    agent = value_agent()
+    agent.main = "critic"
+    with pytest.raises(ConfigError, match=r"main = 'critic' of ValueAgent names none of its objectives, value: "):
+        dry_run(agent, DISCRETE, "cpu")
+
+
+def test_parameters_that_no_loss_trains_are_told(capsys):
+    agent = value_agent()
+    agent.mine = nn.Linear(2, 3)
+    dry_run(agent, DISCRETE, "cpu")
+    assert "no loss trains mine.weight and 1 more parameters: give it to an `Objective` of the agent" in capsys.readouterr().err
+    agent.mine.requires_grad_(False)
+    dry_run(agent, DISCRETE, "cpu")
+    assert "trains" not in capsys.readouterr().err
 
 
 @dataclass(frozen=True)
