@@ -31,7 +31,7 @@ def state_values(agent: Agent, obs: Tensor) -> Tensor:
     lead = obs.shape[: obs.dim() - len(agent.spec.obs_shape)]
     rows = obs.flatten(0, len(lead) - 1)
     if isinstance(agent, PolicyGradient):
-        found = agent.state_value(rows, agent.evaluated(agent.seen(rows)[0])[1])
+        found = agent.baseline_value(rows, agent.evaluated(agent.seen(rows)[0])[1])
     elif agent.actions == "discrete" and agent.objectives:
         found = agent.greedy_values(rows).amax(-1)
     else:

@@ -4,9 +4,9 @@
 
 Vectors are standardised by their moments in all earlier rollouts, the first rollout not at all, and cut off at ± 5; images are taken as
 they are. σ is the running deviation of the discounted sums of errors, which do not stop at ends of episodes. We differ from the authors in
-two things. σ is taken of the errors after the updates on a rollout, theirs of those before, which are larger, so that our bonuses are
-larger than theirs with one coefficient. And they have a value for each of the two rewards; here one value has their sum, and ends where
-an episode does.
+two things. σ is taken of the errors after the updates on a rollout, those of each tick by the moments up to the tick before; theirs is of
+the errors before the updates, which are larger, so that our bonuses are larger than theirs with one coefficient. And they have a value for
+each of the two rewards; here one value has their sum, and ends where an episode does.
 """
 
 from __future__ import annotations

@@ -256,7 +256,11 @@ class PolicyGradient(PolicyAgent):
     def evaluated(self, obs: Tensor, *state: Tensor) -> tuple[Any, ...]:
         return self.advance(obs, *state) if state else self.outputs(obs)
 
-    def state_value(self, obs: Tensor, learned: Tensor) -> Tensor:
+    def state_value(self, obs: Tensor, learned: Tensor) -> Tensor | None:
+        return None if self.intrinsic.gives else self.baseline_value(obs, learned)  # its own rewards are in no return of the environment
+
+    def baseline_value(self, obs: Tensor, learned: Tensor) -> Tensor:
+        """V(s) with the baseline's own part, arguments as in `state_value`."""
         return self.baseline(learned, self.baseline.columns(obs, self.step))
 
     def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -287,7 +291,7 @@ class PolicyGradient(PolicyAgent):
             rollout = rollout._replace(reward=rollout.reward + bonus)
         outputs, value, after = self.both_ends(rollout)
         log_prob, known = self.policy.log_prob(outputs, rollout.action), self.baseline.columns(rollout.obs, self.step)
-        value, following = self.baseline(value, known), self.state_value(rollout.next_obs, after())
+        value, following = self.baseline(value, known), self.baseline_value(rollout.next_obs, after())
         found = self.advantage(rollout, value, following, log_prob, self.lam)
         advantage, returns = (of_shape(rollout.reward, each, self.advantage) for each in found)
         return {"advantage": advantage, "returns": returns, "log_prob": log_prob, "value": value, **known}

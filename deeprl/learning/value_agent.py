@@ -105,7 +105,13 @@ class ValueAgent(Agent):
                 raise ValueError(
                     "chain.acting must not be uniform_with_target beside agent/core: while acting the target network has no state"
                 )
-            self.state_size = self.chain.online.core.n * self.chain.online.core.size
+            if self.chain.torsos > 1:
+                raise ValueError(
+                    "agent/core goes with chains of one torso, because acting and the replay keep the states of a core where they are "
+                    "while a chain hands weights from one iteration to another: set agent.chain.torso=shared, or choose another chain than "
+                    "agent/chain=iterated_polyak"
+                )
+            self.state_size = self.chain.online.core.size
         self.auxiliary.bind(self.chain)
         self.weighting = network.weighting(plan=plan, chain=self.chain)
         groups = self.auxiliary.groups(self.chain.online.beside, optimizer)

@@ -16,7 +16,7 @@ from deeprl.learning.transforms.rewards import Scaled
 from deeprl.running.training.learner import Learner, gradient
 from deeprl.types import Rows, Spec
 from tests.agents.test_ppo import MASKED, agent_of
-from tests.builders import CONTINUOUS, DISCRETE, assert_close32, changed_by, flat, made_up, same, snapshot, traced_gradient
+from tests.builders import CONTINUOUS, DISCRETE, assert_close32, changed_by, entry, flat, made_up, same, snapshot, traced_gradient
 
 NEW = partial(RND, discount=0.9)
 
@@ -60,6 +60,14 @@ def test_advantages_are_those_of_both_rewards():
     added = own.prepare(rollout)["advantage"] - plain.prepare(rollout)["advantage"]
     torch.testing.assert_close(added, own.intrinsic(rollout))
     assert added.min() > 0
+
+
+def test_a_value_of_both_rewards_is_no_return_of_an_evaluation():
+    """Its rewards counted as overestimation."""
+    obs, first = torch.zeros(2, 5), torch.ones(2, dtype=torch.bool)
+    for agent, has_value in ((agent_of(), True), (agent_of(intrinsic=NEW), False)):
+        noise = entry(agent.act_noise((1, 2), torch.Generator().manual_seed(0)))
+        assert (agent.act(obs, first, {}, 0, noise, False).value is not None) == has_value
 
 
 def test_a_coefficient_of_zero_changes_nothing_of_the_agent():

@@ -71,7 +71,6 @@ class Played:
 CHAINS = {
     "single": partial(Single, target_update_period=2),
     "iterated": partial(Iterated, length=3, shift_period=4, sync_period=2),
-    "separate": partial(Iterated, length=2, shift_period=4, sync_period=2, torso="separate"),
     "hidden": partial(Iterated, length=2, shift_period=4, torso="shared_hidden"),
     "shared": partial(IteratedShared, length=3, shift_period=4),
     "none": TargetFree,
@@ -232,6 +231,8 @@ def test_parts_that_see_single_observations_are_refused():
         sac(core=LSTM(6), auxiliary=partial(SelfPrediction, latent=3, hidden=(3,)))
     with pytest.raises(ValueError, match="chain.acting must not be uniform_with_target"):
         value_agent(core=LSTM(6), chain=partial(Iterated, length=2, acting="uniform_with_target"))
+    with pytest.raises(ValueError, match="agent/core goes with chains of one torso"):  # Q̄_k started from the state of Q_{k+1}
+        value_agent(core=LSTM(6), chain=partial(Iterated, length=2, torso="separate"))
 
 
 # ---- policies on rollouts
