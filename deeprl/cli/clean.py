@@ -50,9 +50,11 @@ def run(options: argparse.Namespace) -> int:
                 chosen[path] = why, folder
             else:
                 stay[path] = None
-    for path, user in needed(chosen, stay).items():
-        say(f"{one_line(str(path))} stays: {one_line(str(user))} goes on with its data or its weights")
-        del chosen[path]
+    while read := needed(chosen, stay):  # a run that stays may read another one
+        for path, user in read.items():
+            say(f"{one_line(str(path))} stays: {one_line(str(user))} goes on with its data or its weights")
+            del chosen[path]
+            stay[path] = None
     if not chosen:
         print_result("nothing to remove: no run has failed before its first checkpoint, and none is that short")
         return FINISHED

@@ -219,7 +219,7 @@ class PolicyGradient(PolicyAgent):
             raise ValueError("env.parts must be flat with rewards of the agent's own (agent/intrinsic), which read one array")
         if self.intrinsic.keeps_policy and type(self.normalize).observe is not Part.observe:
             raise ValueError("normalize has running statistics, by which rollouts that agent/intrinsic drops move the policy: take another")
-        self.observers += watching(self.intrinsic)
+        self.observers += watching(self.intrinsic, self.baseline, self.kl)
         parameters = [*self.policy.parameters(), *self.value.parameters()]
         self.objectives = {"policy": Objective(self.loss, parameters, self.kl.optimizer(optimizer).build(parameters))}
         if (own := self.intrinsic.trained()) is not None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from deeprl.learning.agent import Infer
+from deeprl.learning.agent import Infer, watching
 from deeprl.learning.objective import Objective
 from deeprl.learning.optim.own import OwnSteps
 from deeprl.learning.parts.ascent import Ascent
@@ -39,6 +39,7 @@ class TrajectoryPolicy(PolicyAgent):
         super().__init__(seed=seed, **others)
         check_single(self.rewards)
         self.ascent = ascent(policy=self.policy, seed=seed)
+        self.observers += watching(self.ascent)
         self.needs, self.drawn_size = type(self).needs | self.ascent.needs, self.ascent.drawn_size
         self.remedy = self.ascent.remedy
         parameters = [*self.policy.parameters(), *self.ascent.trained()]

@@ -12,20 +12,30 @@ from typing import Any
 GIVEN: dict[str, Callable[..., Any]] = {}
 """Functions that this process was given as objects, because a lambda or a function of a notebook cannot be imported by its name"""
 
+MAIN: dict[str, Callable[..., Any]] = {}
+"""Functions of the main program under the names of `name_of`: a cell of a notebook may give such a name to another function"""
+
 
 def name_of(function: Callable[..., Any]) -> str:
     """The name of a function. This process always finds the function under it, others if it can be imported."""
     module, qualified = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     name = f"{module}:{qualified}" if module and qualified else f"{type(function).__module__}:{type(function).__qualname__}"
     with contextlib.suppress(ImportError):
-        if found(name) is function:
-            if module == "__main__":  # where a cell of a notebook may give the name to another function
-                GIVEN[name] = function
+        before = found(name)
+        if before is function or (module == "__main__" and alike(before, function)):  # the same cell, run again
+            if module == "__main__":
+                MAIN[name] = function
             return name
     number = sum(1 for other in GIVEN if other.partition("#")[0] == name)
     known = next((other for other, given in GIVEN.items() if given is function), None)
     GIVEN[known or f"{name}#{number + 1}"] = function
     return known or f"{name}#{number + 1}"
+
+
+def alike(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether two functions were made by the same lines, as far as they say what they do."""
+    lines = [tuple(repr(getattr(each, name, each)) for name in ("__defaults__", "__kwdefaults__", "__closure__")) for each in (one, other)]
+    return lines[0] == lines[1] and getattr(one, "__code__", one) == getattr(other, "__code__", other)
 
 
 def found(name: str) -> Callable[..., Any]:
@@ -34,8 +44,8 @@ def found(name: str) -> Callable[..., Any]:
     Raises:
         ImportError: there is none.
     """
-    if name in GIVEN:
-        return GIVEN[name]
+    if name in GIVEN or name in MAIN:
+        return GIVEN[name] if name in GIVEN else MAIN[name]
     module, _, path = name.partition(":")
     value: Any = None
     near: list[str] = []

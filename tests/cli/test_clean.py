@@ -56,8 +56,10 @@ def test_data_of_a_run_that_may_go_on_stay(tmp_path, capsys):
         played = write_run(tmp_path / "runs" / f"played_{name}")
         reader = write_run(tmp_path / "runs" / name, state="stopped")
         (reader / "config.yaml").write_text(source.replace("PATH", str(played)))
+    before = write_run(tmp_path / "runs" / "before")  # which the run that is read reads
+    (tmp_path / "runs" / "played_offline" / "config.yaml").write_text(f"replay: {{data: {before}@1000}}")
     assert console("clean", tmp_path / "runs", "--yes") == exits.FINISHED
-    assert len([*(tmp_path / "runs").iterdir()]) == 4
+    assert len([*(tmp_path / "runs").iterdir()]) == 5
     assert "played_offline stays: " in capsys.readouterr().err
     RunFolder(tmp_path / "runs" / "offline").write_status("finished", 500, 10, saved=500)
     assert console("clean", tmp_path / "runs", "--yes") == exits.FINISHED

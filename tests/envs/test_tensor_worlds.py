@@ -200,6 +200,24 @@ def test_a_world_that_steps_in_place_is_told(monkeypatch):
         envs.step(np.zeros(2, int))
 
 
+def test_a_world_that_has_seen_nothing_yet_steps_out_of_place(monkeypatch):
+    """NaN of a hidden state is not equal to itself, and was told as a change."""
+    begin, advance = CartPoleWorld.begin, CartPoleWorld.advance
+
+    def begins(self, draws):
+        return {**begin(self, draws), "last": torch.full((len(draws),), torch.nan)}
+
+    def advances(self, state, action, noise):
+        after, reward, terminated = advance(self, {key: value for key, value in state.items() if key != "last"}, action, noise)
+        return {**after, "last": state["last"].clone()}, reward, terminated
+
+    monkeypatch.setattr(CartPoleWorld, "begin", begins)
+    monkeypatch.setattr(CartPoleWorld, "advance", advances)
+    envs = choice().make(0, num=2)
+    envs.reset()
+    envs.step(np.zeros(2, int))
+
+
 def test_a_copy_is_drawn_and_stepped_alone_as_among_others():
     envs = choice().make(0, num=2, vector="sync", evaluation=True, render=True)
     games = [envs.backend.game(i) for i in range(2)]

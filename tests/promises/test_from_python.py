@@ -30,7 +30,7 @@ from deeprl.running.session.given import replace_function, worded
 from deeprl.running.session.run import Run
 from deeprl.running.training.evaluation import LONGEST, cut_off, recorded
 from deeprl.running.training.listeners import Listeners
-from deeprl.system.functions import found, name_of
+from deeprl.system.functions import GIVEN, found, name_of
 from deeprl.system.ranks import ALONE
 from tests.builders import console, front_door, lines, same, snapshot
 from tests.promises.test_any_environment import Pictures
@@ -204,15 +204,19 @@ def test_functions_without_an_importable_name():
 def test_a_cell_that_is_run_again_replaces_no_function_of_before(monkeypatch):
     """An earlier run was evaluated in the new environment."""
     main = sys.modules["__main__"]
-    first, second = (type(make)(make.__code__, make.__globals__, "cell", make.__defaults__) for _ in range(2))
-    for function in (first, second):
+    codes = (make.__code__, name_of.__code__, make.__code__)
+    first, second, again = (type(make)(code, make.__globals__, "cell", make.__defaults__) for code in codes)
+    for function in (first, second, again):
         function.__module__, function.__qualname__ = "__main__", "cell"
     monkeypatch.setattr(main, "cell", first, raising=False)
     name = name_of(first)
     monkeypatch.setattr(main, "cell", second)
     assert (name, found(name)) == ("__main__:cell", first)
+    assert name not in GIVEN  # workers of a script import it
     assert name_of(second) != name
     assert found(name_of(second)) is second
+    monkeypatch.setattr(main, "cell", again)
+    assert name_of(again) == name  # runs of an unchanged cell are of one task
 
 
 def test_functions_that_make_something_else_are_refused():

@@ -264,7 +264,8 @@ def test_a_run_whose_source_has_gone_on_names_the_command(finished, tmp_path, ke
     stored = RunFolder(finished).read_config()
     put(stored, key, f"{finished}@7")
     require_sources(finished, stored)  # has checkpoints of its own
-    with pytest.raises(ConfigError, match=f"no checkpoint at step 7 any more, .* with resume=auto {key}={finished}: its last .* 300"):
+    again = f"with resume=auto hydra.run.dir={tmp_path} {key}={finished}: its last one .* 300"
+    with pytest.raises(ConfigError, match=f"no checkpoint at step 7 any more, .* {again}"):
         require_sources(tmp_path, stored)
     put(stored, key, f"{finished}@300")
     require_sources(tmp_path, stored)

@@ -106,9 +106,11 @@ def file(group: str, name: str) -> Path | None:
 
 
 def unused(group: str, name: str) -> Path | None:
-    """A file of this option in a folder of the command line, behind the one that `file` finds, so that nothing reads it."""
+    """A file of this option in a folder of the command line, behind the one that `file` finds, so that nothing reads it, and with another
+    content."""
     first = file(group, name)
-    return next((path for folder in _added if (path := folder / group / f"{name}.yaml").is_file() and path != first), None)
+    behind = [path for folder in _added if (path := folder / group / f"{name}.yaml").is_file()]
+    return next((path for path in behind if first and not (path.samefile(first) or path.read_bytes() == first.read_bytes())), None)
 
 
 def is_group(name: str) -> bool:

@@ -3,7 +3,7 @@ one, and every key for a right one; here each of these is refused with the file,
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -64,11 +64,18 @@ def check_chosen(chosen: Mapping[str, str], config: Config) -> None:
         if path is None:
             continue
         check_content(path)
-        if group == "experiment" and not re.search(r"^# *@package +_global_ *$", path.read_text("utf-8"), re.MULTILINE):
+        if group == "experiment" and not is_global(path) and tuned.content(group, option).keys() - {"defaults"}:
             raise ConfigError(f"{path}: its keys go below `experiment`, where nothing reads them: begin it with # @package _global_")
         part = get(config, place or group.replace("/", "."))
         if group.split("/")[0] in CLASSES and _has_classes(group) and not (isinstance(part, dict) and part.get("_target_")):
             raise ConfigError(f"{path}: {slot}={option} names no class. Add a line _target_: my_module.MyClass.")
+
+
+def is_global(path: Path) -> bool:
+    """Whether a file has the header `# @package _global_`, which Hydra reads before the first key."""
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    head = itertools.takewhile(lambda line: not line or line.startswith("#"), lines)
+    return any(line.lstrip("#").split() == ["@package", "_global_"] for line in head)
 
 
 CLASSES = ("agent", "env", "replay", "collect", "accelerate", "learner", "logger")

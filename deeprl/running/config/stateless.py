@@ -33,7 +33,8 @@ def require_stateless(before: Mapping[str, object] = MappingProxyType({}), **par
     now = contents(**parts)
     for path, choice in named(**parts):
         more = [name for name in vars(choice) if name not in known(type(choice))] if frozen(choice) else []
-        more += [name for name in own(choice) if (place := f"{path}.{name}") in before and before[place] != now[place]]
+        changed = [name for name in own(choice) if before and before.get(place := f"{path}.{name}") != now[place]]
+        more += [name for name in changed if frozen(choice) or is_state(before.get(place := f"{path}.{name}"), now[place], True)]
         if more:
             raise ConfigError(
                 f"{path} ({type(choice).__name__}) keeps state in {', '.join(more)}, which no checkpoint holds, and which evaluation "

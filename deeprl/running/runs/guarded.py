@@ -38,7 +38,8 @@ class Guarded(Logger):
             logger = make()
             while True:
                 method, given = self._waiting.get()
-                getattr(logger, method)(*given)
+                if method != "ended" or hasattr(logger, method):  # a class of one's own may be older than it
+                    getattr(logger, method)(*given)
                 if method == "close":
                     return
         except BaseException as error:  # SystemExit too, which a package may raise where nobody is logged in

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deeprl.errors import ConfigError, RunFolderError
-from deeprl.running.runs.config_file import CHANGEABLE_ONCE, DATA, config_hash, container, instead, no_folder, without_changeable
+from deeprl.running.runs.config_file import CHANGEABLE_ONCE, DATA, Config, config_hash, container, instead, no_folder, without_changeable
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.moved import automatic
 from deeprl.system.files import full, read_regular, sole, utf8
@@ -109,11 +109,20 @@ def auto_folder(config: object, root: str | Path = "runs", env: str | None = Non
     """
     resolved = container(config)
     env, agent = env or resolved["names"]["env"], agent or resolved["names"]["agent"]
-    hashes = [config_hash(without_changeable(each, CHANGEABLE_ONCE)) for each in (resolved, automatic(resolved))]
-    path, earlier = (run_path(root, env, agent, f"auto_{each}_seed{resolved['seed']}") for each in hashes)
+    forms = (without_prior(resolved), resolved, automatic(resolved))
+    hashes = [config_hash(without_changeable(each, CHANGEABLE_ONCE)) for each in forms]
+    path, *earlier = (run_path(root, env, agent, f"auto_{each}_seed{resolved['seed']}") for each in hashes)
     name = env.replace("/", "_").lstrip(".") or "_"  # with the colon of a function's name
-    older = [Path(root) / name / each.parent.name / each.name for each in (path, earlier)]
-    return next((each for each in (path, earlier, *older) if holds_run(each)), path)
+    older = [Path(root) / name / each.parent.name / each.name for each in (path, *earlier)]
+    return next((each for each in (path, *earlier, *older) if holds_run(each)), path)
+
+
+def without_prior(config: Config) -> Config:
+    """A configuration without the agent that `agent.baseline.run` names, whose folder may be gone when its run goes on."""
+    baseline = config.get("agent", {}).get("baseline") or {}
+    if "network" not in baseline:
+        return config
+    return {**config, "agent": {**config["agent"], "baseline": {**baseline, "network": None}}}
 
 
 def holds_run(path: Path) -> bool:

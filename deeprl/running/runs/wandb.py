@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from deeprl.errors import ConfigError, RunFolderError
+from deeprl.errors import ConfigError, RunFolderError, on_one_line
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.logger import Logger, keep_id, new_id, own_id
 from deeprl.system.files import own_folder
 from deeprl.system.machine import extra
+from deeprl.system.terminal import say
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -29,17 +30,20 @@ def log_in(goes_on: bool) -> None:
         goes_on: the run has begun before, and does without its logger rather than end.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or one that W&B refuses.
     """
     import wandb
 
     with outside():
         wandb.setup()
         try:
-            wandb.login(verify=False)
-        except wandb.errors.UsageError as error:
-            if not goes_on:
-                raise ConfigError(f"logger=wandb: {error} Or set logger.mode=offline, or leave logger=wandb out.") from None
+            told = "" if wandb.login(verify=False) else "there is no login."
+        except Exception as error:  # a key of a wrong form, a server without an address, a question that nobody answered
+            told = on_one_line(error)
+    if told and goes_on:
+        say(f"the run goes on without logger=wandb: {told}")
+    elif told:
+        raise ConfigError(f"logger=wandb: {told} Or set logger.mode=offline, or leave logger=wandb out.")
 
 
 class WandB(Logger):

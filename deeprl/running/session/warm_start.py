@@ -37,7 +37,7 @@ def warm_start(agent: Agent, source: str) -> str:
             trains no network, so that its tensors are counts of its own episodes.
     """
     if not agent.objectives:
-        raise ConfigError(f"init_from={source}: this agent trains no network, and its counts belong to its own episodes: leave it out.")
+        raise ConfigError(f"init_from={source}: this agent keeps what it learns together with counts of its own episodes: leave it out.")
     path, which = parsed(source)
     try:
         RunFolder(path).read_config()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import optuna
@@ -15,7 +16,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import groups
 from deeprl.running.config.overrides import key_of
 from deeprl.running.config.settings import places
-from deeprl.running.runs.config_file import Config, flatten
+from deeprl.running.runs.config_file import Config
 from deeprl.system.files import make_folder, own_folder, replace_file
 from deeprl.system.tables import csv_bytes
 from deeprl.tools.tune.settings import Settings
@@ -89,7 +90,7 @@ def experiment(overrides: list[str]) -> Config:
         elif key_of(override) in known:
             defaults.append({f"override /{head}": value})
         else:
-            for key, number in flatten({head: value}):  # the value may be a dictionary, agent.optimizer={lr: 1e-4}
+            for key, number in by_slot(head, value, below):
                 slot = max((slot for slot in below if key.startswith(f"{slot}.")), key=len, default="")
                 *parents, last = key.removeprefix(f"{slot}.").split(".")
                 place = keys.setdefault(below[slot], {}) if slot else keys
@@ -97,6 +98,15 @@ def experiment(overrides: list[str]) -> Config:
                     place = place.setdefault(each, {})
                 place[last] = number
     return {"defaults": [*defaults, "_self_"], **keys}
+
+
+def by_slot(key: str, value: object, slots: Collection[str]) -> Iterator[tuple[str, object]]:
+    """The value of a key, which may be a dictionary, agent.optimizer={lr: 1e-4}: by the keys of each slot at or below it."""
+    if isinstance(value, dict) and any(f"{slot}.".startswith(f"{key}.") for slot in slots):
+        for name, item in value.items():
+            yield from by_slot(f"{key}.{name}", item, slots)
+    else:
+        yield key, value
 
 
 def options_below(overrides: list[str]) -> dict[str, str]:

@@ -179,6 +179,24 @@ def test_an_empty_experiment_sets_nothing(mine):
     compose(["experiment=mine"])
 
 
+@pytest.mark.parametrize(
+    ("text", "headed"),
+    [("#\t@package _global_\nsteps: 3\n", True), ("\n # mine\n  # @package _global_\n", True), ("steps: 3\n# @package _global_\n", False)],
+)
+def test_a_header_stands_before_the_first_key(tmp_path, text, headed):
+    """As Hydra reads it: one below the keys was taken, and they had no effect; one behind a tab was not."""
+    (tmp_path / "mine.yaml").write_text(text)
+    assert own_files.is_global(tmp_path / "mine.yaml") == headed
+
+
+def test_a_copy_of_our_options_is_no_file_that_nothing_reads(mine):
+    ours = folders.CONFIGS / "agent" / "backup" / "double.yaml"
+    copied = mine("agent/backup/double", ours.read_bytes())
+    assert folders.unused("agent/backup", "double") is None
+    copied.write_bytes(ours.read_bytes() + b"# mine\n")
+    assert folders.unused("agent/backup", "double") == copied
+
+
 def test_a_broken_file_of_the_user_is_named_where_its_keys_are_listed(mine):
     """Exit code 1, with a word about a traceback."""
     mine("agent/broken", "a: [\n")

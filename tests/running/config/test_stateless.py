@@ -76,6 +76,32 @@ def test_a_choice_that_is_not_frozen_is_watched_too():
         require_stateless(before, agent=agent(Step(inner=(fading,))))
 
 
+@dataclass
+class Tabled(Choice):
+    counts: bool = False
+
+    def __post_init__(self):
+        self.table, self.seen = None, {}
+
+    def __call__(self) -> None:
+        self.table = torch.arange(5)
+        self.seen[len(self.seen)] = 1.0
+        if self.counts:
+            self.calls = getattr(self, "calls", 0) + 1
+
+
+def test_what_is_computed_once_is_no_state_and_a_new_counter_is():
+    """Of a choice that is not frozen; the first was refused, the second was not seen."""
+    for counts in (False, True):
+        before = contents(agent=agent(Step(inner=(tabled := Tabled(counts),))))
+        tabled()
+        if counts:
+            with pytest.raises(ConfigError, match=r"\(Tabled\) keeps state in calls"):
+                require_stateless(before, agent=agent(Step(inner=(tabled,))))
+        else:
+            require_stateless(before, agent=agent(Step(inner=(tabled,))))
+
+
 def test_a_choice_that_counts_its_calls_is_refused_where_it_stands():
     counting = Counting()
     whole = agent(Step(inner=(Step(), counting)))

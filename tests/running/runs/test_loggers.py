@@ -333,7 +333,7 @@ def test_a_run_goes_on_where_wandb_cannot_be_reached(tmp_path, monkeypatch, caps
     assert json.loads((tmp_path / "metrics.jsonl").read_text())["x"] == 1
 
 
-def test_a_run_without_a_login_at_wandb_is_told_before_it_begins(monkeypatch):
+def test_a_run_without_a_login_at_wandb_is_told_before_it_begins(monkeypatch, capsys):
     """The logger's thread was the first to find out, when the run had begun, and at a terminal it would ask from there."""
 
     class UsageError(Exception):
@@ -347,6 +347,14 @@ def test_a_run_without_a_login_at_wandb_is_told_before_it_begins(monkeypatch):
     with pytest.raises(ConfigError, match=r"logger=wandb: No API key configured\. Or set logger\.mode=offline"):
         Logging(wandb=True).log_in(goes_on=False)
     Logging(wandb=True).log_in(goes_on=True)  # which goes on without it
+    assert "the run goes on without logger=wandb: No API key configured." in capsys.readouterr().err
+    for fake.login, told in (
+        (lambda verify: False, "there is no login"),
+        (lambda verify: {}["host"], "'host'"),
+    ):  # choice 3 of its question
+        with pytest.raises(ConfigError, match=f"logger=wandb: {told}"):
+            Logging(wandb=True).log_in(goes_on=False)
+        Logging(wandb=True).log_in(goes_on=True)
     Logging(wandb=True, mode="offline").log_in(goes_on=False)
 
 
@@ -465,6 +473,22 @@ def test_a_logger_of_others_that_fails_costs_its_lines_and_not_the_run(tmp_path,
     assert kept.got == [*((step, {"a": 2.0}) for step in range(3)), "stopped", "closed"]
     assert len(lines(tmp_path)) == 3
     assert f"the logger broken has failed, and the run goes on without it: {type(error).__name__}" in capsys.readouterr().err
+
+
+def test_a_logger_without_a_word_for_the_end_is_closed(tmp_path):
+    """One of before that word failed at the end of its run, and lost the lines that it had not written."""
+
+    class Older:
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    older = Older()
+    loggers = Loggers([Guarded("older", lambda: older)])
+    loggers.ended("finished")
+    loggers.close()
+    assert older.closed
 
 
 def test_a_logger_may_change_what_it_is_given(tmp_path):

@@ -93,6 +93,16 @@ def test_folders_have_no_colon_and_no_dunder(env, folder, tmp_path):
     assert claim(tmp_path, env, "dqn", 0).parents[1].name == folder
 
 
+def test_an_auto_folder_is_found_without_the_folder_of_its_prior(tmp_path):
+    """The command was another run where the agent of the prior could not be embedded."""
+    names = {"env": "a", "agent": "ppo"}
+    found = [
+        auto_folder({"names": names, "seed": 0, "agent": {"baseline": {"run": "prior", "network": network}}}, tmp_path)
+        for network in (None, {"_target_": "x"})
+    ]
+    assert found[0] == found[1]
+
+
 def test_a_run_in_an_auto_folder_with_the_colon_of_a_function_goes_on(tmp_path):
     config = {**CONFIG, "names": {**CONFIG["names"], "env": "function/mine:make"}}
     path = auto_folder(config, tmp_path)

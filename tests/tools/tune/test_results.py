@@ -20,6 +20,12 @@ from deeprl.tools.tune import figures, results
 from deeprl.tools.tune.settings import Settings
 from deeprl.tools.tune.space import Space, parse
 
+
+def test_a_dictionary_that_is_no_slot_stays_whole():
+    """Names with dots, and numbers, became other keys."""
+    assert results.experiment(["env.kwargs={a.b: 1, 0: {c: 2}}"])["env"] == {"kwargs": {"a.b": 1, 0: {"c": 2}}}
+
+
 SETTINGS = Settings((), None, seeds=2, last=3, pruner="median", sampler_seed=0, start=(), trials=9, together=1)
 
 
