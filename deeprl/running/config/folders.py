@@ -105,12 +105,10 @@ def file(group: str, name: str) -> Path | None:
     return next((path for folder in folders() if (path := folder / group / f"{name}.yaml").is_file()), None)
 
 
-def unused(group: str, name: str) -> Path | None:
-    """A file of this option in a folder of the command line, behind the one that `file` finds, so that nothing reads it, and with another
-    content."""
+def behind(group: str, name: str) -> list[Path]:
+    """Files of this option in folders of the command line, which nothing reads, because `file` finds another one before them."""
     first = file(group, name)
-    behind = [path for folder in _added if (path := folder / group / f"{name}.yaml").is_file()]
-    return next((path for path in behind if first and not (path.samefile(first) or path.read_bytes() == first.read_bytes())), None)
+    return [path for folder in _added if first and (path := folder / group / f"{name}.yaml").is_file() and not path.samefile(first)]
 
 
 def is_group(name: str) -> bool:

@@ -58,9 +58,13 @@ def check_chosen(chosen: Mapping[str, str], config: Config) -> None:
     for slot, option in chosen.items():
         group, _, place = slot.partition("@")
         path = of_users(group, option)
-        if other := folders.unused(group, option):
-            first = folders.source(folders.file(group, option) or other)
-            raise ConfigError(f"{other} has the name of an option that comes before it, {first}, and is not read: give it another name.")
+        first = folders.file(group, option)
+        for other in folders.behind(group, option):
+            if first and other.read_bytes() != first.read_bytes():  # a copy of all our options is taken
+                before = folders.source(first)
+                raise ConfigError(
+                    f"{other} has the name of an option that comes before it, {before}, and is not read: give it another name."
+                )
         if path is None:
             continue
         check_content(path)

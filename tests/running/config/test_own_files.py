@@ -192,9 +192,10 @@ def test_a_header_stands_before_the_first_key(tmp_path, text, headed):
 def test_a_copy_of_our_options_is_no_file_that_nothing_reads(mine):
     ours = folders.CONFIGS / "agent" / "backup" / "double.yaml"
     copied = mine("agent/backup/double", ours.read_bytes())
-    assert folders.unused("agent/backup", "double") is None
+    own_files.check_chosen({"agent/backup": "double"}, {})
     copied.write_bytes(ours.read_bytes() + b"# mine\n")
-    assert folders.unused("agent/backup", "double") == copied
+    with pytest.raises(ConfigError, match="is not read: give it another name"):
+        own_files.check_chosen({"agent/backup": "double"}, {})
 
 
 def test_a_broken_file_of_the_user_is_named_where_its_keys_are_listed(mine):

@@ -100,7 +100,7 @@ def test_a_source_of_other_parts_is_refused(monkeypatch):
 
 def test_counts_of_another_run_are_not_taken():
     """Numbers of episodes were, and the rows that they count started anew, as zeros."""
-    with pytest.raises(ConfigError, match="init_from=run: this agent trains no network"):
+    with pytest.raises(ConfigError, match="init_from=run: this agent keeps what it learns together with counts"):
         warm_start(SimpleNamespace(objectives={}), "run")
 
 
