@@ -215,6 +215,9 @@ def test_a_cell_that_is_run_again_replaces_no_function_of_before(monkeypatch):
     assert name not in GIVEN  # workers of a script import it
     assert name_of(second) != name
     assert found(name_of(second)) is second
+    third = type(make)(second.__code__, second.__globals__, "cell", second.__defaults__)
+    third.__module__, third.__qualname__ = "__main__", "cell"
+    assert name_of(third) == name_of(second)
     monkeypatch.setattr(main, "cell", again)
     assert name_of(again) == name  # runs of an unchanged cell are of one task
 

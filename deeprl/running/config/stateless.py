@@ -33,8 +33,11 @@ def require_stateless(before: Mapping[str, object] = MappingProxyType({}), **par
     now = contents(**parts)
     for path, choice in named(**parts):
         more = [name for name in vars(choice) if name not in known(type(choice))] if frozen(choice) else []
-        changed = [name for name in own(choice) if before and before.get(place := f"{path}.{name}") != now[place]]
-        more += [name for name in changed if frozen(choice) or is_state(before.get(place := f"{path}.{name}"), now[place], True)]
+        seen = any(place.rpartition(".")[0] == path for place in before)  # a choice that was made since has no content of before
+        for name in own(choice) if seen else ():
+            then, value = before.get(f"{path}.{name}"), now[f"{path}.{name}"]
+            if then != value and (frozen(choice) or is_state(then, value, True)):
+                more.append(name)
         if more:
             raise ConfigError(
                 f"{path} ({type(choice).__name__}) keeps state in {', '.join(more)}, which no checkpoint holds, and which evaluation "

@@ -112,8 +112,8 @@ def require_sources(path: Path, stored: Config) -> None:
             if steps := Checkpoints(Path(now).expanduser()).steps():  # it says in other words that there is no such folder
                 raise ConfigError(
                     f"{key}={source}: {now} has no checkpoint at step {step_of(source)} any more, and {path} has none of its own. Give the "
-                    f"command that began it again, with resume=auto hydra.run.dir={path} {key}={now}: its last "
-                    f"one is that of step {max(steps):,}."
+                    f"command that began it again, with resume=auto hydra.run.dir={shlex.quote(str(path))} "
+                    f"{key}={shlex.quote(now)}: its last one is that of step {max(steps):,}."
                 )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deeprl.errors import ConfigError
 from deeprl.learning.agent import Agent
-from deeprl.system.terminal import say
+from deeprl.system.terminal import say, some
 from deeprl.types import Term
 
 
@@ -60,7 +60,7 @@ def require_gradients(agent: Agent, name: str, loss: Tensor) -> None:
     left = {id(parameter) for parameter, gradient in zip(parameters, found, strict=True) if gradient is None}
     if unused := [each for each, parameter in agent.named_parameters() if id(parameter) in left]:
         raise ConfigError(
-            f"agent: its {name} loss does not depend on {some(unused)}, which it is to train: use it in `forward`, or leave it out; a "
+            f"agent: its {name} loss does not depend on {some(unused, 1)}, which it is to train: use it in `forward`, or leave it out; a "
             "`detach` or `torch.no_grad` on the way cuts the gradient off."
         )
 
@@ -70,9 +70,4 @@ def tell_untrained(agent: Agent) -> None:
     trained = {id(parameter) for objective in agent.objectives.values() for parameter in objective.parameters}
     left = [name for name, each in agent.named_parameters() if each.requires_grad and id(each) not in trained]
     if left:
-        say(f"no loss trains {some(left)}: give it to an `Objective` of the agent, or make it with requires_grad=False if it is to stay")
-
-
-def some(names: list[str]) -> str:
-    """The first of these names of parameters, and how many there are."""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more parameters"
+        say(f"no loss trains {some(left, 1)}: give it to an `Objective` of the agent, or make it with requires_grad=False if it is to stay")

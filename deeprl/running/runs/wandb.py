@@ -37,13 +37,13 @@ def log_in(goes_on: bool) -> None:
     with outside():
         wandb.setup()
         try:
-            told = "" if wandb.login(verify=False) else "there is no login."
+            told = "" if wandb.login(verify=False) else "there is no login"
         except Exception as error:  # a key of a wrong form, a server without an address, a question that nobody answered
-            told = on_one_line(error)
+            told = on_one_line(error).rstrip(".")
     if told and goes_on:
-        say(f"the run goes on without logger=wandb: {told}")
+        say(f"logger=wandb cannot log in, and the run goes on: {told}")
     elif told:
-        raise ConfigError(f"logger=wandb: {told} Or set logger.mode=offline, or leave logger=wandb out.")
+        raise ConfigError(f"logger=wandb: {told}. Or set logger.mode=offline, or leave logger=wandb out.")
 
 
 class WandB(Logger):

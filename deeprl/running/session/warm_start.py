@@ -34,7 +34,7 @@ def warm_start(agent: Agent, source: str) -> str:
 
     Raises:
         ConfigError: the folder holds no readable checkpoint, or nothing in it fits, or it is of other parts of observations; or the agent
-            trains no network, so that its tensors are counts of its own episodes.
+            has no losses, and keeps what it learns together with counts of its own episodes.
     """
     if not agent.objectives:
         raise ConfigError(f"init_from={source}: this agent keeps what it learns together with counts of its own episodes: leave it out.")

@@ -297,7 +297,7 @@ def test_parameters_that_no_loss_trains_are_told(capsys):
     agent = value_agent()
     agent.mine = nn.Linear(2, 3)
     dry_run(agent, DISCRETE, "cpu")
-    assert "no loss trains mine.weight and 1 more parameters: give it to an `Objective` of the agent" in capsys.readouterr().err
+    assert "no loss trains mine.weight and 1 more: give it to an `Objective` of the agent" in capsys.readouterr().err
     agent.mine.requires_grad_(False)
     dry_run(agent, DISCRETE, "cpu")
     assert "trains" not in capsys.readouterr().err
