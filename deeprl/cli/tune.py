@@ -76,8 +76,11 @@ def run(options: argparse.Namespace) -> int:
     space.start(settings.start)
     corners = space.corners()
     runs = SweepFolder(path or Path("runs"), settings.overrides, [], settings.config_dir, settings.cwd)
-    with runs.at_home():
-        plan = check(corners, here=True, allowed=allowed)
+    try:
+        with runs.at_home():
+            plan = check(corners, here=True, allowed=allowed)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{space.remedy(str(error))}") from error
     trusted = words_to_resume(settings.config_dir, plan)
     configs = plan.configs
     grid = comparable({job.name: config for job, config in zip(corners, configs)})

@@ -56,11 +56,20 @@ class Space:
         return Job(name, (*self.fixed, *self.settings(values), f"seed={seed}", *threads))
 
     def corners(self) -> list[Job]:
-        """Jobs that show every option, and both ends of every interval, once. They are checked before a study starts."""
+        """Jobs that show every option, both ends of every interval, and a number with a fraction of each that has one, once. They are
+        checked before a study starts."""
         ends = {name: _ends(distribution) for name, distribution in self.distributions.items()}
         first = {name: values[0] for name, values in ends.items()}
         other = [{**first, name: value} for name, values in ends.items() for value in values[1:]]
         return [self.job(", ".join(self.settings(values)), values, self.seed) for values in (first, *other)]
+
+    def remedy(self, message: str) -> str:
+        """What to write for a key that takes whole numbers where an interval gives others; "" if the message says nothing of it."""
+        for name, it in self.distributions.items():
+            if isinstance(it, FloatDistribution) and it.step is None and f"{name}=" in message and "a whole number" in message:
+                whole = f"int(interval({it.low:.0f},{it.high:.0f}))"
+                return f" An interval gives real numbers; for whole ones write {name}={f'tag(log,{whole})' if it.log else whole}."
+        return ""
 
     def start(self, words: Sequence[str]) -> dict[str, object]:
         """The values that --start gives to parameters.
@@ -159,7 +168,10 @@ def _ends(distribution: BaseDistribution) -> list[object]:
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return list(dict.fromkeys([distribution.low, distribution.high]))
+    ends = dict.fromkeys([distribution.low, distribution.high])
+    if isinstance(distribution, FloatDistribution) and len(ends) == 2 and all(float(end).is_integer() for end in ends):
+        ends[distribution.low + (distribution.step or 0.5)] = None  # a key that takes whole numbers takes both ends
+    return list(ends)
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

@@ -55,6 +55,18 @@ def test_every_option_and_both_ends_are_checked():
     assert [job.overrides[:2] for job in space.corners()] == [("a=x", "b=1"), ("a=y", "b=1"), ("a=z", "b=1"), ("a=x", "b=5")]
 
 
+def test_a_key_of_whole_numbers_is_told_before_the_first_trial():
+    """Both ends of interval(1,5) are whole, so that every trial failed, one after the other."""
+    space = parse(["agent=dqn", "replay.n_step=interval(1,4)"])
+    settings = [job.overrides[1] for job in space.corners()]
+    assert settings == ["replay.n_step=1.0", "replay.n_step=4.0", "replay.n_step=1.5"]
+    with pytest.raises(ConfigError, match="a whole number") as caught:
+        check(space.corners()[2:], here=False)
+    assert space.remedy(str(caught.value)).endswith("for whole ones write replay.n_step=int(interval(1,4)).")
+    assert space.remedy("a=1 is a whole number") == ""
+    assert len(parse(["a=range(0,3,0.5)"]).corners()) == 2  # its last number has a fraction
+
+
 def test_the_first_trial_may_be_given():
     space = parse(["a=x,y", "b=int(interval(1,5))", "c=interval(0,1)", "e=range(0,1,0.1)", "f=range(1,8,3)"])
     assert space.start(["b=3", "a=y", "c=1e-1", "e=0.3", "f=7"]) == {"b": 3, "a": "y", "c": 0.1, "e": 0.3, "f": 7}
