@@ -63,6 +63,11 @@ def caught(command: Callable[[], int], run: Path | None) -> int:
         return complain(WRONG if isinstance(error, ValueError) else FAILED, unexpected(error))
 
 
+SMALLER_STEPS = "Take smaller steps (agent.optimizer.lr), or clip their gradients (agent.optimizer.max_grad_norm=10)"
+"""What to change where numbers are not finite any more and the agent has no words of its own (`Agent.remedy`)."""
+REPEATED = "A resume of this run would repeat the fault"
+
+
 def complain(code: int, text: str) -> int:
     if os.environ.get("DEEPRL_DEBUG"):
         say(described_trace(), urgent=True)
@@ -98,7 +103,11 @@ def failure(error: BaseException, path: Path) -> str:
         where = f"The traceback is in {shown / 'traceback.txt'}."
     except OSError:
         where = ""
-    parts = (described(error), "", error.remedy if isinstance(error, NotFinite) else "")
+    parts = (described(error), "", "")
+    if isinstance(error, NotFinite):
+        parts, resumable = (described(error), "", error.remedy or SMALLER_STEPS), REPEATED
+        if saved:
+            resumable = f"{REPEATED}; another run starts from its last weights with init_from={shlex.quote(str(shown))}"
     if isinstance(error, Failed):
         parts = (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
     what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in parts)

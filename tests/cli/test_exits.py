@@ -9,7 +9,7 @@ import pytest
 
 from deeprl.cli.exits import FAILED, FINISHED, WRONG, guarded
 from deeprl.envs.vector.environments import EnvironmentFailed
-from deeprl.errors import CheckpointError, ConfigError, MachineError, RunFolderError
+from deeprl.errors import CheckpointError, ConfigError, MachineError, NotFinite, RunFolderError
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.files import replace_file
 
@@ -123,6 +123,21 @@ def test_a_failure_is_told_beside_a_configuration_that_says_nothing(tmp_path, ca
     (tmp_path / "config.yaml").write_text("a: 1")
     assert guarded(raising(RuntimeError("a bug")), tmp_path) == FAILED
     assert capsys.readouterr().err.endswith(f"deeprl resume {tmp_path}\n")
+
+
+def test_a_run_that_is_not_finite_is_not_resumed(tmp_path, capsys):
+    """A resume repeats the NaN bit for bit, and was what the message advised."""
+    assert guarded(raising(NotFinite("the loss is NaN")), tmp_path) == FAILED
+    said = capsys.readouterr().err
+    assert "agent.optimizer.lr" in said and said.endswith("A resume of this run would repeat the fault\n")
+    (tmp_path / "checkpoints" / "step_000000000100").mkdir(parents=True)
+    error = NotFinite("the loss is NaN")
+    error.remedy = "Take shorter ones"
+    assert guarded(raising(error), tmp_path) == FAILED
+    said = capsys.readouterr().err
+    assert "can be resumed" not in said and "agent.optimizer.lr" not in said
+    again = f"another run starts from its last weights with init_from={tmp_path}"
+    assert said.endswith(f"  Take shorter ones. A resume of this run would repeat the fault; {again}\n")
 
 
 def test_an_interrupted_run_can_be_resumed(tmp_path, capsys):
