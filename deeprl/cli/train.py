@@ -31,7 +31,7 @@ from deeprl.running.config import folders
 from deeprl.running.config.by_hydra import FAULTS, prepare, run_once
 from deeprl.running.config.compose import compose, compose_with_folder, one_run, unresolved
 from deeprl.running.config.menu import groups
-from deeprl.running.config.overrides import REQUIRED, RUNS, first_of, for_hydra, key_of, quoted, swept
+from deeprl.running.config.overrides import REQUIRED, RUNS, by_name, first_of, for_hydra, key_of, quoted, swept
 from deeprl.running.config.resolve import resolve
 from deeprl.running.config.rules import FIXED
 from deeprl.running.config.rules import check as check_keys
@@ -187,6 +187,8 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """
 
     def error(message: str) -> NoReturn:
+        if file := next((word for word in words if word.partition("=")[0] in ("--config", "--config-file")), None):
+            raise ConfigError(f"{file}: there is no such flag. {by_name()}.")
         raise ConfigError(f"{message}{foreign(words)}. A setting has no dashes: {without_dashes(words)} (see --help).")
 
     parser = get_args_parser()
@@ -194,10 +196,7 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     flags = parser.parse_intermixed_args(words)
     if flags.config_path or flags.config_name not in (None, "train"):
         given = f"--config-path={flags.config_path}" if flags.config_path else f"--config-name={flags.config_name}"
-        raise ConfigError(
-            f"{given}: every run is composed from configs/train.yaml. Settings of your own stand in FOLDER/experiment/mine.yaml, and are "
-            "chosen with --config-dir FOLDER experiment=mine."
-        )
+        raise ConfigError(f"{given}: every run is composed from configs/train.yaml. {by_name(flags.config_name or 'mine')}.")
     return flags, [for_hydra(word) for word in flags.overrides]
 
 

@@ -129,13 +129,15 @@ def test_a_run_that_is_not_finite_is_not_resumed(tmp_path, capsys):
     """A resume repeats the NaN bit for bit, and was what the message advised."""
     assert guarded(raising(NotFinite("the loss is NaN")), tmp_path) == FAILED
     said = capsys.readouterr().err
-    assert "agent.optimizer.lr" in said and said.endswith("A resume of this run would repeat the fault\n")
+    assert "agent.optimizer.lr" in said
+    assert said.endswith("A resume of this run would repeat the fault\n")
     (tmp_path / "checkpoints" / "step_000000000100").mkdir(parents=True)
     error = NotFinite("the loss is NaN")
     error.remedy = "Take shorter ones"
     assert guarded(raising(error), tmp_path) == FAILED
     said = capsys.readouterr().err
-    assert "can be resumed" not in said and "agent.optimizer.lr" not in said
+    assert "can be resumed" not in said
+    assert "agent.optimizer.lr" not in said
     again = f"another run starts from its last weights with init_from={tmp_path}"
     assert said.endswith(f"  Take shorter ones. A resume of this run would repeat the fault; {again}\n")
 

@@ -34,6 +34,7 @@ def compose_with_folder(overrides: Iterable[str]) -> tuple[Config, set[str], dic
     overrides = [for_hydra(override) for override in overrides]
     prepare()
     check_words(overrides)
+    own_files.check_choices(overrides)
     try:
         cfg = composition.composed(overrides)
         chosen = choices(cfg)

@@ -8,11 +8,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config import composition, settings
+from deeprl.running.config import composition, own_files, settings
 from deeprl.running.config.by_hydra import FAULTS
 from deeprl.running.config.foreign_keys import ELSEWHERE, PUBLISHED, key_of_others
 from deeprl.running.config.menu import groups, options
-from deeprl.running.config.overrides import fault_of_grammar, key_of, keys_of, unplaced
+from deeprl.running.config.overrides import by_name, fault_of_grammar, key_of, keys_of, unplaced
 from deeprl.running.config.resolve import choices, resolve
 from deeprl.running.config.rules import nearest
 from deeprl.running.runs.config_file import flatten
@@ -47,6 +47,8 @@ def explain(overrides: list[str], error: Exception) -> str:
         if f"{key}={value}" in PUBLISHED:
             near = f" Did you mean {PUBLISHED[f'{key}={value}']}?"
         near = renamed(override) or near
+        if key == "experiment" and value.endswith((".yaml", ".yml")):
+            near = f" {by_name(value)}."
         if override == "replay=auto":
             near = " Leave it out: the recipe of the agent, or its backup, chooses the replay."
         large = key in ("agent", "env")
@@ -122,6 +124,10 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
             file, option, slot, owner = found.groups()
             lacks = f"chooses an option of {slot}, a slot that this {owner} does not have"
             return f"{override}: {file}={option} {lacks}: take another {owner} or another {file}."
+        if own_files.of_users(key, override.partition("=")[2]) and (
+            said.startswith(f"In '{key}/") or "defaults" in said or "Multiple" in said
+        ):
+            said = f"{said.partition(' To override a value')[0].rstrip('.')}. Its defaults choose an option by  - override /agent: dqn"
         return f"{override}: {said}{renamed(f'{slot}={option}') or nearest_option(file, known)}"
     if key in parents and not override.partition("=")[2].startswith("{"):
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]

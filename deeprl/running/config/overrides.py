@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, ValueType
@@ -180,8 +181,22 @@ def has_slot(overrides: list[str], slot: str) -> bool:
     return not agents or not slot.startswith("agent/") or any(slot in each for each in lists)
 
 
+def by_name(name: str = "mine") -> str:
+    """How a file with settings of one's own is chosen, for the end of a message.
+
+    Args:
+        name: of the file, with or without its ending and its folder.
+    """
+    path = Path(name)
+    folder = str(path.parent.parent) if path.parent.name == "experiment" else "FOLDER"
+    file = f"FOLDER/experiment/{path.stem}.yaml"
+    return f"Settings of your own stand in {file}, and are chosen with --config-dir {folder} experiment={path.stem}"
+
+
 def meant_option(word: str) -> str:
-    """' Did you mean agent=dqn?' for dqn: an option without its slot; '' if no slot has it."""
+    """' Did you mean agent=dqn?' for dqn: an option without its slot; how a file is chosen, for mine.yaml; '' for others."""
+    if word.endswith((".yaml", ".yml")):
+        return f" {by_name(word)}."
     slots = ["agent", "env", *(group for group in groups() if not group.startswith(("tuned", "env")) and group != "agent")]
     found = [f"{slot}={each}" for slot in slots for each in options(slot) if word and word in (each, each.rpartition("/")[2])]
     return f" Did you mean {found[0]}?" if found else ""

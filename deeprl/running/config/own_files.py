@@ -4,7 +4,7 @@ one, and every key for a right one; here each of these is refused with the file,
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,40 @@ def of_users(group: str, name: str) -> Path | None:
     """The file of an option, if it is none of deeprl's."""
     path = folders.file(group, name)
     return None if path is None or path.is_relative_to(folders.CONFIGS) else path
+
+
+def check_choices(overrides: Iterable[str]) -> None:
+    """Files of a user that choose an option as they set a key: `agent: dqn` in an experiment, `head: quantile` in an agent. Text would
+    stand where the keys of the option belong.
+
+    Raises:
+        ConfigError: naming the file, the line, and the entry of its defaults that chooses the option.
+    """
+    for override in overrides:
+        group, _, name = override.partition("=")
+        prefix = {"experiment": "", "agent": "agent.", "env": "env."}.get(group)
+        path = of_users(group, name) if prefix is not None and isinstance(name, str) else None
+        if path is None or prefix is None:
+            continue
+        known = groups()
+        for key, value in flatten(_readable(group, name)):
+            slot, within = f"{prefix}{key}".replace(".", "/"), key.replace(".", "/")
+            if slot in known and isinstance(value, str) and "${" not in value and (value in options(slot) or slot in (*CLASSES, "budget")):
+                entry = f"override {within}: {value}" if prefix else f"override /{slot}: {value}"
+                short = {option.rpartition("/")[2]: option for option in reversed(options(slot))}  # the first of a name
+                near = "" if value in options(slot) else nearest(value, short, short)
+                raise ConfigError(
+                    f"{path}, line {line_of(path, key)}: {key}: {value} sets a key, and chooses no option.{near} A file chooses options in "
+                    f"its defaults: write  defaults: [{entry}]" + ("" if prefix == "" else ", after the file that it starts from")
+                )
+
+
+def _readable(group: str, name: str) -> Config:
+    """Content of a file; empty if it cannot be read, which the composition tells."""
+    try:
+        return {key: value for key, value in tuned.content(group, name).items() if key != "defaults"}
+    except tuned.UNREADABLE:
+        return {}
 
 
 def check_content(path: Path) -> None:
@@ -142,6 +176,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                 raise ConfigError(f"{path}, line {line_of(path, word)}: {word} is no setting: it stands in files of options.")
             if wanted:
                 _check_option(path, word, value, option, wanted)
+            dotted = {*_with_dots({word: value})}
             for key, _ in flatten(value, f"{word}.") if isinstance(value, dict) else [(word, value)]:
                 full = f"{place}{key.removeprefix(word)}" if wanted else f"{prefix}{key}"
                 if wanted:
@@ -156,6 +191,21 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                         f"{path}, line {line_of(path, key)}: {full} stands under no option of {slot}. Write it under the one that it is "
                         f"for, {slot}=OPTION: {{{full.rpartition('.')[2]}: ...}}, at the margin of the file."
                     )
+                if full in right and key in dotted:
+                    *above, last = key.removeprefix(f"{word}.").split(".")
+                    raise ConfigError(
+                        f"{path}, line {line_of(path, key)}: a key with dots sets nothing in a file. Write "
+                        f"{''.join(f'{each}: {{' for each in above)}{last}: ...{'}' * len(above)}."
+                    )
+
+
+def _with_dots(content: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Full names of keys that are written with dots, `evaluation.every`, in place of one key below the other."""
+    for name, value in content.items():
+        if "." in str(name) and not is_setting(str(name)):
+            yield f"{above}{name}"
+        elif isinstance(value, dict):
+            yield from _with_dots(value, f"{above}{name}.")
 
 
 def _check_option(path: Path, word: str, value: object, option: str, group: str) -> None:
@@ -204,10 +254,11 @@ def line_of(path: Path, key: str) -> int:
     """The line of a file in which a key stands."""
     node: Any = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
     line = 1
-    for word in key.split("."):
-        entries = {name.value: (name, value) for name, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-        if word not in entries:
+    while key and isinstance(node, yaml.MappingNode):
+        entries = {name.value: (name, value) for name, value in node.value}
+        word = next((each for each in entries if key == each or key.startswith(f"{each}.")), None)  # a key may have dots
+        if word is None:
             break
         name, node = entries[word]
-        line = name.start_mark.line + 1
+        line, key = name.start_mark.line + 1, key[len(word) + 1 :]
     return line

@@ -60,6 +60,26 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
         compose(words.split())
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words", "told"),
+    [
+        ("experiment/mine", "agent: dqn\n", "experiment=mine", r"line 2: agent: dqn sets a key.*defaults: \[override /agent: dqn\]$"),
+        ("experiment/mine", "\nenv: acrobot\n", "experiment=mine", r"line 3: env: acrobot .* Did you mean classic/acrobot\?"),
+        ("experiment/mine", "agent: {head: quantile}\n", "experiment=mine", r"agent\.head: .*\[override /agent/head: quantile\]$"),
+        ("experiment/mine", "agent/head: quantile\n", "experiment=mine", r"agent/head: .*\[override /agent/head: quantile\]$"),
+        ("experiment/mine", "budget: tiny\n", "experiment=mine", r"\[override /budget: tiny\]$"),
+        ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r"\[override head: quantile\], after the file that it"),
+        ("experiment/mine", "defaults: [agent: dqn]\n", "experiment=mine", r"choose an option by  - override /agent: dqn$"),
+        ("experiment/mine", "defaults: [/agent: dqn]\n", "experiment=mine", r"values for agent\. Its defaults .* by  - override /agent: dqn$"),
+    ],
+)  # fmt: skip
+def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, name, content, words, told):
+    """The messages were about agent._target_, about an AttributeError, or that there is no key agent/head."""
+    mine(name, f"# @package _global_\n{content}" if name == "experiment/mine" else content)
+    with pytest.raises(ConfigError, match=told):
+        compose(words.split())
+
+
 def test_defaults_in_a_circle_are_told(mine):
     mine("agent/one", "defaults: [two, _self_]\n")
     mine("agent/two", "defaults: [dqn, one, _self_]\n")
@@ -96,6 +116,8 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
         ("agent: {chain: {tau: 0.1}}\n", LOOSE),
         ("replay: {batch_size: 5}\n", r"line 2: replay\.batch_size stands under no option of replay\."),
         ("replay=uniform: {budget=tiny: {capacity: 5}}\n", r"there is no key replay\.budget=tiny\.capacity\."),
+        ("evaluation.every: 5\n", r"line 2: a key with dots sets nothing in a file\. Write evaluation: \{every: \.\.\.\}\."),
+        ("agent/explore=epsilon_greedy: {schedule.end: 0}\n", r"line 2: .* sets nothing in a file\. Write schedule: \{end: \.\.\.\}\."),
         ("budget=tiny: {steps: 5}\n", r"line 2: budget=tiny is no setting: it stands in files of options\."),
     ],
 )
@@ -133,6 +155,8 @@ def test_every_key_of_our_own_files_exists(monkeypatch):
 def test_the_line_of_a_key(mine):
     path = mine("a", "# comment\na:\n  b: 1\n  c:\n    d: {e: 2}\n")
     assert [line_of(path, key) for key in ("a", "a.b", "a.c.d.e", "a.x")] == [2, 3, 5, 2]
+    path = mine("b", "c: 1\na.b: {c.d: 1,\n  e: 2}\n")  # keys with dots, for which it named line 1
+    assert [line_of(path, key) for key in ("a.b", "a.b.c.d", "a.b.e")] == [2, 2, 3]
 
 
 @pytest.mark.parametrize("words", ["experiment=dqn_atari env=classic/cartpole", "experiment=sac_mujoco env=classic/pendulum agent=td3"])

@@ -47,6 +47,7 @@ def test_an_option_is_no_path(word):
         ("env=minatar/brekout", "Did you mean minatar/breakout?"),
         ("agent/backup.alpha=0.5", "a key has dots: agent.backup.alpha=0.5"),
         ("dqn", "dqn is not of the form key=value (see --help). Did you mean agent=dqn?"),
+        ("my/experiment/a.yaml", "are chosen with --config-dir my experiment=a."),
         ("cartpole", "Did you mean env=classic/cartpole?"),
         ("agent.torso.hidden=(64,64)", "a list is written agent.torso.hidden=[64,64]"),
         ("agent.torso.hidden=[64", r"it has 1 [ and 0 ]"),
@@ -118,6 +119,7 @@ def test_the_run_of_init_from_is_asked_for_first(tmp_path):
     [
         (["--dry-run"], "`deeprl check`"),
         (["--config-name", "mine"], "--config-name=mine: every run is composed from configs/train.yaml"),
+        (["--config", "mine.yaml"], "--config: there is no such flag. Settings of your own stand in FOLDER/experiment/mine.yaml"),
         (["--config-path=/x"], "--config-path=/x: every run is composed from configs/train.yaml"),
     ],
 )
