@@ -89,6 +89,7 @@ class Broken:
         (FileNotFoundError(errno.ENOENT, "no such model"), ConfigError),
         (OSError("ROM is missing"), ConfigError),
         (TypeError("no such argument"), ConfigError),
+        (ValueError("level must be positive"), ConfigError),
     ],
 )
 def test_an_environment_that_the_machine_cannot_make_now_is_no_wrong_configuration(monkeypatch, error, expected):
@@ -97,6 +98,7 @@ def test_an_environment_that_the_machine_cannot_make_now_is_no_wrong_configurati
     with pytest.raises((MachineError, ConfigError), match="broken cannot be made") as caught:
         environment({"env": {}})
     assert type(caught.value) is expected
+    assert f"{Path(__file__).name}:" in str(caught.value)  # of a ValueError file and line were missing
 
 
 @pytest.mark.parametrize("command", ["resume", "eval"])

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.choice import Choice, keys_of
-from deeprl.errors import ConfigError, MachineError, UnknownNameError, located, on_one_line, origin
+from deeprl.errors import ConfigError, MachineError, UnknownNameError, line_of_users, located, on_one_line, origin
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.cores import Memoryless
 from deeprl.learning.values.mapping import Identity
@@ -105,6 +105,8 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
             env.try_evaluation(min(evaluation["num"], max(evaluation["episodes"], evaluation["final_episodes"])))
         return env, spec
     except ValueError as error:
+        if own := [place for place in [line_of_users(error)] if place and "site-packages" not in place]:
+            raise ConfigError(f"env: {env.name} cannot be made, because it raised ValueError in {own[0]}: {error}") from error
         raise ConfigError(of_env(env, str(error))) from error
     except (Exception, SystemExit) as error:
         passing = machine_fault(error) or isinstance(error, (ConnectionError, TimeoutError))

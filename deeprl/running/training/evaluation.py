@@ -149,8 +149,8 @@ def evaluate(
             if late:
                 after = envs.truncate_episodes(after, late)
                 remedy = (
-                    "set env.max_episode_steps, let the function return gymnasium.wrappers.TimeLimit(env, STEPS), or let a game of your "
-                    "own truncate its episodes and tell its `limit`"
+                    "a function of your own can return gymnasium.wrappers.TimeLimit(env, STEPS), a game of your own truncate its episodes "
+                    "and tell its `limit`; other environments have the key env.max_episode_steps"
                 )
                 known = "no time limit" if limit is None else f"no time limit but one of {limit:,} steps"
                 cause = f"an episode of an evaluation was cut off after {longest:,} steps, because {known} of {envs.name} is known"

@@ -70,7 +70,7 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
         ("experiment/mine", "budget: tiny\n", "experiment=mine", r"\[override /budget: tiny\]$"),
         ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r"\[override head: quantile\], after the file that it"),
         ("experiment/mine", "defaults: [agent: dqn]\n", "experiment=mine", r"choose an option by  - override /agent: dqn$"),
-        ("experiment/mine", "defaults: [/agent: dqn]\n", "experiment=mine", r"values for agent\. Its defaults .* by  - override /agent: dqn$"),
+        ("experiment/mine", "defaults: [/agent: dqn]\n", "experiment=mine", r"values for agent\. Its defaults .*override /agent: dqn$"),
     ],
 )  # fmt: skip
 def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, name, content, words, told):
