@@ -31,8 +31,7 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     Raises:
         ConfigError: a key has no value.
     """
-    asked = OmegaConf.select(cfg, "steps", throw_on_resolution_failure=False)
-    chosen, user, unset = apply_settings(cfg)
+    chosen, user, unset, replaced = apply_settings(cfg)
     try:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException:
@@ -48,17 +47,18 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
         resolved["names"]["others"] = others  # type: ignore[assignment]
-    if "steps" in user and resolved["steps"] != asked:
-        line = f"budget={chosen['budget']}: {resolved['steps']} steps, not {asked}; budget.steps={asked} makes as many"
-        resolved["names"]["shortened"] = line
+    if replaced:
+        said = "; ".join(f"{key}={value}, not {asked}" for key, (asked, value) in replaced.items())
+        words = " ".join(f"budget.{key}={asked}" for key, (asked, _) in replaced.items())
+        resolved["names"]["shortened"] = f"budget={chosen['budget']}: {said}. To keep yours: {words}"
     return resolved, user  # type: ignore[return-value]
 
 
-def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str]]:
+def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str], dict[str, tuple[object, object]]]:
     """Put what files say of options and budgets in its place, and take Hydra's part away.
 
     Returns:
-        the chosen options, the keys that the command line set, and what `settings.apply` returns.
+        the chosen options, the keys that the command line set, what `settings.apply` returns, and what `shorten` returns.
     """
     chosen = choices(cfg)
     user = keys_of(cfg.hydra.overrides.task)
@@ -68,8 +68,7 @@ def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str]
         budget = container(cfg.pop("budget", None) or {})
     budget = settings.spread(budget, cfg, chosen)
     unset = settings.apply(cfg, chosen, user)
-    shorten(cfg, budget, user)
-    return chosen, user, unset
+    return chosen, user, unset, shorten(cfg, budget, user)
 
 
 def without_value(key: str, chosen: dict[str, str]) -> str:
@@ -83,16 +82,20 @@ def without_value(key: str, chosen: dict[str, str]) -> str:
     return f"{key} has no value: give one, {key}=...{comment and f', {comment}'}"
 
 
-def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
+def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> dict[str, tuple[object, object]]:
     """Apply a budget (configs/budget/tiny.yaml), keys and values. They replace all others, so that it comes last; those under `at_most`
     bound numbers that the command line does not set. Keys that the chosen parts do not have are passed over.
 
     A value out of range stays, so that it is refused with a budget too: of the keys of `RULES`; and of others if the command line sets, in
     place of a positive number, something else, such as null.
 
+    Returns:
+        keys of the command line whose value the budget has replaced, with both values.
+
     Raises:
         ConfigError: a bound is no number.
     """
+    replaced = {}
     for key, value in budget.items():
         name = key.removeprefix("at_most.")
         now = OmegaConf.select(cfg, name, default=settings.ABSENT)
@@ -106,6 +109,9 @@ def shorten(cfg: DictConfig, budget: Config, user: set[str]) -> None:
             raise ConfigError(f"{key}={value!r} of a budget is no number, and bounds nothing.")
         if applies:
             OmegaConf.update(cfg, name, value)
+            if name in user and now != value:
+                replaced[name] = now, value
+    return replaced
 
 
 def alike(now: object, value: object) -> bool:

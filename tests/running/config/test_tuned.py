@@ -157,9 +157,11 @@ def test_what_the_user_has_set_is_no_default_of_the_part():
     assert plain_values(config, "agent.backup", ()) == " (share=2, lam=0.9)"
 
 
-def test_steps_that_a_budget_has_replaced_are_told(capsys):
-    complete(*compose(["agent=dqn", "env=toy/chain", "steps=600", "budget=tiny"])[:2])
-    assert "budget=tiny: 400 steps, not 600; budget.steps=600 makes as many" in capsys.readouterr().err
+def test_values_that_a_budget_has_replaced_are_told(capsys):
+    """Of steps alone they were; a run whose final_episodes=50 the command line set was evaluated once."""
+    complete(*compose(["agent=dqn", "env=toy/chain", "steps=600", "evaluation.final_episodes=50", "replay.ratio=0.2", "budget=tiny"])[:2])
+    kept = "To keep yours: budget.steps=600 budget.evaluation.final_episodes=50\n"
+    assert f"budget=tiny: steps=400, not 600; evaluation.final_episodes=1, not 50. {kept}" in capsys.readouterr().err
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):
