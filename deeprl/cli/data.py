@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeprl.cli.arguments import allow_package
-from deeprl.system.terminal import print_end, print_result
+from deeprl.system.terminal import counted, print_end, print_result
 
 if TYPE_CHECKING:
     from deeprl.extend import Actions
@@ -56,7 +56,7 @@ def show(options: argparse.Namespace) -> None:
     spec, _, _, stored = read(options)
     parts = ", ".join(f"{part.name} {tuple(part.shape)}" for part in spec.parts)
     of_obs = f"observations of the parts {parts}" if parts else f"observations of shape {spec.obs_shape}{in_one_vector(options.data)}"
-    of_actions = f"{spec.num_actions} actions" if spec.num_actions else f"actions of {spec.action_dim} number{'s' * (spec.action_dim != 1)}"
+    of_actions = f"{spec.num_actions} actions" if spec.num_actions else f"actions of {counted(spec.action_dim, 'number')}"
     lines = [f"{of_obs}, {of_actions}", *told([*episodes(stored)]), f"digest {stored.digest}"]
     print_result("\n".join([options.data, *(f"  {line}" for line in lines)]))
 

@@ -126,6 +126,11 @@ def amount(size: float) -> str:
     return f"{size:.0f} B"
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def some(names: Sequence[str], most: int) -> str:
     """A list for a line: its first entries, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -298,7 +298,7 @@ class Environments:
             return "none of its environments can be replaced"
         if self.on_error == "restart":
             return "env.on_error=restart replaces an environment after its first reset only"
-        return "env.on_error=restart goes on with a fresh one, also when the run is resumed"
+        return "env.on_error=restart ends such an episode and goes on with a fresh environment"
 
     def _warn(self, index: int, failure: Failure, outcome: str, level: int = 5) -> None:
         """`level`: of the caller of `step`, as in `warnings.warn`."""

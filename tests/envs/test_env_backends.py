@@ -361,7 +361,7 @@ def test_an_episode_that_is_cut_off_may_be_followed_by_a_reset_that_fails(busy):
     assert (after.obs.item(), after.next_obs.item(), after.ended.item()) == (0, 1, True)
     envs = busy("fail", reset=(2,))
     envs.reset()
-    with pytest.raises(EnvironmentFailed, match=r"; env\.on_error=restart goes on with a fresh one"):
+    with pytest.raises(EnvironmentFailed, match=r"; env\.on_error=restart ends such an episode"):
         envs.truncate_episodes(envs.step(np.array([1])), [0])
 
 
@@ -374,7 +374,7 @@ def test_no_advice_to_restart_where_restarts_are_chosen(busy):
     envs.reset()
     envs.step(np.array([1]))
     envs.step(np.array([1]))
-    with pytest.raises(EnvironmentFailed, match=r"; env\.on_error=restart goes on with a fresh one"):
+    with pytest.raises(EnvironmentFailed, match=r"; env\.on_error=restart ends such an episode"):
         envs.step(np.array([1]))
 
 

@@ -97,7 +97,8 @@ class LearnedTemperature(FixedTemperature):
 
     Args:
         value: initial α.
-        target_entropy: H̄ per action dimension, in nats, for actions in [-1, 1]; −1 in SAC, −½ in BRO and SimBa.
+        target_entropy: H̄ per action dimension, in nats, for actions in [-1, 1]; −1 in SAC, −½ in BRO and SimBa. Uniform actions have log 2,
+            the most there is.
         lr: learning rate of log α; None: the actor's.
         form: `log`, the loss above (softlearning), or `exp`, α in place of log α in it (pytorch_sac, CleanRL).
     """
@@ -107,7 +108,7 @@ class LearnedTemperature(FixedTemperature):
         if value <= 0:
             raise ValueError(f"value must be above 0, because its logarithm is learned, not {value}")
         self.target_entropy, self.lr, self.form = target_entropy, lr, form
-        in_range(self, target_entropy=(None, None), **({} if lr is None else {"lr": (0, None)}))
+        in_range(self, target_entropy=(None, 0.6931), **({} if lr is None else {"lr": (0, None)}))
         one_of(self, form=("log", "exp"))
         self.target = target_entropy * action_dim
         self.log_value = nn.Parameter(torch.tensor([float(value)]).log(), requires_grad=False)

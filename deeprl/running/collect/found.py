@@ -21,6 +21,7 @@ from deeprl.running.runs.config_file import parted
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training.restoring import ranks_of
 from deeprl.system.files import machine_fault, said
+from deeprl.system.terminal import counted
 from deeprl.types import Spec, State
 
 
@@ -75,7 +76,8 @@ def shown(columns: list[int] | None, width: tuple[int, ...]) -> str:
         return f"{', '.join(map(str, width)) or 'no'} numbers each"
     size, action, actions, _, frames = columns
     stack = f"{frames} frames of " if frames > 1 else ""
-    return f"observations of {stack}{size} numbers, and actions of {f'{actions} choices' if actions else f'{action} numbers'}"
+    of_actions = counted(actions, "choice") if actions else counted(action, "number")
+    return f"observations of {stack}{counted(size, 'number')}, and actions of {of_actions}"
 
 
 def find(data: str, spec: Spec) -> Found:

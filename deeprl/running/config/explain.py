@@ -20,6 +20,8 @@ from deeprl.running.runs.moved import renamed
 
 MANY = ("seeds", "num_seeds", "n_seeds")
 """Words for several runs of one setting, which are a sweep here"""
+WRITTEN = ("tensorboard", "tb", "csv", "json", "jsonl", "stdout", "none")
+"""Words for what every run writes without a logger"""
 
 
 def explain(overrides: list[str], error: Exception) -> str:
@@ -49,6 +51,8 @@ def explain(overrides: list[str], error: Exception) -> str:
         near = renamed(override) or near
         if key == "experiment" and value.endswith((".yaml", ".yml")):
             near = f" {by_name(value)}."
+        if key == "logger" and value in WRITTEN:
+            near = " TensorBoard's event file and metrics.jsonl are always written: leave it out."
         if override == "replay=auto":
             near = " Leave it out: the recipe of the agent, or its backup, chooses the replay."
         large = key in ("agent", "env")

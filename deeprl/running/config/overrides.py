@@ -63,6 +63,17 @@ def keys_of(overrides: Iterable[str]) -> set[str]:
     return found
 
 
+def given_twice(overrides: Iterable[str]) -> str:
+    """A line about keys that overrides give several values, of which the last counts; "" if there are none."""
+    values: dict[str, list[str]] = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if not value.startswith("{"):  # whose entries join those of before
+            values.setdefault(key.lstrip("+"), []).append(value)
+    found = [f"{key} is given {len(each)} times, and {each[-1]} counts" for key, each in values.items() if len({*each}) > 1]
+    return "; ".join(found)
+
+
 def placed(override: str) -> str:
     """`agent/actor/torso=mlp`, which chooses the torso of the actor, with the package that Hydra wants:
     `agent/torso@agent.actor_torso=mlp`. Other overrides stay."""

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import captions, own_files, settings, tuned
-from deeprl.running.config.overrides import FREE, keys_of
+from deeprl.running.config.overrides import FREE, given_twice, keys_of
 from deeprl.running.config.resolvers import env_name
 from deeprl.running.config.rules import RULES
 from deeprl.running.runs.config_file import Config, container
@@ -31,6 +31,7 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     Raises:
         ConfigError: a key has no value.
     """
+    twice = given_twice(cfg.hydra.overrides.task)
     chosen, user, unset, replaced = apply_settings(cfg)
     try:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -47,10 +48,13 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
         resolved["names"]["others"] = others  # type: ignore[assignment]
+    notes = [twice] if twice else []
     if replaced:
         said = "; ".join(f"{key}={value}, not {asked}" for key, (asked, value) in replaced.items())
         words = " ".join(f"budget.{key}={asked}" for key, (asked, _) in replaced.items())
-        resolved["names"]["shortened"] = f"budget={chosen['budget']}: {said}. To keep yours: {words}"
+        notes.append(f"budget={chosen['budget']}: {said}. To keep yours: {words}")
+    if notes:
+        resolved["names"]["notes"] = notes  # type: ignore[assignment]
     return resolved, user  # type: ignore[return-value]
 
 

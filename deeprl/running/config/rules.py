@@ -134,7 +134,7 @@ def nearest(word: str, candidates: Iterable[str], proposals: Mapping[str, str] |
         proposals: what is proposed for a candidate; null: the candidate itself.
     """
     compared = {each.lower(): each for each in candidates}
-    found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word.lower(), compared, n=1, cutoff=0.6)
     if not found:
         return ""
     near = compared[found[0]]

@@ -27,8 +27,8 @@ def complete(config: Config, user: set[str]) -> Config:
     """
     experiment = config["names"].pop("experiment", "")
     others = config["names"].pop("others", [])
-    if shortened := config["names"].pop("shortened", ""):
-        say(shortened)
+    for note in config["names"].pop("notes", []):
+        say(note)
     files = check_files(config, experiment)
     for words in others:
         slot = words.partition("=")[0]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from deeprl.running.config.rules import get
-from deeprl.running.runs.config_file import Config
+from deeprl.running.runs.config_file import Config, flatten
 from deeprl.running.session.prospect import Prospect, prospect
 from deeprl.running.training.trainer import Trainer
-from deeprl.system.terminal import say
+from deeprl.system.terminal import counted, say
 
 FEW_TARGETS = 10
 """Updates of the target networks below which a run hardly iterates the Bellman operator"""
@@ -96,7 +96,7 @@ def target_updates(run: Prospect) -> Found:
             often = (
                 f"the target networks cover {target.updates:.2g} of their distance to the online ones, summed over the run"
                 if target.key.endswith("tau")
-                else f"the target networks change {target.updates:.0f} times in the run"
+                else f"the target networks change {counted(round(target.updates), 'time')} in the run"
             )
             remedy = "raise it" if target.key.endswith("tau") else "lower it"
             yield target.key, f"{target.key}={target.value:g}: {often}, and values need at least {FEW_TARGETS}: {remedy}, or raise steps."
@@ -128,10 +128,11 @@ def horizon(run: Prospect) -> Found:
     steps = 1 / (1 - discount) if discount < 1 else float("inf")
     if steps > 1.001 * FAR * length:  # 1 / (1 - γ) is not exact
         digits = len(str(length))
+        far = f"looks {steps:,.0f} steps ahead" if discount < 1 else "has no horizon"
         yield (
             "discount",
-            f"{setting(config, 'discount')} looks {steps:,.0f} steps ahead, and episodes have at most {length:,.0f}: "
-            f"lower it; discount={1 - 1 / length:.{digits}f} looks as far as an episode.",
+            f"{setting(config, 'discount')} {far}, and episodes have at most {counted(length, 'step')}: lower it; "
+            f"discount={1 - 1 / length:.{digits}f} looks as far as an episode.",
         )
 
 
@@ -177,6 +178,23 @@ def imitation(run: Prospect) -> Found:
         )
 
 
+def units(run: Prospect) -> Found:
+    """Numbers that look like those of another unit."""
+    rates = [key for key, value in flatten(run.config["agent"], "agent.") if key.endswith("optimizer.lr") and value == 0]
+    for key in rates:
+        yield key, f"{key}=0 is a learning rate with which nothing is learned: set it above 0."
+    std, clip = get(run.config, "agent.explore.std"), get(run.config, "agent.surrogate.clip")
+    if isinstance(std, (int, float)) and std > 1:
+        yield (
+            "agent.explore.std",
+            f"{setting(run.config, 'agent.explore.std')} is counted in halves of the range of the actions, so that most actions lie at an "
+            "end of it: lower it; TD3 has 0.1.",
+        )
+    if isinstance(clip, (int, float)) and clip >= 1:
+        lowest = "lets ratios of probabilities fall to 0 without clipping"
+        yield "agent.surrogate.clip", f"{setting(run.config, 'agent.surrogate.clip')} {lowest}: lower it; PPO has 0.2."
+
+
 FINDERS: tuple[Callable[[Prospect], Found], ...] = (
-    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap, imitation,
+    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap, imitation, units,
 )  # fmt: skip

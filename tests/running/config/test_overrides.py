@@ -13,7 +13,7 @@ from deeprl.running.config.by_hydra import by_hydra, prepare
 from deeprl.running.config.compose import compose
 from deeprl.running.config.foreign_keys import key_of_others
 from deeprl.running.config.option_names import in_options
-from deeprl.running.config.overrides import check_words, for_hydra, keys_of, parsed, quoted, unplaced
+from deeprl.running.config.overrides import check_words, for_hydra, given_twice, keys_of, parsed, quoted, unplaced
 from deeprl.running.config.resolve import choices
 from deeprl.running.config.rules import check
 from deeprl.running.config.sources import planned_updates
@@ -227,6 +227,12 @@ def test_a_slot_of_a_network_is_named_by_the_network():
         assert for_hydra(word) == word
     with pytest.raises(ConfigError, match=r"there is no key agent/actor_torso\. Did you mean agent/actor/torso=simba\?"):
         compose(["agent=td3", "env=classic/pendulum", "agent/actor_torso=simba"])
+
+
+def test_a_key_with_two_values_is_told():
+    """The last one counted without a word."""
+    assert given_twice(["seed=1", "steps=3", "+seed=2", "steps=3", "a={b: 1}", "a={c: 2}"]) == "seed is given 2 times, and 2 counts"
+    assert given_twice(["seed=1", "agent.seed=2"]) == ""
 
 
 def test_keys_that_overrides_set():

@@ -46,6 +46,8 @@ def test_an_option_is_no_path(word):
         ("agent=munchausen", "Did you mean munchausen_dqn? It is one of agent/backup: agent/backup=munchausen."),
         ("env=minatar/brekout", "Did you mean minatar/breakout?"),
         ("agent/backup.alpha=0.5", "a key has dots: agent.backup.alpha=0.5"),
+        ("logger=tensorboard", "are always written: leave it out."),
+        ("agent=foo", "agent=foo is not an option of agent. (`deeprl list agents`"),  # and "Did you mean lab/loop?"
         ("dqn", "dqn is not of the form key=value (see --help). Did you mean agent=dqn?"),
         ("my/experiment/a.yaml", "are chosen with --config-dir my experiment=a."),
         ("cartpole", "Did you mean env=classic/cartpole?"),

@@ -88,7 +88,7 @@ def test_a_first_reset_that_fails_is_tried_again_in_an_evaluation(monkeypatch):
         return plain(self, seed)
 
     monkeypatch.setattr(CountingGame, "reset", reset)
-    with pytest.raises(EnvironmentFailed, match=r"the server is busy; env\.on_error=restart goes on with a fresh one"):
+    with pytest.raises(EnvironmentFailed, match=r"the server is busy; env\.on_error=restart ends such an episode"):
         evaluate(Scripted(), Counting().make_evaluation, 1, 1, 7, 0)
     calls = count()
     with pytest.warns(RuntimeWarning, match="the server is busy; restarted"):
