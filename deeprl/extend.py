@@ -20,7 +20,7 @@ from deeprl.learning.backups.traces import Step, Trace
 from deeprl.learning.networks.blocks import Block
 from deeprl.learning.networks.copies import Copies
 from deeprl.learning.networks.cores import Core, CoreChoice
-from deeprl.learning.networks.heads import HeadChoice
+from deeprl.learning.networks.heads import HeadChoice, Scalar
 from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice, widths
@@ -79,7 +79,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "epsilon_greedy_action", "Constant",
     # Networks with a stack axis, of blocks that say how each parameter begins; a core remembers between torso and head
-    "TorsoChoice", "Copies", "MLP", "Block", "Init", "HeadChoice", "Core", "CoreChoice",
+    "TorsoChoice", "Copies", "MLP", "Block", "Init", "HeadChoice", "Scalar", "Core", "CoreChoice",
     # A sampler chooses among live transitions
     "Sampler", "Draws", "Live",
     # A source says when, and from what, is learned; a stream of random numbers has a position, which its checkpoint keeps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -145,8 +145,13 @@ class Scalar(HeadChoice):
         one_of(self, loss=tuple(DISTANCES))
 
     @property
+    def distance(self) -> Callable[[Tensor], Tensor]:
+        """D: error -> loss, of one shape. A head with a distance of its own overrides it."""
+        return DISTANCES[self.loss]
+
+    @property
     def offers(self) -> frozenset[str]:  # type: ignore[override]
-        return super().offers | ({"scalar", "residual"} if self.loss == "squared" else {"scalar"})
+        return super().offers | ({"scalar", "residual"} if self.distance is squared else {"scalar"})
 
     def build(self, features: int, hidden: Sequence[int], actions: int, n: int, init: str) -> nn.Module:
         return ScalarHead(self, features, hidden, actions, n, init)
@@ -157,7 +162,7 @@ class ScalarHead(Streams):
 
     def __init__(self, choice: Scalar, features: int, hidden: Sequence[int], actions: int, n: int, init: str):
         super().__init__(choice, features, hidden, (actions, 1), n, init)
-        self.distance = DISTANCES[choice.loss]
+        self.distance = choice.distance
 
     def forward(self, features: Tensor, noise: NetworkNoise) -> ScalarValues:
         return ScalarValues(self.streams(features, noise).squeeze(-1), self.distance, features)

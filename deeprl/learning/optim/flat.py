@@ -79,7 +79,10 @@ def check(choice: Optimizer) -> None:
     """
     bounds_above_zero(choice, "max_grad_norm")
     if choice.schedule is not None and not callable(choice.schedule):
-        raise ValueError(f"schedule must be one of deeprl.schedules, not {choice.schedule!r}: set schedule.start, .end and .duration")
+        raise ValueError(
+            f"schedule must be one of deeprl.schedules, not {choice.schedule!r}: set schedule.start, .end and .duration; "
+            "schedule._target_=deeprl.schedules.Cosine is half a cosine in place of a line"
+        )
     for end in ("value", "start", "end"):  # of whatever schedule it is
         if getattr(choice.schedule, end, 0) < 0:
             raise ValueError(f"schedule.{end} is a factor of the learning rate, at least 0, not {getattr(choice.schedule, end)}")

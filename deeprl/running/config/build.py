@@ -170,7 +170,8 @@ def check_parts(part: Deferred) -> None:
         ConfigError: a part is missing, has the wrong class, or needs what actor, head with its mapping, chain, or core do not offer.
     """
     slots, parameters = part.kwargs, keys_of(part.cls, eval_str=True)
-    missing = [slot for slot, each in parameters.items() if each.default is each.empty and slot not in (*slots, "spec", "seed")]
+    needed = {slot for slot, each in parameters.items() if each.default is each.empty and each.kind is not each.VAR_KEYWORD}
+    missing = [slot for slot in parameters if slot in needed - {*slots, "spec", "seed"}]
     if missing:
         raise UnknownNameError(f"agent.{missing[0]} is missing: `deeprl list agent/{missing[0]}` shows what it may be.")
     consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}

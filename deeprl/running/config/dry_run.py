@@ -22,7 +22,7 @@ from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.option_names import labelled
 from deeprl.running.config.stateless import attributes, known, require_unchanged, tensors
-from deeprl.running.config.trained import require_gradients, require_main, require_term, tell_untrained
+from deeprl.running.config.trained import require_border, require_gradients, require_main, require_term, tell_untrained
 from deeprl.system.global_draws import refused
 from deeprl.types import Batch, Rows, Spec
 
@@ -131,6 +131,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         ConfigError: a loss or its target fails, or a loss is not one finite number or does not depend on what it trains, or the agent
             cannot act, or one of them draws random numbers from a global generator.
     """
+    require_border(agent)
     size = made_up_size(agent, spec, sequences)
     require_main(agent)
     tell_untrained(agent)

@@ -128,8 +128,10 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
             file, option, slot, owner = found.groups()
             lacks = f"chooses an option of {slot}, a slot that this {owner} does not have"
             return f"{override}: {file}={option} {lacks}: take another {owner} or another {file}."
-        if own_files.of_users(key, override.partition("=")[2]) and (
-            said.startswith(f"In '{key}/") or "defaults" in said or "Multiple" in said
+        if (
+            key == "experiment"
+            and own_files.of_users(key, override.partition("=")[2])
+            and (said.startswith(f"In '{key}/") or "defaults" in said or "Multiple" in said)
         ):
             said = f"{said.partition(' To override a value')[0].rstrip('.')}. Its defaults choose an option by  - override /agent: dqn"
         return f"{override}: {said}{renamed(f'{slot}={option}') or nearest_option(file, known)}"

@@ -77,7 +77,10 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option:
         given = grouped(cls, kwargs)
         signature(cls).bind(*args, **given)
     except TypeError as error:  # a class that belongs to another slot
-        raise ConfigError(f"{labelled(path, cls, option)}: {error}. Give it, or take another option of this slot.") from error
+        remedy = "Give it, or take another option of this slot."
+        if "unexpected keyword" in str(error):  # no key, which `instantiate` knows, but what the owner hands to it
+            remedy = f"Let {cls.__name__}.__init__ take it{' beside its own keys, as each agent takes spec and seed' * (path == 'agent')}."
+        raise ConfigError(f"{labelled(path, cls, option)}: {error}. {remedy}") from error
     except ValueError as error:  # of a group
         raise refusal(cls, path, error, option, key) from error
     try:

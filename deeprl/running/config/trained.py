@@ -24,6 +24,16 @@ def require_main(agent: Agent) -> None:
         )
 
 
+def require_border(agent: Agent) -> None:
+    """
+    Raises:
+        ConfigError: the agent's constructor has not called `set_border`.
+    """
+    if lacking := [name for name in ("spec", "rewards", "normalize") if not hasattr(agent, name)]:
+        name = type(agent).__name__
+        raise ConfigError(f"agent ({name}): it has no {lacking[0]}: {name}.__init__ has to call self.set_border(spec, rewards, normalize).")
+
+
 def require_term(agent: Agent, name: str, term: Term) -> None:
     """
     Args:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from deeprl.agents.idqn import Iterated
 from deeprl.envs.toy import value_iteration
@@ -185,6 +187,27 @@ def test_what_the_agent_learns_is_its_head_s_loss_of_the_backup(head):
     torch.testing.assert_close(learned.error, (returns.mean() - chosen.mean()).abs().mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(learned.metrics["train/loss"], chosen.loss(returns)[0])
     assert learned.metrics["train/q_values"].shape == (K, B)
+
+
+@dataclass(frozen=True)
+class LogCosh(Scalar):
+    """D(e) = ln cosh e, between the square and the absolute value."""
+
+    @property
+    def distance(self):
+        return lambda error: error + F.softplus(-2 * error) - math.log(2)
+
+
+def test_a_distance_of_ones_own():
+    agent = agent_of(LogCosh())
+    batch = batch_of(agent)
+    with torch.no_grad():
+        learned = agent.loss(batch)
+        online, target = agent.chain.views(batch)
+        error = Max()(online, target, batch).mean() - online.now.at(batch.action).mean()
+    torch.testing.assert_close(learned.metrics["train/loss"], error.cosh().log())
+    assert "residual" not in LogCosh().offers  # which is of the square alone
+    assert "residual" in Scalar().offers
 
 
 @HEAD

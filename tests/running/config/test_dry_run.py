@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from deeprl.errors import ConfigError, located
+from deeprl.learning.agent import Agent
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import greedy
 from deeprl.learning.networks.layers import Init
@@ -19,8 +20,9 @@ from deeprl.learning.parts.exploration import ActorExploration, ValueExploration
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.returns import Returns
+from deeprl.running.config.build import check_parts
 from deeprl.running.config.dry_run import dry_run, require_timeless
-from deeprl.running.config.instantiate import construct
+from deeprl.running.config.instantiate import Deferred, construct
 from tests.builders import CONTINUOUS, DISCRETE, actor_critic, value_agent
 
 
@@ -291,6 +293,20 @@ def test_what_a_loss_leaves_out_or_returns_is_told_before_the_first_update():
     agent.main = "critic"
     with pytest.raises(ConfigError, match=r"main = 'critic' of ValueAgent names none of its objectives, value: "):
         dry_run(agent, DISCRETE, "cpu")
+
+
+class Borderless(Agent):
+    def __init__(self, *, spec, **others):
+        super().__init__()
+
+
+def test_an_agent_from_scratch_is_told_what_it_lacks():
+    """Messages were "object has no attribute 'rewards'", and that agent.others is missing."""
+    with pytest.raises(ConfigError, match=r"agent \(Borderless\): it has no spec: Borderless.__init__ has to call self.set_border\(spec"):
+        dry_run(Borderless(spec=DISCRETE), DISCRETE, "cpu")
+    check_parts(Deferred(Borderless, {}, "agent"))
+    with pytest.raises(ConfigError, match=r"'seed'\. Let Plain.__init__ take it beside its own keys, as each agent takes spec and seed\."):
+        construct(type("Plain", (Agent,), {"__init__": lambda self, spec: None}), (), {"spec": DISCRETE, "seed": 0}, "agent")
 
 
 def test_parameters_that_no_loss_trains_are_told(capsys):
