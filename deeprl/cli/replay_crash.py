@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     bundle = newest(options.bundle)
     config, state, batch, failure, spec = crash.read(bundle)
     allowed = packages(*options.allow_package)
-    config = checked(config, allowed)
+    config = checked(config, allowed, unused=("logger",))
     check_device(config)
     agent = build_agent(config, spec, allowed, regular_size(bundle / "agent.safetensors"))
     compute_as(agent, config)

@@ -208,9 +208,7 @@ def chosen(options: argparse.Namespace) -> SweepFolder:
     path = options.dir or Path("runs", f"sweep_{time.strftime(STAMP)}")
     folder = SweepFolder(path, words, jobs, config_dir)
     if options.dir and folder.exists():
-        found = SweepFolder.read(path)
-        found.require_same(folder)
-        return found
+        return SweepFolder.read(path).grown(folder)
     if options.dir:
         require_empty(path, "sweep")
     return folder

@@ -114,6 +114,14 @@ def test_no_command_runs_the_shell_that_a_configuration_names(run, tmp_path, mon
     assert not Path("pwned").exists()
 
 
+def test_an_evaluation_needs_no_word_for_the_package_of_a_logger(run, capsys):
+    """It builds none, and asked for --allow-package."""
+    edited(run, "logger.also", {"mine": {"_target_": "somebody_s.Logger"}})
+    assert console("eval", run, "--episodes", 1) == 0
+    capsys.readouterr()
+    assert "allow it with --allow-package somebody_s" in sentence(capsys, "resume", run, "steps=400")
+
+
 @pytest.mark.parametrize("key", ["agent", "replay", "accelerate", "names", "steps", "seed", "device"])
 def test_a_missing_key_is_named(run, key, capsys):
     config = RunFolder(run).read_config()

@@ -70,6 +70,10 @@ def cut(segments: Iterable[dict[str, Tensor]], columns: int) -> Iterator[dict[st
     return ({**segment, "rows": segment["rows"][:, :-columns]} for segment in segments)
 
 
+ARRAYS = (".npz", ".npy", ".hdf5", ".h5", ".csv", ".pkl", ".parquet", ".pt")
+"""Files in which people keep transitions"""
+
+
 def shown(columns: list[int] | None, width: tuple[int, ...]) -> str:
     """What the rows of data are made of."""
     if columns is None:
@@ -114,6 +118,11 @@ def find(data: str, spec: Spec) -> Found:
         raise DataError(
             f"data={data}: there is no folder {path.absolute()}{other}. A relative name counts from the folder of the command; where the "
             "data of a run have moved, it goes on with deeprl resume RUN replay.data=PLACE"
+        )
+    if path.is_file() and path.suffix in ARRAYS:
+        raise DataError(
+            f"data={data}: it is a file of arrays. A data set of Minari is made of them, minari.create_dataset_from_buffers (docs/data.md, "
+            "Arrays of your own), which replay.data=minari:NAME reads"
         )
     try:
         (num, capacity, env), checkpoints = recorded(path), Checkpoints(path)

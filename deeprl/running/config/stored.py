@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
@@ -53,8 +53,11 @@ SAME = {"runtime.lag": None, "accelerate.matmul_precision": "auto"}
 """Keys among those of speed that change the numbers, and the word that leaves the value to deeprl"""
 
 
-def checked(config: Config, allowed: Allowed) -> Config:
+def checked(config: Config, allowed: Allowed, unused: Collection[str] = ()) -> Config:
     """The configuration, after a check that every key of a run exists, has the right type and is in range.
+
+    Args:
+        unused: sections of which the caller builds nothing, so that they may name what is not allowed.
 
     Raises:
         ConfigError: a key fails the check, or names what is not allowed.
@@ -69,7 +72,7 @@ def checked(config: Config, allowed: Allowed) -> Config:
         if not isinstance(value, str) or (words and value not in words):
             raise UnknownNameError(f"{key}={value!r:.100} is out of range: it takes {', '.join(words) if words else 'a word'}.")
     if allowed is not None:
-        require_trusted(config, "", allowed)
+        require_trusted({key: part for key, part in config.items() if key not in unused}, "", allowed)
     return finalise(config)
 
 

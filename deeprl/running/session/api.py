@@ -65,7 +65,7 @@ def read(path: Path, checkpoint: str | int, allowed: Allowed, function: Callable
     if function is not None:
         replace_function(stored, function)
     with of_its_commit(path):
-        config = checked(stored, allowed)
+        config = checked(stored, allowed, unused=("logger",))
         check_device(config)
         checkpoints = Checkpoints(folder.path, config["checkpoint"]["keep"])
         env, spec = environment(config, allowed)

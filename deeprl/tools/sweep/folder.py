@@ -90,15 +90,14 @@ class SweepFolder:
         return (self.path / "sweep.json").exists()
 
     def store(self) -> None:
-        """Write sweep.json, under the lock. If it is there already, it must hold the same grid, and only the place may change.
+        """Write sweep.json, under the lock. If it is there already, jobs may be added, and the place may change.
 
         Raises:
             ConfigError: it holds another one, or the grid is too large.
         """
         if self.exists():
             found = SweepFolder.read(self.path)
-            found.require_same(self)
-            if found.place == self.place:
+            if found.grown(self) is found and found.place == self.place:
                 return None
         jobs = [{"folder": job.name, "overrides": job.overrides} for job in self.jobs]
         content: JsonObject = {
@@ -173,15 +172,21 @@ class SweepFolder:
             except OSError as error:
                 raise RunFolderError(f"{self.run(job)}: {error.strerror}; put the whole folder of the sweep where there is space") from None
 
-    def require_same(self, other: SweepFolder) -> None:
-        """
+    def grown(self, other: SweepFolder) -> SweepFolder:
+        """What a command line makes of this folder: `other`, which has all its jobs and perhaps more, such as more seeds.
+
         Raises:
-            ConfigError: `other`, which a command line describes, is another grid than the one of this folder.
+            ConfigError: `other` lacks a job, or takes configurations from another folder.
         """
-        if sorted(other.jobs) != sorted(self.jobs) or other.config_dir != self.config_dir:
+        if not {*self.jobs} <= {*other.jobs} or other.config_dir != self.config_dir:
             raise ConfigError(
-                f"--dir={self.path} holds another sweep, {shlex.join(self.overrides)}: choose another folder, or {self.resume_command()}."
+                f"--dir={self.path} holds another sweep, {shlex.join(self.overrides)}: choose another folder, or {self.resume_command()}. "
+                "A grid with more values goes on with it if it has all of these."
             )
+        if len(other.jobs) == len(self.jobs):
+            return self
+        other.cwd, other.place = self.cwd, self.place
+        return other
 
 
 # ---- what sweeps and studies share

@@ -232,6 +232,13 @@ def test_a_folder_may_be_named_as_a_checkpoint_is(played, tmp_path, monkeypatch)
     assert parted("her @400") == ("her ", "400")
 
 
+def test_a_file_of_arrays_is_told_how_it_becomes_data(played, tmp_path):
+    """The message asked for a run folder in its place."""
+    (tmp_path / "d.npz").touch()
+    with pytest.raises(DataError, match=r"d\.npz: it is a file of arrays\. A data set of Minari .*create_dataset_from_buffers"):
+        find(str(tmp_path / "d.npz"), played[1].agent.spec)
+
+
 def test_no_checkpoint_is_taken_in_place_of_a_damaged_one(played, tmp_path):
     """A run learned from fewer transitions than the other seeds of its group, with a warning alone."""
     folder, trainer = shutil.copytree(played[0], tmp_path / "player"), played[1]
@@ -300,7 +307,7 @@ def test_what_holds_no_transitions_is_refused(played, tmp_path):
         Stored(data=str(tmp_path / "nowhere"), batch_size=8, spec=trainer.agent.spec, num=1, discount=0.99)
     with pytest.raises(ValueError, match="of classic/cartpole, observations of 4 numbers, and actions of 2 choices, and .* 5 numbers"):
         Stored(data=str(folder), batch_size=8, spec=trainer.agent.spec._replace(obs_shape=(5,)), num=1, discount=0.99)
-    with pytest.raises(ValueError, match="and those of this run have observations of 4 numbers, and actions of 1 numbers"):
+    with pytest.raises(ValueError, match=r"and those of this run have observations of 4 numbers, and actions of 1 number\b"):
         # rows of one continuous action are as wide, and its 0 and 1 lie within its bounds: they were learned from
         Stored(data=str(folder), batch_size=8, spec=trainer.agent.spec._replace(num_actions=0, action_dim=1), num=1, discount=0.99)
     strange = shutil.copytree(folder, tmp_path / "strange")

@@ -32,9 +32,23 @@ def test_what_is_written_is_read(folder, tmp_path):
     assert (found.overrides, found.jobs, found.config_dir) == (GRID, folder.jobs, None)
     assert found.run(found.jobs[0]) == tmp_path / "agent=dqn,seed=0"
     assert os.listdir(tmp_path) == ["sweep.json"]
-    found.require_same(SweepFolder(tmp_path, [], expand(["seed=0,1", "agent=dqn,idqn"][::-1])))
+    assert found.grown(SweepFolder(tmp_path, [], expand(["seed=0,1", "agent=dqn,idqn"][::-1]))) is found
     with pytest.raises(ConfigError, match="another sweep, agent=dqn,idqn seed=0,1"):
         SweepFolder(tmp_path, GRID, expand(["seed=0,1"])).store()
+
+
+def test_a_sweep_takes_more_seeds(folder, tmp_path):
+    """They needed another folder, or hands that start them."""
+    folder.place = Place(jobs=3)
+    folder.store()
+    grid = ["agent=dqn,idqn", "seed=0,1,2"]
+    grown = SweepFolder.read(tmp_path).grown(SweepFolder(tmp_path, grid, expand(grid)))
+    assert [job.name for job in grown.jobs if job not in folder.jobs] == ["agent=dqn,seed=2", "agent=idqn,seed=2"]
+    assert grown.place == folder.place
+    grown.store()
+    assert SweepFolder.read(tmp_path).jobs == grown.jobs
+    with pytest.raises(ConfigError, match="A grid with more values goes on with it"):
+        folder.store()
 
 
 @pytest.mark.parametrize(
