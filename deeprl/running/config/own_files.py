@@ -183,7 +183,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                     right = {f"{place}.{each}" for each in tuned.values(wanted, option) if not is_setting(each)}
                 else:
                     right = below(_group_of(full, known())) if full.split(".")[0] in CLASSES else set(FIXED)
-                if not any(is_within(full, each) or is_within(each, full) for each in right) and not _is_taken(full, config):
+                if not any(is_within(full, each) or is_within(each, full) for each in right) and not is_taken(full, config):
                     raise ConfigError(f"{path}, line {line_of(path, key)}: there is no key {full}.{renamed(full) or nearest(full, right)}")
                 slot = "replay" if full.startswith("replay.") else "/".join(full.split(".")[:-1][:2])  # agent.rate may be a key, not a slot
                 if not wanted and slot.split("/")[0] in ("agent", "replay") and _group_of_slot(slot, known()) in known() - {"agent"}:
@@ -220,7 +220,7 @@ def _check_option(path: Path, word: str, value: object, option: str, group: str)
         raise ConfigError(f"{path}, line {line_of(path, word)}: keys belong under {word}. Write {word}: {{key: value}}.")
 
 
-def _is_taken(key: str, config: Config) -> bool:
+def is_taken(key: str, config: Config) -> bool:
     """Whether the class that the run has there takes a key, although no file lists it."""
     from deeprl.running.config.instantiate import accepted, resolve  # torch, for which pages do not wait
 

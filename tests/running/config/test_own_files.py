@@ -41,6 +41,12 @@ def mine(tmp_path, monkeypatch):
         ("agent/backup/mine", "", "agent=dqn agent/backup=mine", r"mine\.yaml: agent/backup=mine names no class"),
         ("agent/mine", "# nothing\n", "agent=mine", r"mine\.yaml: agent=mine names no class\. Add a line _target_: "),
         ("env/mine", "", "env=mine", r"mine\.yaml: env=mine names no class"),
+        (
+            "agent/torso/mine",
+            "_target_: deeprl.learning.networks.torsos.MLPTorso\nhidden: [8]\n",
+            "agent=dqn agent/torso=mine agent.torso.activation=tanh",
+            r"mine\.yaml does not list agent\.torso\.activation, which its class takes: write \+agent\.torso\.activation=tanh, or",
+        ),
         ("agent/backup/mine", "# a\n- b\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: a list stands where keys belong"),
         ("agent/mine", "- b\n", "agent=mine", r"mine\.yaml, line 1: a list stands where keys belong"),
         ("experiment/mine", "- steps: 3\n", "experiment=mine", r"mine\.yaml, line 1: a list stands"),
