@@ -191,7 +191,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                         f"{path}, line {line_of(path, key)}: {full} stands under no option of {slot}. Write it under the one that it is "
                         f"for, {slot}=OPTION: {{{full.rpartition('.')[2]}: ...}}, at the margin of the file."
                     )
-                if full in right and key in dotted:
+                if any(is_within(key, each) for each in dotted):
                     *above, last = key.removeprefix(f"{word}.").split(".")
                     raise ConfigError(
                         f"{path}, line {line_of(path, key)}: a key with dots sets nothing in a file. Write "
@@ -200,11 +200,12 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
 
 
 def _with_dots(content: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Full names of keys that are written with dots, `evaluation.every`, in place of one key below the other."""
+    """Full names of keys that are written with dots, `evaluation.every`, in place of one key below the other. In `kwargs` names are the
+    user's own."""
     for name, value in content.items():
         if "." in str(name) and not is_setting(str(name)):
             yield f"{above}{name}"
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and name != "kwargs":
             yield from _with_dots(value, f"{above}{name}.")
 
 

@@ -123,6 +123,7 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
         ("replay: {batch_size: 5}\n", r"line 2: replay\.batch_size stands under no option of replay\."),
         ("replay=uniform: {budget=tiny: {capacity: 5}}\n", r"there is no key replay\.budget=tiny\.capacity\."),
         ("evaluation.every: 5\n", r"line 2: a key with dots sets nothing in a file\. Write evaluation: \{every: \.\.\.\}\."),
+        ("env.kwargs.size: 5\n", r"line 2: .* sets nothing in a file\. Write env: \{kwargs: \{size: \.\.\.\}\}\."),
         ("agent/explore=epsilon_greedy: {schedule.end: 0}\n", r"line 2: .* sets nothing in a file\. Write schedule: \{end: \.\.\.\}\."),
         ("budget=tiny: {steps: 5}\n", r"line 2: budget=tiny is no setting: it stands in files of options\."),
     ],
@@ -136,7 +137,7 @@ def test_a_key_that_no_option_has_is_a_typo(mine, settings, told):
 OTHERS = """agent/chain=polyak: {tau: 0.1}
 agent/chain=iterated: {shift_period: 9}
 agent/actor_torso=simba: {width: 9}
-env: {kwargs: {size: 5}}
+env: {kwargs: {size: 5, a.b: 1}}
 """
 
 
