@@ -41,8 +41,8 @@ class Core(Block):
         return torch.zeros(self.n, batch, self.size, dtype=weights.dtype, device=weights.device)
 
     def of_rows(self, states: Tensor) -> Tensor:
-        """States as rows of a replay and of acting, (B, m · size), by entry of the stack: (n, B, size). A single one serves all entries."""
-        return states.unflatten(-1, (-1, self.size)).transpose(0, 1).expand(self.n, -1, -1)
+        """States as rows of a replay and of acting, (B, size), for each entry of the stack: (n, B, size)."""
+        return states.expand(self.n, -1, -1)
 
     def prepare(self, x: Tensor) -> Tensor:
         """What `step` needs of the input, for rows of any number of steps at once: (n, R, inputs) -> (n, R, …)."""

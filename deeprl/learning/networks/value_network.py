@@ -109,10 +109,10 @@ class ValueNetwork(nn.Module):
         return values.unflatten(lead) if len(lead) > 1 else values
 
     def advance(self, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the core: (B, *obs), (B, S) -> features (torsos, B, F) for `values`, new state (B, S)."""
+        """One step of the core: (B, *obs), (B, S) -> features (1, B, F) for `values`, new state (B, S)."""
         assert self.core is not None
         features, state = self.core.step(self.core.prepare(self.torso(obs)), self.core.of_rows(state))
-        return features, state.transpose(0, 1).flatten(1)
+        return features, state[0]
 
     def other(self, unrolled: Unrolled, obs: Tensor, noise: NetworkNoise) -> Values:
         """Values of other inputs (T, B, *obs) in the rows of an unroll of this network."""
