@@ -25,6 +25,7 @@ from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.torsos import TorsoChoice, widths
 from deeprl.learning.objective import Objective
+from deeprl.learning.optim.flat import Flat
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain, MakeNetwork, follow_, roll_
 from deeprl.learning.parts.exploration import (
@@ -75,7 +76,7 @@ __all__ = [  # noqa: RUF022 (grouped by what they are for)
     "Values", "ScalarValues", "MaskedValues", "Mapping", "Reduction", "squared", "average", "Utility",
     # Parts that an agent owns, built from its plan
     "Plan", "Chain", "Window", "MakeNetwork", "follow_", "roll_", "Weighting", "Auxiliary", "Rate", "Objective", "Improvement", "ActorView",
-    "StateValue", "RolloutLosses", "PlainGradient", "Surrogate", "Intrinsic",
+    "StateValue", "Flat", "RolloutLosses", "PlainGradient", "Surrogate", "Intrinsic",
     # A rule of exploration: ticks in, actions with their probabilities out
     "ValueExploration", "ActorExploration", "Tick", "Policy", "Memory", "Explored", "epsilon_greedy_action", "Constant",
     # Networks with a stack axis, of blocks that say how each parameter begins; a core remembers between torso and head

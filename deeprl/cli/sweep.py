@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import shlex
 import textwrap
 import time
@@ -18,7 +20,7 @@ from deeprl.running.runs.folder import holder
 from deeprl.running.runs.places import STAMP, make_place, making, new_folder
 from deeprl.system.machine import usable_cores
 from deeprl.system.signals import Signals
-from deeprl.system.terminal import print_end, say
+from deeprl.system.terminal import print_end, say, some
 from deeprl.tools.sweep.conduct import conduct
 from deeprl.tools.sweep.folder import PLACES, Place, SweepFolder, require_empty
 from deeprl.tools.sweep.grid import Job, expand
@@ -63,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     with folder.at_home():
         begun = {job.name: folder.run(job) for job in todo if not made and (folder.run(job) / "checkpoints" / "last").exists()}
         plan = check(todo, here=folder.place.on == "local", begun=begun, allowed=allowed)
+    tell_edited(folder, [job for job in folder.jobs if job not in todo], allowed)
     folder.trust = words_to_resume(folder.config_dir, plan)
     with making(*OF_SWEEP):
         folder.path = new_folder(folder.path) if made else folder.path
@@ -168,6 +171,29 @@ def unfinished(folder: SweepFolder, job: Job) -> bool:
         return look(folder.run(job)).state != "finished"
     except RunFolderError:
         return True
+
+
+def tell_edited(folder: SweepFolder, finished: Sequence[Job], allowed: Allowed) -> None:
+    """Say which finished jobs were trained with other settings than the files of the additional folder give today. Those that have begun
+    are refused when they go on."""
+    if folder.config_dir is None:
+        return
+    from deeprl.running.config.compose import compose
+    from deeprl.running.config.stored import continued, require_trusted
+    from deeprl.running.session.complete import complete
+
+    edited = dict[str, str]()
+    for job in finished:
+        with contextlib.suppress(RunFolderError), contextlib.redirect_stderr(io.StringIO()), folder.at_home():
+            try:
+                config, user, _ = compose(job.overrides)
+                if allowed is not None:
+                    require_trusted(config, "", allowed)
+                continued(folder.run(job), complete(config, user))
+            except ConfigError as error:
+                edited[job.name] = str(error).partition(": choose")[0]
+    if edited:
+        say(f"{some([*edited], 3)} finished with other settings than {folder.config_dir} gives now: {next(iter(edited.values()))}")
 
 
 def require_none_queued(folder: SweepFolder, jobs: Sequence[Job]) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from deeprl.replay.samplers import Draws, Live, Sampler
 
 SIZE, BATCH, BATCHES = 64, 8, 4
+KEPT = frozenset({"columns", "ticks", "count", "oldest", "fresh", "pending", "pending_frames", "began", "parts", "data"})
+"""Names in the saved state of a replay, beside those of its sampler"""
 
 
 def require_resumes(sampler: Sampler) -> None:
@@ -17,7 +19,7 @@ def require_resumes(sampler: Sampler) -> None:
     raises here is left to the run, because a sampler may ask for more transitions than these.
 
     Raises:
-        ValueError: they differ, or the second one cannot go on.
+        ValueError: they differ, or the second one cannot go on, or a name in what it saves is one of the replay's own.
     """
     try:
         one, live = sampler.over(SIZE), Live(20, 84, SIZE)
@@ -28,6 +30,8 @@ def require_resumes(sampler: Sampler) -> None:
         wanted = played(one, later, 2)
     except Exception:
         return
+    if taken := KEPT.intersection(saved):
+        raise ValueError(f"sampler must save under names of its own, and {type(one).__name__} has {min(taken)}, which the replay has too")
     name = f"sampler must draw after a resume as if it had never stopped, and {type(one).__name__}"
     try:
         other.load(saved, live)

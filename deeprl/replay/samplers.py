@@ -82,7 +82,8 @@ class Draws:
         """Take the errors (B,) of transitions that were drawn earlier. Some may have been overwritten since."""
 
     def state_dict(self, live: Live) -> State:
-        """What a checkpoint needs: numbers, and arrays with an entry for each live transition."""
+        """What a checkpoint needs: numbers, and arrays with an entry for each live transition, under names that the replay has not
+        (`deeprl.replay.sampler_check.KEPT`)."""
         return {}
 
     def load(self, state: State, live: Live) -> None:

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from deeprl.running.config.compose import compose
 from deeprl.running.runs.config_file import check_identity, identity
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session import session
+from deeprl.running.session.api import alone
 from deeprl.running.session.given import replace_function, worded
 from deeprl.running.session.run import Run
 from deeprl.running.training.evaluation import LONGEST, cut_off, recorded
@@ -104,10 +106,31 @@ class Endless(gymnasium.Env):
         return np.zeros(2, np.float32), 1.0, False, False, {}
 
 
+def test_two_threads_do_not_train_at_once():
+    """Their runs had other numbers than one after the other, because torch's precision belongs to the process."""
+    told = []
+
+    def other():
+        try:
+            deeprl.train(PLAIN, env=Endless)
+        except ConfigError as error:
+            told.append(str(error))
+
+    with alone():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert len(told) == 1
+    assert "another thread of this process trains" in told[0]
+    assert not Path("runs").exists()
+
+
 def test_an_evaluation_whose_episodes_never_end_does(monkeypatch, capsys):
     monkeypatch.setattr("deeprl.running.training.evaluation.SHORTEST", 6)
     short = {**PLAIN, "steps": 30, "agent/torso": "mlp", "evaluation": {"every": None, "num": 2, "final_episodes": 5}}
-    with pytest.warns(RuntimeWarning, match=r"cut off after 6 steps, because no time limit of .* is known: set env\.max_episode_steps"):
+    with pytest.warns(
+        RuntimeWarning, match=r"cut off after 6 steps, because no time limit of .* is known: a function of your own can return"
+    ):
         run = deeprl.train(short, env=Endless)
     assert [list(each) for each in run.evaluations()["returns"]] == [[6.0] * 5]
     told = r"no time limit is known, and no episode ended in [\d,]+ steps .*: return gymnasium\.wrappers\.TimeLimit\(env, STEPS\)"
@@ -482,7 +505,7 @@ def breaking() -> gymnasium.Env:
 @pytest.mark.filterwarnings("ignore:environment")
 def test_a_run_whose_environment_fails_again_goes_on_with_a_fresh_one():
     """Because resuming is exact, the failure would come at the same step; env.on_error may therefore change."""
-    with pytest.raises(RuntimeError, match=r"sensor lost; env.on_error=restart goes on .*also when the run is resumed"):
+    with pytest.raises(RuntimeError, match=r"sensor lost; env.on_error=restart ends such an episode and goes on"):
         deeprl.train(PLAIN, env=breaking, folder="run")
     resume = ("resume", "run", "--allow-package", "tests")
     assert console(*resume) == exits.FAILED

@@ -43,7 +43,8 @@ def blocks(text: str, language: str) -> list[str]:
 def commands(start: str) -> list[str]:
     lines = [line for page in COMPOSED for block in blocks(page.read_text(), "bash") for line in block.splitlines()]
     lines = [re.sub(r"^deeprl train\b", "python train.py", line) for line in lines]
-    return list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in lines if line.startswith(start)))
+    lines = [line for line in lines if line.startswith(start) and "train.py --config-dir" not in line]  # with a file of the reader's
+    return list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in lines))
 
 
 def compose_and_settle(overrides: list[str]) -> dict:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deeprl.replay.replay import Replay
-from deeprl.replay.sampler_check import require_resumes
+from deeprl.replay.sampler_check import KEPT, require_resumes
 from deeprl.replay.samplers import Live, Prioritized, Sampler, Uniform, UniformDraws
 from deeprl.replay.sum_tree import BRANCH, SumTree
 from deeprl.schedules import Constant, Linear
@@ -286,7 +286,7 @@ class Turning(UniformDraws):
         return live.first + (number - live.first + self.turn) % live.length, weight
 
     def state_dict(self, live):
-        return {} if self.forgets == "saving" else {"turn": self.turn}
+        return {} if self.forgets == "saving" else {"turn": self.turn, **({"count": 1} if self.forgets == "names" else {})}
 
     def load(self, state, live):
         if self.forgets != "loading":
@@ -309,3 +309,7 @@ def test_a_sampler_that_forgets_is_refused():
         Replay(capacity=4, batch_size=4, spec=SPEC, num=1, discount=0.9, sampler=Turns("loading"))
     with pytest.raises(ValueError, match="Turning cannot go on from what it has saved: KeyError"):
         require_resumes(Turns("saving"))
+    with pytest.raises(ValueError, match="save under names of its own, and Turning has count, which the replay has too"):
+        require_resumes(Turns("names"))  # it took the place of the replay's counts, and no checkpoint could be read
+    replay = Replay(capacity=4, batch_size=4, spec=SPEC, num=1, discount=0.9)
+    assert replay.state_dict().keys() <= KEPT

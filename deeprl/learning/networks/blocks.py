@@ -71,7 +71,7 @@ def moved(module: nn.Module) -> list[Tensor]:
 
 def initialise(module: nn.Module, seed: int, place: str) -> None:
     """Fill every parameter of `module`. The first axis is the stack: entry i of parameter `name` takes the generator (seed, "init",
-    "place.name", i).
+    "place.name", i), or that of its block, see `Init.together`.
 
     So entry 0 of a stack of five equals a stack of one, and another part does not change the rest. Blocks with `project_` are projected,
     and blocks whose buffers depend on batches or weights before have `restart_`, which forgets these.
@@ -86,8 +86,9 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 init = getattr(owner, "initial", {}).get(name)
                 if init is None:
                     raise ValueError(f"{path}: {type(owner).__name__} declares no initial value for it: {REMEDY}")
+                drawn = path.rpartition(".")[0] if init.together else path
                 for i, entry in enumerate(parameter):
-                    fill_(entry, init, torch_generator(seed, "init", path, i))
+                    fill_(entry, init, torch_generator(seed, "init", drawn, i))
             if hasattr(owner, "project_"):
                 owner.project_()
             if hasattr(owner, "restart_"):

@@ -44,6 +44,8 @@ class Init(NamedTuple):
     """Value of the scheme "constant" """
     make: Callable[[], Tensor] | None = None
     """Draws the value of the scheme "made" from torch's own generator"""
+    together: bool = False
+    """All parameters of a block draw from one generator, each for itself: `make` makes them all, and gives one of them"""
 
 
 def fill_(tensor: Tensor, init: Init, generator: torch.Generator) -> None:

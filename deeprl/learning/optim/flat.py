@@ -208,9 +208,9 @@ class Flat:
         Raises:
             ValueError: the averages belong to another number of parameters.
         """
-        if state["square"].shape != self.flat.shape:
-            raise ValueError(f"the optimizer has {self.flat.numel()} parameters, its saved state {state['square'].numel()}")
         for name, own in self.state_dict().items():
+            if state[name].shape != own.shape:
+                raise ValueError(f"the optimizer has {own.numel()} numbers in {name}, its saved state {state[name].numel()}")
             own.copy_(state[name])
         if "count" in state:
             self.taken = int(state["count"])

@@ -78,8 +78,8 @@ def construct(cls: type, args: tuple, kwargs: dict[str, Any], path: str, option:
         signature(cls).bind(*args, **given)
     except TypeError as error:  # a class that belongs to another slot
         remedy = "Give it, or take another option of this slot."
-        if "unexpected keyword" in str(error):  # no key, which `instantiate` knows, but what the owner hands to it
-            remedy = f"Let {cls.__name__}.__init__ take it{' beside its own keys, as each agent takes spec and seed' * (path == 'agent')}."
+        if path == "agent" and "unexpected keyword" in str(error):  # spec or seed, because `instantiate` knows its keys
+            remedy = f"Let {cls.__name__}.__init__ take it beside its own keys, as each agent takes spec and seed."
         raise ConfigError(f"{labelled(path, cls, option)}: {error}. {remedy}") from error
     except ValueError as error:  # of a group
         raise refusal(cls, path, error, option, key) from error

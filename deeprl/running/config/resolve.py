@@ -50,8 +50,9 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
         resolved["names"]["others"] = others  # type: ignore[assignment]
     notes = [twice] if twice else []
     if replaced:
-        said = "; ".join(f"{key}={value}, not {asked}" for key, (asked, value) in replaced.items())
-        words = " ".join(f"budget.{key}={asked}" for key, (asked, _) in replaced.items())
+        shown = {key: ["null" if value is None else value for value in values] for key, values in replaced.items()}
+        said = "; ".join(f"{key}={value}, not {asked}" for key, (asked, value) in shown.items())
+        words = " ".join(f"budget.{key}={asked}" for key, (asked, _) in shown.items())
         notes.append(f"budget={chosen['budget']}: {said}. To keep yours: {words}")
     if notes:
         resolved["names"]["notes"] = notes  # type: ignore[assignment]

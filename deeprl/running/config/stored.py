@@ -200,15 +200,16 @@ def require_ahead(path: Path, stored: Config, config: Config, otherwise: str = "
 
 def differences(before: Config, now: Config, names: list[str]) -> list[str]:
     """In words, the leaves that differ in the parts `names` of two configurations, what was chosen first; of a part whose keys differ, its
-    name."""
+    name, and the first such key."""
 
     def leaves(config: Config) -> dict[str, object]:
         return {key: value for key, value in flatten(config) if any(key == name or key.startswith(f"{name}.") for name in names)}
 
     one, other = leaves(before), leaves(now)
     shared = sorted((key for key in one if key in other and one[key] != other[key]), key=lambda key: not key.startswith("names."))
-    alone = sorted({key.partition(".")[0] for key in {*one} ^ {*other}})
-    return [f"{key} is {one[key]} there and {other[key]} here" for key in shared] + [f"{name} has other keys" for name in alone]
+    alone = {key.partition(".")[0]: key for key in sorted({*one} ^ {*other}, reverse=True)}
+    told = [f"{name} has other keys, such as {key}" for name, key in sorted(alone.items())]
+    return [f"{key} is {one[key]} there and {other[key]} here" for key in shared] + told
 
 
 def same_data(path: Path, stored: object, given: object) -> bool:

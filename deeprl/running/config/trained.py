@@ -27,9 +27,9 @@ def require_main(agent: Agent) -> None:
 def require_border(agent: Agent) -> None:
     """
     Raises:
-        ConfigError: the agent's constructor has not called `set_border`.
+        ConfigError: the agent learns from batches, and its constructor has not called `set_border`.
     """
-    if lacking := [name for name in ("spec", "rewards", "normalize") if not hasattr(agent, name)]:
+    if agent.objectives and (lacking := [name for name in ("spec", "rewards", "normalize") if not hasattr(agent, name)]):
         name = type(agent).__name__
         raise ConfigError(f"agent ({name}): it has no {lacking[0]}: {name}.__init__ has to call self.set_border(spec, rewards, normalize).")
 

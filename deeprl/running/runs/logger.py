@@ -59,7 +59,8 @@ class LoggerChoice(Choice):
         """
         Args:
             folder: of the run.
-            resumed: the run goes on, and may have had this logger before.
+            resumed: the run goes on, and may have had this logger before. It goes on from its last checkpoint: steps that came after it are
+                made, and told, again.
         """
         raise NotImplementedError
 

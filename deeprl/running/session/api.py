@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,28 @@ def read(path: Path, checkpoint: str | int, allowed: Allowed, function: Callable
     return Run(folder.path, config, agent, step, folder.read_summary(), env, str(checkpoint))
 
 
+TRAINS = threading.RLock()
+"""Held by the thread that trains; a listener may train within"""
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """
+    Raises:
+        ConfigError: another thread trains.
+    """
+    if not TRAINS.acquire(blocking=False):
+        raise ConfigError(
+            "another thread of this process trains, and both would share torch's precision and its generators: train in processes of their "
+            "own, or with deeprl sweep."
+        )
+    try:
+        yield
+    finally:
+        TRAINS.release()
+
+
+@alone()
 def train(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
@@ -114,7 +138,7 @@ def train(
 
     Raises:
         ConfigError: the configuration is wrong, or `folder` holds other files, or a run that `resume` does not continue; or a process that
-            a run has started imports this script.
+            a run has started imports this script; or another thread trains.
         KeyboardInterrupt: Ctrl-C stopped the run, which is saved.
         SystemExit: with 75; another signal of docs/runs.md stopped the run, which is saved.
     """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError
+from deeprl.errors import CheckpointError, CheckpointWarning, ConfigError, UnreadableError, on_one_line
 from deeprl.running.config.rules import LEARNING
 from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
@@ -146,4 +146,10 @@ def require_unchanged(config: Config, checkpoints: Checkpoints) -> None:
 
 def unfit(step: int, error: BaseException) -> CheckpointError:
     kind = "" if type(error) is ValueError else f"{type(error).__name__}: "  # a sentence of ours
-    return CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {kind}{error}")
+    changed = (
+        ". The code of its parts may have changed since: go on with that of then, or start another run with init_from, which takes what "
+        "fits"
+        if type(error) in (RuntimeError, KeyError)  # torch's and Python's, of states with other keys
+        else ""
+    )
+    return CheckpointError(f"the checkpoint of step {step:,} does not fit this run: {kind}{on_one_line(error).rstrip('.')}{changed}")

@@ -173,12 +173,19 @@ class SweepFolder:
                 raise RunFolderError(f"{self.run(job)}: {error.strerror}; put the whole folder of the sweep where there is space") from None
 
     def grown(self, other: SweepFolder) -> SweepFolder:
-        """What a command line makes of this folder: `other`, which has all its jobs and perhaps more, such as more seeds.
+        """What a command line makes of this folder: `other`, which has all its jobs and perhaps more, such as more seeds. Jobs that are
+        here keep their names, which may say less than those of the larger grid.
 
         Raises:
             ConfigError: `other` lacks a job, or takes configurations from another folder.
         """
-        if not {*self.jobs} <= {*other.jobs} or other.config_dir != self.config_dir:
+        here = {job.overrides: job for job in self.jobs}
+        other.jobs = [here.get(job.overrides, job) for job in other.jobs]
+        if (
+            not {*self.jobs} <= {*other.jobs}
+            or len({job.name for job in other.jobs}) < len(other.jobs)
+            or other.config_dir != self.config_dir
+        ):
             raise ConfigError(
                 f"--dir={self.path} holds another sweep, {shlex.join(self.overrides)}: choose another folder, or {self.resume_command()}. "
                 "A grid with more values goes on with it if it has all of these."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from deeprl.agents.idqn import Iterated
 from deeprl.errors import ConfigError
@@ -84,6 +86,39 @@ def test_in_a_chain_they_learn_and_trace(torso):
         agent.tick(step - 1, step)
     after = snapshot(agent.chain.online)
     assert not any(torch.equal(before[name], after[name]) for name in before)
+
+
+class Related(nn.Module):
+    """Initial values that belong together: a gain of the length of its weights, a copy, and a layer that is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.normed, self.one, self.tied = weight_norm(nn.Linear(5, 4)), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.copied = deepcopy(self.one)
+        self.tied.weight = self.one.weight
+
+    def forward(self, x):
+        return self.tied(self.copied(self.one(self.normed(x))))
+
+
+def test_initial_values_that_belong_together_stay_together():
+    """Each parameter was drawn from a network of its own, and a tied one was two."""
+    net = built(Copies(2, Related, (5,)), seed=0)
+    found = dict(net.named_parameters())
+    gain, direction = (found[f"normed/parametrizations/weight/original{k}"] for k in (0, 1))
+    torch.testing.assert_close(gain, direction.norm(dim=-1, keepdim=True))
+    assert torch.equal(found["copied/bias"], found["one/bias"])
+    assert not torch.equal(gain[0], gain[1])  # of two entries
+    assert "tied/weight" not in found
+    one, x = Related(), torch.randn((3, 5), generator=torch.Generator().manual_seed(0))
+    one.load_state_dict({name.replace("/", "."): it[1] for name, it in found.items()} | {"tied.weight": found["one/weight"][1]})
+    assert_close32(net(x)[1], one(x).detach())
+
+
+def test_what_is_not_to_be_trained_is_refused():
+    """It was trained."""
+    with pytest.raises(ValueError, match=r"Copies: 0\.weight has requires_grad=False, and all parameters of a torso are trained"):
+        Copies(1, lambda: nn.Sequential(nn.Linear(5, 5).requires_grad_(False), nn.Linear(5, 5)), (5,))
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(5), nn.Dropout()])

@@ -85,7 +85,7 @@ def test_its_state_goes_on():
     first.step(gradients, 1)
     second.step(gradients, 1)
     assert all(map(torch.equal, one, other))
-    with pytest.raises(ValueError, match="the optimizer has 10 parameters, its saved state 4"):
+    with pytest.raises(ValueError, match="the optimizer has 10 numbers in square, its saved state 4"):
         first.load_state_dict(RMSProp(lr=0.1).build([nn.Parameter(torch.ones(4))]).state_dict())
     with pytest.raises(ValueError, match="gradients have shapes"):
         first.step([torch.ones(3, 2), torch.ones(4)], 0)

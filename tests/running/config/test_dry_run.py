@@ -298,6 +298,7 @@ def test_what_a_loss_leaves_out_or_returns_is_told_before_the_first_update():
 class Borderless(Agent):
     def __init__(self, *, spec, **others):
         super().__init__()
+        self.objectives = {"value": None}
 
 
 def test_an_agent_from_scratch_is_told_what_it_lacks():

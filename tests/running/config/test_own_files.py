@@ -86,6 +86,15 @@ def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, nam
         compose(words.split())
 
 
+def test_the_experiment_of_the_page_sets_what_it_says(mine):
+    page = (folders.CONFIGS.parent / "docs" / "usage.md").read_text()
+    mine("experiment/small", page.partition("`mine/experiment/small.yaml`:\n\n```yaml\n")[2].partition("```")[0])
+    config, _, chosen = compose(["experiment=small"])
+    assert (chosen["agent"], chosen["env"], chosen["agent/head"]) == ("dqn", "classic/acrobot", "quantile")
+    assert (config["steps"], config["evaluation"]["episodes"], config["agent"]["optimizer"]["lr"]) == (50_000, 20, 5e-4)
+    assert (config["replay"]["capacity"], config["replay"]["learning_starts"]) == (20_000, 500)
+
+
 def test_defaults_in_a_circle_are_told(mine):
     mine("agent/one", "defaults: [two, _self_]\n")
     mine("agent/two", "defaults: [dqn, one, _self_]\n")

@@ -159,9 +159,9 @@ def test_what_the_user_has_set_is_no_default_of_the_part():
 
 def test_values_that_a_budget_has_replaced_are_told(capsys):
     """Of steps alone they were; a run whose final_episodes=50 the command line set was evaluated once."""
-    complete(*compose(["agent=dqn", "env=toy/chain", "steps=600", "evaluation.final_episodes=50", "replay.ratio=0.2", "budget=tiny"])[:2])
-    kept = "To keep yours: budget.steps=600 budget.evaluation.final_episodes=50\n"
-    assert f"budget=tiny: steps=400, not 600; evaluation.final_episodes=1, not 50. {kept}" in capsys.readouterr().err
+    complete(*compose(["agent=dqn", "env=toy/chain", "steps=600", "evaluation.every=null", "replay.ratio=0.2", "budget=tiny"])[:2])
+    kept = "To keep yours: budget.steps=600 budget.evaluation.every=null\n"
+    assert f"budget=tiny: steps=400, not 600; evaluation.every=0.5, not null. {kept}" in capsys.readouterr().err
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):

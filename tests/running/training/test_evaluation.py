@@ -50,7 +50,10 @@ def test_evaluations_run_where_training_does(vector):
 def test_a_lost_worker_ends_an_evaluation_with_a_sentence(failure, cause):
     """The game does it again when it is repeated, so that it is the cause."""
     choice = Counting(failure=failure, vector="async", timeout=0.5)
-    with pytest.raises(EnvironmentFailed, match=rf"step 0 of its episode 0 in an evaluation: {cause}.*; env\.on_error=restart goes on"):
+    with pytest.raises(
+        EnvironmentFailed,
+        match=rf"step 0 of its episode 0 in an evaluation: {cause}.*; env\.on_error=restart ends such an episode and goes on",
+    ):
         evaluate(Scripted(0), choice.make_evaluation, 1, 1, 7, 0)
 
 

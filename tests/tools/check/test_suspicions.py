@@ -35,7 +35,7 @@ WRONG = {
     "threads": (with_keys(runtime__threads=5), "runtime.threads", "runtime.threads=4"),
     "checkpoints": (with_keys(within("speed", startup=7_000.0), checkpoint__every=None), "checkpoint.every", "checkpoint.minutes=30"),
     "horizon": (with_keys(discount=0.9999), "discount", "discount=0.995 looks"),
-    "no discount": (with_keys(discount=1.0), "discount", "inf"),
+    "no discount": (with_keys(discount=1.0), "discount", "discount=1 has no horizon"),
     "actor": (with_keys(agent__actor_period=20, replay__ratio=1.0), "replay.ratio", "replay.ratio=20"),
     "resets": (with_keys(agent__resets__at=[2_000, 4_500]), "agent.resets.at", "4,500, so"),
     "LAP": (with_keys(replay__sampler__least=1.0, agent__head__loss="squared"), "agent.head.loss", "set agent.head.loss=huber"),

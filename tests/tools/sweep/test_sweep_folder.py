@@ -8,9 +8,12 @@ import os
 
 import pytest
 
-from deeprl.cli.sweep import placed
+from deeprl.cli.sweep import placed, tell_edited
 from deeprl.errors import FAILED, ConfigError, RunFolderError
+from deeprl.running.config import folders
+from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder, holder
+from deeprl.running.session.complete import complete
 from deeprl.system import machine
 from deeprl.tools.sweep import slurm
 from deeprl.tools.sweep.conduct import confirmed
@@ -49,6 +52,29 @@ def test_a_sweep_takes_more_seeds(folder, tmp_path):
     assert SweepFolder.read(tmp_path).jobs == grown.jobs
     with pytest.raises(ConfigError, match="A grid with more values goes on with it"):
         folder.store()
+    one = SweepFolder(tmp_path, ["agent=dqn", "seed=0"], expand(["agent=dqn", "seed=0"]))
+    two = one.grown(SweepFolder(tmp_path, ["agent=dqn", "seed=0,1"], expand(["agent=dqn", "seed=0,1"])))
+    assert [job.name for job in two.jobs] == ["run", "seed=1"]  # a sweep of one job named nothing
+
+
+def test_finished_jobs_whose_experiment_file_was_edited_since_are_told(tmp_path, monkeypatch, capsys):
+    """Seeds that were added had other settings than those before, without a word."""
+    monkeypatch.setattr(folders, "_added", [])
+    (own := tmp_path / "own" / "experiment").mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\ndiscount: 0.9\n")
+    folders.add(own.parent)
+    words = ["agent=dqn", "env=toy/chain", "experiment=mine"]
+    sweep = SweepFolder(tmp_path / "sweep", words, expand(words), str(own.parent))
+    (run := sweep.run(sweep.jobs[0])).mkdir(parents=True)
+    RunFolder(run).write_config(complete(*compose(sweep.jobs[0].overrides)[:2]))
+    capsys.readouterr()
+    tell_edited(sweep, sweep.jobs, None)
+    assert capsys.readouterr().err == ""
+    (own / "mine.yaml").write_text("# @package _global_\ndiscount: 0.95\n")
+    tell_edited(sweep, sweep.jobs, None)
+    said = capsys.readouterr().err
+    assert f"run finished with other settings than {own.parent} gives now: " in said
+    assert said.endswith("(discount is 0.9 there and 0.95 here)\n")
 
 
 @pytest.mark.parametrize(
