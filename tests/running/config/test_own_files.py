@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, nam
 
 
 def test_the_experiment_of_the_page_sets_what_it_says(mine):
-    page = (folders.CONFIGS.parent / "docs" / "usage.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "usage.md").read_text()
     mine("experiment/small", page.partition("`mine/experiment/small.yaml`:\n\n```yaml\n")[2].partition("```")[0])
     config, _, chosen = compose(["experiment=small"])
     assert (chosen["agent"], chosen["env"], chosen["agent/head"]) == ("dqn", "classic/acrobot", "quantile")
