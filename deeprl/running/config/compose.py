@@ -34,7 +34,9 @@ def compose_with_folder(overrides: Iterable[str]) -> tuple[Config, set[str], dic
     overrides = [for_hydra(override) for override in overrides]
     prepare()
     check_words(overrides)
-    own_files.check_choices(overrides)
+    for group, _, name in (override.partition("=") for override in overrides):
+        if group in ("experiment", "agent", "env"):  # before the composition, which some of their faults end
+            own_files.check_choices(group, name.strip("'\""))
     try:
         cfg = composition.composed(overrides)
         chosen = choices(cfg)

@@ -128,12 +128,9 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
             file, option, slot, owner = found.groups()
             lacks = f"chooses an option of {slot}, a slot that this {owner} does not have"
             return f"{override}: {file}={option} {lacks}: take another {owner} or another {file}."
-        if (
-            key == "experiment"
-            and own_files.of_users(key, override.partition("=")[2])
-            and (said.startswith(f"In '{key}/") or "defaults" in said or "Multiple" in said)
-        ):
-            said = f"{said.partition(' To override a value')[0].rstrip('.')}. Its defaults choose an option by  - override /agent: dqn"
+        entry = re.search(r"Could not (?:find|override|load) 'experiment/|^Multiple values|defaults must be a list", said)
+        if key == "experiment" and entry and own_files.of_users(key, override.partition("=")[2]):
+            said = f"{said.partition(' To override a value')[0].rstrip('.')}. The list of defaults has entries as - override /agent: dqn"
         return f"{override}: {said}{renamed(f'{slot}={option}') or nearest_option(file, known)}"
     if key in parents and not override.partition("=")[2].startswith("{"):
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]

@@ -29,30 +29,58 @@ def of_users(group: str, name: str) -> Path | None:
     return None if path is None or path.is_relative_to(folders.CONFIGS) else path
 
 
-def check_choices(overrides: Iterable[str]) -> None:
-    """Files of a user that choose an option as they set a key: `agent: dqn` in an experiment, `head: quantile` in an agent. Text would
-    stand where the keys of the option belong.
+def check_choices(group: str, name: str, place: str = "") -> None:
+    """
+    Args:
+        group, name: of a chosen file.
+        place: where its keys stand, if not where its group says.
 
     Raises:
-        ConfigError: naming the file, the line, and the entry of its defaults that chooses the option.
+        ConfigError: the file, or one from which it starts, is a user's and chooses an option as it sets a key: `agent: dqn` in an
+            experiment, `head: quantile` in an agent. Text would stand where the keys of the option belong. The message has the entry of its
+            defaults that chooses the option.
     """
-    for override in overrides:
-        group, _, name = override.partition("=")
-        prefix = {"experiment": "", "agent": "agent.", "env": "env."}.get(group)
-        path = of_users(group, name) if prefix is not None and isinstance(name, str) else None
-        if path is None or prefix is None:
-            continue
-        known = groups()
-        for key, value in flatten(_readable(group, name)):
-            slot, within = f"{prefix}{key}".replace(".", "/"), key.replace(".", "/")
-            if slot in known and isinstance(value, str) and "${" not in value and (value in options(slot) or slot in (*CLASSES, "budget")):
-                entry = f"override {within}: {value}" if prefix else f"override /{slot}: {value}"
-                short = {option.rpartition("/")[2]: option for option in reversed(options(slot))}  # the first of a name
-                near = "" if value in options(slot) else nearest(value, short, short)
+    if of_users(group, name) is None:
+        return
+    known, prefix = groups(), "" if group == "experiment" else f"{place or group.replace('/', '.')}."
+    for each in _lineage(group, name):
+        path = of_users(group, each)
+        for key, value in flatten(_readable(group, each)) if path else ():
+            slot = key if "/" in key else f"{prefix}{key}".replace(".", "/")
+            offered = options(slot) if slot in known else []
+            if path and isinstance(value, str) and "${" not in value and (value in offered or (offered and slot in (*CLASSES, "budget"))):
                 raise ConfigError(
-                    f"{path}, line {line_of(path, key)}: {key}: {value} sets a key, and chooses no option.{near} A file chooses options in "
-                    f"its defaults: write  defaults: [{entry}]" + ("" if prefix == "" else ", after the file that it starts from")
+                    f"{path}, line {line_of(path, key)}: {key}: {value} sets a key, and chooses no option.{_instead(slot, value, prefix)}"
                 )
+
+
+def _instead(slot: str, value: str, prefix: str) -> str:
+    """The entry of a list of defaults that chooses the option which a file means.
+
+    Args:
+        prefix: agent. for a file of agents, in whose defaults slots have their own names.
+    """
+    if slot == "budget":
+        return f" A file chooses no budget: give budget={value} on the command line."
+    offered = options(slot)
+    short = {option.rpartition("/")[2]: option for option in reversed(offered)}  # the first of a name
+    near = "" if value in offered else nearest(value, short, short)
+    option = value if value in offered else near.removeprefix(" Did you mean ").removesuffix("?") or "OPTION"
+    listed = "" if value in offered or near else f" {slot} takes {', '.join(offered)}." if len(offered) <= FEW else ""
+    entry = slot.removeprefix(prefix.replace(".", "/")) if prefix else f"/{slot}"
+    return f"{near}{listed} Options are chosen in the list of defaults: - override {entry}: {option}"
+
+
+FEW = 12
+"""Options that a message lists"""
+
+
+def _lineage(group: str, name: str) -> list[str]:
+    """A file, and those of its group that it starts from; of one that cannot be read, itself."""
+    try:
+        return tuned.lineage(name, group)
+    except tuned.UNREADABLE:
+        return [name]
 
 
 def _readable(group: str, name: str) -> Config:
@@ -91,6 +119,7 @@ def check_chosen(chosen: Mapping[str, str], config: Config) -> None:
     """
     for slot, option in chosen.items():
         group, _, place = slot.partition("@")
+        check_choices(group, option, place)
         path = of_users(group, option)
         first = folders.file(group, option)
         for other in folders.behind(group, option):
@@ -176,7 +205,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                 raise ConfigError(f"{path}, line {line_of(path, word)}: {word} is no setting: it stands in files of options.")
             if wanted:
                 _check_option(path, word, value, option, wanted)
-            dotted = {*_with_dots({word: value})}
+            dotted, nested, above = {*_with_dots({word: value})}, value if wanted else {word: value}, f"{place}." if wanted else prefix
             for key, _ in flatten(value, f"{word}.") if isinstance(value, dict) else [(word, value)]:
                 full = f"{place}{key.removeprefix(word)}" if wanted else f"{prefix}{key}"
                 if wanted:
@@ -191,21 +220,21 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                         f"{path}, line {line_of(path, key)}: {full} stands under no option of {slot}. Write it under the one that it is "
                         f"for, {slot}=OPTION: {{{full.rpartition('.')[2]}: ...}}, at the margin of the file."
                     )
-                if any(is_within(key, each) for each in dotted):
-                    *above, last = key.removeprefix(f"{word}.").split(".")
+                values = (each for each in right if is_within(full, each) and isinstance(get(nested, each.removeprefix(above)), dict))
+                if any(is_within(key, each) for each in dotted) and not any(values):  # in a dictionary that is a value names are free
+                    *outer, last = (key.removeprefix(f"{word}.") if wanted else key).split(".")
                     raise ConfigError(
                         f"{path}, line {line_of(path, key)}: a key with dots sets nothing in a file. Write "
-                        f"{''.join(f'{each}: {{' for each in above)}{last}: ...{'}' * len(above)}."
+                        f"{''.join(f'{each}: {{' for each in outer)}{last}: ...{'}' * len(outer)}."
                     )
 
 
 def _with_dots(content: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Full names of keys that are written with dots, `evaluation.every`, in place of one key below the other. In `kwargs` names are the
-    user's own."""
+    """Full names of keys that are written with dots, `evaluation.every`, in place of one key below the other."""
     for name, value in content.items():
         if "." in str(name) and not is_setting(str(name)):
             yield f"{above}{name}"
-        elif isinstance(value, dict) and name != "kwargs":
+        elif isinstance(value, dict):
             yield from _with_dots(value, f"{above}{name}.")
 
 

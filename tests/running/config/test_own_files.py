@@ -70,14 +70,17 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
 @pytest.mark.parametrize(
     ("name", "content", "words", "told"),
     [
-        ("experiment/mine", "agent: dqn\n", "experiment=mine", r"line 2: agent: dqn sets a key.*defaults: \[override /agent: dqn\]$"),
-        ("experiment/mine", "\nenv: acrobot\n", "experiment=mine", r"line 3: env: acrobot .* Did you mean classic/acrobot\?"),
-        ("experiment/mine", "agent: {head: quantile}\n", "experiment=mine", r"agent\.head: .*\[override /agent/head: quantile\]$"),
-        ("experiment/mine", "agent/head: quantile\n", "experiment=mine", r"agent/head: .*\[override /agent/head: quantile\]$"),
-        ("experiment/mine", "budget: tiny\n", "experiment=mine", r"\[override /budget: tiny\]$"),
-        ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r"\[override head: quantile\], after the file that it"),
-        ("experiment/mine", "defaults: [agent: dqn]\n", "experiment=mine", r"choose an option by  - override /agent: dqn$"),
-        ("experiment/mine", "defaults: [/agent: dqn]\n", "experiment=mine", r"values for agent\. Its defaults .*override /agent: dqn$"),
+        ("experiment/mine", "agent: dqn\n", "experiment=mine", r"line 2: agent: dqn sets a key.*of defaults: - override /agent: dqn$"),
+        ("experiment/mine", "agent: DQN\n", "experiment='mine'", r"Did you mean dqn\? .*- override /agent: dqn$"),
+        ("experiment/mine", "\nenv: acrobot\n", "experiment=mine", r"line 3: .* Did you mean classic/acrobot\? .*/env: classic/acrobot$"),
+        ("experiment/mine", "agent: {head: quantile}\n", "experiment=mine", r"agent\.head: .* - override /agent/head: quantile$"),
+        ("experiment/mine", "agent/head: quantile\n", "experiment=mine", r"agent/head: .* - override /agent/head: quantile$"),
+        ("experiment/mine", "budget: tiny\n", "experiment=mine", r"A file chooses no budget: give budget=tiny on the command line\.$"),
+        ("experiment/mine", "collect: actors\n", "experiment=mine", r"collect takes here, ray\. .* - override /collect: OPTION$"),
+        ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r" - override head: quantile$"),
+        ("agent/mine", "defaults: [dqn, _self_]\nagent/head: quantile\n", "agent=mine", r" - override head: quantile$"),
+        ("experiment/mine", "defaults: [agent: dqn]\n", "experiment=mine", r"- override /agent: dqn$"),
+        ("experiment/mine", "defaults: [/agent: dqn]\n", "experiment=mine", r"values for agent\. .*- override /agent: dqn$"),
     ],
 )  # fmt: skip
 def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, name, content, words, told):
@@ -133,6 +136,7 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
         ("replay: {batch_size: 5}\n", r"line 2: replay\.batch_size stands under no option of replay\."),
         ("replay=uniform: {budget=tiny: {capacity: 5}}\n", r"there is no key replay\.budget=tiny\.capacity\."),
         ("evaluation.every: 5\n", r"line 2: a key with dots sets nothing in a file\. Write evaluation: \{every: \.\.\.\}\."),
+        ("env: {kwargs.size: 5}\n", r"Write env: \{kwargs: \{size: \.\.\.\}\}\."),
         ("env.kwargs.size: 5\n", r"line 2: .* sets nothing in a file\. Write env: \{kwargs: \{size: \.\.\.\}\}\."),
         ("agent/explore=epsilon_greedy: {schedule.end: 0}\n", r"line 2: .* sets nothing in a file\. Write schedule: \{end: \.\.\.\}\."),
         ("budget=tiny: {steps: 5}\n", r"line 2: budget=tiny is no setting: it stands in files of options\."),
