@@ -63,8 +63,6 @@ def caught(command: Callable[[], int], run: Path | None) -> int:
         return complain(WRONG if isinstance(error, ValueError) else FAILED, unexpected(error))
 
 
-SMALLER_STEPS = "Take smaller steps (agent.optimizer.lr), or clip their gradients (agent.optimizer.max_grad_norm=10)"
-"""What to change where numbers are not finite any more and the agent has no words of its own (`Agent.remedy`)."""
 REPEATED = "A resume of this run would repeat the fault"
 
 
@@ -105,13 +103,29 @@ def failure(error: BaseException, path: Path) -> str:
         where = ""
     parts = (described(error), "", "")
     if isinstance(error, NotFinite):
-        parts, resumable = (described(error), "", error.remedy or SMALLER_STEPS), REPEATED
+        parts, resumable = (described(error), "", error.remedy or smaller_steps(path)), REPEATED
         if saved:
-            resumable = f"{REPEATED}; another run starts from its last weights with init_from={shlex.quote(str(shown))}"
+            named = shlex.quote(f"{shown}@STEP")
+            resumable = f"{REPEATED}; another run starts from the weights of an earlier checkpoint with init_from={named}"
     if isinstance(error, Failed):
         parts = (f"{type(error).__name__}: {error.what}", brief(error.why), error.remedy)
     what, why, remedy = (f"{text.rstrip('.')}. " if text else "" for text in parts)
     return "\n  ".join(line.rstrip() for line in (f"the run failed: {what}", why + where, remedy + resumable) if line)
+
+
+def smaller_steps(path: Path) -> str:
+    """What to change in a run whose numbers are not finite any more; empty if its configuration has no optimizer."""
+    from deeprl.running.runs.config_file import flatten
+    from deeprl.running.runs.folder import RunFolder
+
+    try:
+        leaves = dict(flatten(RunFolder(path).read_config()["agent"], "agent."))
+    except (ConfigError, RunFolderError, OSError, LookupError, TypeError, AttributeError):  # what failed must be told in any case
+        return ""
+    rates = [key for key in leaves if key.endswith("optimizer.lr") and leaves[key] is not None]
+    free = [key for key in leaves if key.endswith("optimizer.max_grad_norm") and leaves[key] is None]
+    clips = f", or clip gradients ({' '.join(f'{key}=10' for key in free)})" if free else ""
+    return f"Take smaller steps ({', '.join(rates)}){clips}" if rates else ""
 
 
 def trusted(path: Path) -> str:

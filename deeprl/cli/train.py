@@ -187,8 +187,10 @@ def split(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """
 
     def error(message: str) -> NoReturn:
-        if file := next((word for word in words if word.partition("=")[0] in ("--config", "--config-file")), None):
-            raise ConfigError(f"{file}: there is no such flag. {by_name()}.")
+        for word, after in zip(words, [*words[1:], ""]):
+            flag, _, file = word.partition("=")
+            if flag in ("--config", "--config-file"):
+                raise ConfigError(f"{flag}: there is no such flag. {by_name(file or after or 'mine')}.")
         raise ConfigError(f"{message}{foreign(words)}. A setting has no dashes: {without_dashes(words)} (see --help).")
 
     parser = get_args_parser()

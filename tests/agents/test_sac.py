@@ -80,6 +80,8 @@ def test_the_bounds_of_log_sigma(bounds, expected):
 
 
 def test_the_temperature_rises_if_the_entropy_is_below_its_target_and_falls_above():
+    with pytest.raises(ValueError, match=r"target_entropy must be at most 0\.693"):  # 5 trained without a word
+        LearnedTemperature(action_dim=2, target_entropy=5)
     temperature = LearnedTemperature(action_dim=2, value=0.3, target_entropy=-1.0)  # H̄ = −2
     temperature.log_value.requires_grad_(True)
     for entropy, sign in ((-3.0, -1), (-1.0, 1), (-2.0, 0)):

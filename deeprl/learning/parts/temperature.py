@@ -108,7 +108,7 @@ class LearnedTemperature(FixedTemperature):
         if value <= 0:
             raise ValueError(f"value must be above 0, because its logarithm is learned, not {value}")
         self.target_entropy, self.lr, self.form = target_entropy, lr, form
-        in_range(self, target_entropy=(None, 0.6931), **({} if lr is None else {"lr": (0, None)}))
+        in_range(self, target_entropy=(None, math.log(2)), **({} if lr is None else {"lr": (0, None)}))
         one_of(self, form=("log", "exp"))
         self.target = target_entropy * action_dim
         self.log_value = nn.Parameter(torch.tensor([float(value)]).log(), requires_grad=False)

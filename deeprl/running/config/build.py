@@ -70,6 +70,8 @@ def check_actions(config: Config, spec: Spec, allowed: Allowed = None) -> None:
             f"env.components=true needs an agent whose policy chooses each component, not {agent}: leave it out, or choose one of agent="
             f"{', '.join(name for name, kind in kinds().items() if kind == 'any')}."
         )
+    if takes not in ("discrete", "continuous", "any"):
+        raise ConfigError(f'{agent}: the attribute actions of its class must be "discrete", "continuous" or "any", not {takes!r:.100}.')
     if takes not in (has, "any"):
         number = spec.num_actions or spec.action_dim
         raise ConfigError(

@@ -141,7 +141,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     slot = part.replace(".", "/")
     if slot in chosen and slot not in ("agent", "env"):
         last = [k for k in last if k.startswith((f"{part}.", f"{part}_"))]  # a key of another slot would be another thing
-    if slot in chosen and (path := own_files.of_users(slot, chosen[slot])) and own_files.is_taken(key, base):
+    plain = not override.startswith(("+", "~")) and not override.partition("=")[2].startswith("{")
+    if plain and slot in chosen and (path := own_files.of_users(slot, chosen[slot])) and own_files.is_taken(key, base):
         return f"{override}: {path} does not list {key}, which its class takes: write +{override}, or add the key there."
     if slot in chosen and not last:
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}

@@ -198,10 +198,10 @@ def by_name(name: str = "mine") -> str:
     Args:
         name: of the file, with or without its ending and its folder.
     """
-    path = Path(name)
-    folder = str(path.parent.parent) if path.parent.name == "experiment" else "FOLDER"
-    file = f"FOLDER/experiment/{path.stem}.yaml"
-    return f"Settings of your own stand in {file}, and are chosen with --config-dir {folder} experiment={path.stem}"
+    path = Path(re.sub(r"\.ya?ml$", "", name))
+    above, _, option = str(path).rpartition("experiment/") if "experiment" in path.parts[:-1] else ("FOLDER", "", path.name)
+    folder = above.rstrip("/") or "."
+    return f"Settings of your own stand in {folder}/experiment/{option}.yaml, and are chosen with --config-dir {folder} experiment={option}"
 
 
 def meant_option(word: str) -> str:

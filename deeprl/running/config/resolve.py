@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import TypeGuard
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -13,7 +14,7 @@ from deeprl.running.config import captions, own_files, settings, tuned
 from deeprl.running.config.overrides import FREE, given_twice, keys_of
 from deeprl.running.config.resolvers import env_name
 from deeprl.running.config.rules import RULES
-from deeprl.running.runs.config_file import Config, container
+from deeprl.running.runs.config_file import Config, container, flatten
 
 
 def choices(cfg: DictConfig) -> dict[str, str]:
@@ -48,22 +49,18 @@ def resolve(cfg: DictConfig) -> tuple[Config, set[str]]:
     options_of = ((slot, *settings.places(chosen)[slot]) for slot in unset)
     if others := [f"{slot}={option}" for slot, group, option in options_of if not own_files.of_users(group, option)]:
         resolved["names"]["others"] = others  # type: ignore[assignment]
-    notes = [twice] if twice else []
-    if replaced:
-        shown = {key: ["null" if value is None else value for value in values] for key, values in replaced.items()}
-        said = "; ".join(f"{key}={value}, not {asked}" for key, (asked, value) in shown.items())
-        words = " ".join(f"budget.{key}={asked}" for key, (asked, _) in shown.items())
-        notes.append(f"budget={chosen['budget']}: {said}. To keep yours: {words}")
+    notes = [note for note in (twice, replaced) if note]
     if notes:
         resolved["names"]["notes"] = notes  # type: ignore[assignment]
     return resolved, user  # type: ignore[return-value]
 
 
-def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str], dict[str, tuple[object, object]]]:
+def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str], str]:
     """Put what files say of options and budgets in its place, and take Hydra's part away.
 
     Returns:
-        the chosen options, the keys that the command line set, what `settings.apply` returns, and what `shorten` returns.
+        the chosen options, the keys that the command line set, what `settings.apply` returns, and a line about those of these keys that
+        the budget has replaced.
     """
     chosen = choices(cfg)
     user = keys_of(cfg.hydra.overrides.task)
@@ -71,9 +68,27 @@ def apply_settings(cfg: DictConfig) -> tuple[dict[str, str], set[str], list[str]
         cfg.pop("hydra")
         cfg.pop("experiment", None)
         budget = container(cfg.pop("budget", None) or {})
-    budget = settings.spread(budget, cfg, chosen)
+    whole = settings.spread(budget, cfg, chosen)
     unset = settings.apply(cfg, chosen, user)
-    return chosen, user, unset, shorten(cfg, budget, user)
+    replaced = shorten(cfg, whole, user)
+    return chosen, user, unset, told(chosen["budget"], replaced, {key for key, _ in flatten(budget)})
+
+
+def told(budget: str, replaced: Mapping[str, tuple[object, object]], own: Collection[str]) -> str:
+    """The line about keys of the command line that a budget has replaced; empty without one.
+
+    Args:
+        replaced: what `shorten` returns.
+        own: keys of the budget's own file. The others stand in files of options, where no override reaches them.
+    """
+    if not replaced:
+        return ""
+    shown = {key: ["null" if value is None else value for value in values] for key, values in replaced.items()}
+    said = "; ".join(f"{key}={value}, not {asked}" for key, (asked, value) in shown.items())
+    words = " ".join(f"budget.{key}={asked}" for key, (asked, _) in shown.items() if key in own)
+    others = ", ".join(key for key in shown if key not in own)
+    remedies = [f"To keep yours: {words}"] * bool(words) + [f"{others}: as you gave it without budget={budget} alone"] * bool(others)
+    return f"budget={budget}: {said}. {'; '.join(remedies)}"
 
 
 def without_value(key: str, chosen: dict[str, str]) -> str:

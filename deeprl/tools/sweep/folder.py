@@ -177,22 +177,23 @@ class SweepFolder:
         here keep their names, which may say less than those of the larger grid.
 
         Raises:
-            ConfigError: `other` lacks a job, or takes configurations from another folder.
+            ConfigError: `other` lacks a job, or takes configurations from another folder, or a new job has the name of another one, or of
+                something that is there.
         """
-        here = {job.overrides: job for job in self.jobs}
-        other.jobs = [here.get(job.overrides, job) for job in other.jobs]
-        if (
-            not {*self.jobs} <= {*other.jobs}
-            or len({job.name for job in other.jobs}) < len(other.jobs)
-            or other.config_dir != self.config_dir
-        ):
-            raise ConfigError(
-                f"--dir={self.path} holds another sweep, {shlex.join(self.overrides)}: choose another folder, or {self.resume_command()}. "
-                "A grid with more values goes on with it if it has all of these."
-            )
-        if len(other.jobs) == len(self.jobs):
+        here = {frozenset(job.overrides): job for job in self.jobs}  # in any order
+        jobs = [here.get(frozenset(job.overrides), job) for job in other.jobs]
+        kept = f"choose another folder, or {self.resume_command()}."
+        if other.config_dir != self.config_dir:
+            raise ConfigError(f"--dir={self.path} holds a sweep with --config-dir {self.config_dir}, not {other.config_dir}: {kept}")
+        if not {*self.jobs} <= {*jobs} or len({job.name for job in jobs}) < len(jobs):
+            more = "A grid with more values goes on with it if it has all of these."
+            raise ConfigError(f"--dir={self.path} holds another sweep, {shlex.join(self.overrides)}: {kept} {more}")
+        if len(jobs) == len(self.jobs):
             return self
-        other.cwd, other.place = self.cwd, self.place
+        for job in jobs:
+            if job not in self.jobs and self.run(job).exists():
+                raise ConfigError(f"{self.run(job)} would be that of a new job, and is none of this sweep: move it, or {kept}")
+        other.jobs, other.cwd, other.place = jobs, self.cwd, self.place
         return other
 
 

@@ -8,6 +8,7 @@ tag(log,interval(1e-5,1e-2))         on a logarithmic scale
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -67,8 +68,9 @@ class Space:
         """What to write for a key that takes whole numbers where an interval gives others; "" if the message says nothing of it."""
         for name, it in self.distributions.items():
             if isinstance(it, FloatDistribution) and it.step is None and f"{name}=" in message and "a whole number" in message:
-                whole = f"int(interval({it.low:.0f},{it.high:.0f}))"
-                return f" An interval gives real numbers; for whole ones write {name}={f'tag(log,{whole})' if it.log else whole}."
+                whole = f"int(interval({math.ceil(it.low)},{math.floor(it.high)}))"
+                value = f"tag(log,{whole})" if it.log else whole
+                return f" An interval gives real numbers; for whole ones write {self.heads[name]}={value}."
         return ""
 
     def start(self, words: Sequence[str]) -> dict[str, object]:

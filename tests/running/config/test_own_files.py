@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -42,12 +43,6 @@ def mine(tmp_path, monkeypatch):
         ("agent/backup/mine", "", "agent=dqn agent/backup=mine", r"mine\.yaml: agent/backup=mine names no class"),
         ("agent/mine", "# nothing\n", "agent=mine", r"mine\.yaml: agent=mine names no class\. Add a line _target_: "),
         ("env/mine", "", "env=mine", r"mine\.yaml: env=mine names no class"),
-        (
-            "agent/torso/mine",
-            "_target_: deeprl.learning.networks.torsos.MLPTorso\nhidden: [8]\n",
-            "agent=dqn agent/torso=mine agent.torso.activation=tanh",
-            r"mine\.yaml does not list agent\.torso\.activation, which its class takes: write \+agent\.torso\.activation=tanh, or",
-        ),
         ("agent/backup/mine", "# a\n- b\n", "agent=dqn agent/backup=mine", r"mine\.yaml, line 2: a list stands where keys belong"),
         ("agent/mine", "- b\n", "agent=mine", r"mine\.yaml, line 1: a list stands where keys belong"),
         ("experiment/mine", "- steps: 3\n", "experiment=mine", r"mine\.yaml, line 1: a list stands"),
@@ -79,7 +74,6 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
         ("experiment/mine", "collect: actors\n", "experiment=mine", r"collect takes here, ray\. .* - override /collect: OPTION$"),
         ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r" - override head: quantile$"),
         ("agent/mine", "defaults: [dqn, _self_]\nagent/head: quantile\n", "agent=mine", r" - override head: quantile$"),
-        ("experiment/mine", "defaults: [agent: dqn]\n", "experiment=mine", r"- override /agent: dqn$"),
         ("experiment/mine", "defaults: [/agent: dqn]\n", "experiment=mine", r"values for agent\. .*- override /agent: dqn$"),
     ],
 )  # fmt: skip
@@ -88,6 +82,14 @@ def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, nam
     mine(name, f"# @package _global_\n{content}" if name == "experiment/mine" else content)
     with pytest.raises(ConfigError, match=told):
         compose(words.split())
+
+
+def test_a_key_that_the_class_takes_and_the_file_does_not_list_is_told(mine):
+    mine("agent/torso/mine", "_target_: deeprl.learning.networks.torsos.MLPTorso\nhidden: [8]\n")
+    said = explain(["agent=dqn", "agent/torso=mine", "agent.torso.activation=tanh"], ConfigError())
+    assert re.search(
+        r"mine\.yaml does not list agent\.torso\.activation, which its class takes: write \+agent\.torso\.activation=tanh, or", said
+    )
 
 
 def test_the_experiment_of_the_page_sets_what_it_says(mine):

@@ -13,7 +13,7 @@ from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
 from deeprl.running.config.compose import compose
 from deeprl.running.config.menu import options
-from deeprl.running.config.resolve import shorten
+from deeprl.running.config.resolve import shorten, told
 from deeprl.running.config.rules import get
 from deeprl.running.config.settings import of_option, spread
 from deeprl.running.config.sources import update_ratio
@@ -159,9 +159,13 @@ def test_what_the_user_has_set_is_no_default_of_the_part():
 
 def test_values_that_a_budget_has_replaced_are_told(capsys):
     """Of steps alone they were; a run whose final_episodes=50 the command line set was evaluated once."""
-    complete(*compose(["agent=dqn", "env=toy/chain", "steps=600", "evaluation.every=null", "replay.ratio=0.2", "budget=tiny"])[:2])
+    complete(*compose(["agent=dqn", "env=toy/chain", "steps=600", "evaluation.every=null", "seed=1", "seed=2", "budget=tiny"])[:2])
     kept = "To keep yours: budget.steps=600 budget.evaluation.every=null\n"
-    assert f"budget=tiny: steps=400, not 600; evaluation.every=0.5, not null. {kept}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"budget=tiny: steps=400, not 600; evaluation.every=0.5, not null. {kept}" in said
+    assert "seed is given 2 times, and 2 counts" in said
+    of_option = told("tiny", {"replay.epochs": (3, 1)}, ["steps"])  # budget.replay.epochs=3 is refused
+    assert of_option == "budget=tiny: replay.epochs=1, not 3. replay.epochs: as you gave it without budget=tiny alone"
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):

@@ -15,6 +15,7 @@ from deeprl.cli.train import require_source, split
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders
 from deeprl.running.config.compose import compose
+from deeprl.running.config.explain import explain
 from deeprl.running.config.instantiate import accepted, instantiate
 from deeprl.running.config.overrides import check_words, fault_of_grammar
 from deeprl.running.config.rules import check, put
@@ -38,16 +39,25 @@ def test_an_option_is_no_path(word):
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("agent/replay=prioritized", "Did you mean replay=prioritized?"),
-        ("torso=mlp", "Did you mean agent/torso=mlp?"),
         ("agent=td3_mujoco", "It is one of experiment: experiment=td3_mujoco."),
         ("env=ant", "Did you mean mujoco/ant?"),
         ("agent=pendulum", "agent=pendulum is not an option of agent. (`deeprl list agents`"),
         ("agent=munchausen", "Did you mean munchausen_dqn? It is one of agent/backup: agent/backup=munchausen."),
         ("env=minatar/brekout", "Did you mean minatar/breakout?"),
-        ("agent/backup.alpha=0.5", "a key has dots: agent.backup.alpha=0.5"),
         ("logger=tensorboard", "are always written: leave it out."),
         ("agent=foo", "agent=foo is not an option of agent. (`deeprl list agents`"),  # and "Did you mean lab/loop?"
+    ],
+)
+def test_an_option_that_there_is_not_has_the_nearest_one(word, says):
+    assert says in explain([word], ConfigError("as Hydra says it"))
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("agent/replay=prioritized", "Did you mean replay=prioritized?"),
+        ("torso=mlp", "Did you mean agent/torso=mlp?"),
+        ("agent/backup.alpha=0.5", "a key has dots: agent.backup.alpha=0.5"),
         ("dqn", "dqn is not of the form key=value (see --help). Did you mean agent=dqn?"),
         ("my/experiment/a.yaml", "are chosen with --config-dir my experiment=a."),
         ("cartpole", "Did you mean env=classic/cartpole?"),
@@ -121,7 +131,8 @@ def test_the_run_of_init_from_is_asked_for_first(tmp_path):
     [
         (["--dry-run"], "`deeprl check`"),
         (["--config-name", "mine"], "--config-name=mine: every run is composed from configs/train.yaml"),
-        (["--config", "mine.yaml"], "--config: there is no such flag. Settings of your own stand in FOLDER/experiment/mine.yaml"),
+        (["--config", "my.v2.yaml"], "--config: there is no such flag. Settings of your own stand in FOLDER/experiment/my.v2.yaml"),
+        (["--config=a/experiment/b/c.yaml"], "stand in a/experiment/b/c.yaml, and are chosen with --config-dir a experiment=b/c."),
         (["--config-path=/x"], "--config-path=/x: every run is composed from configs/train.yaml"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from deeprl.running.session.doubts import horizon, units
+from deeprl.running.session.doubts import FINDERS, horizon, units
 
 
 def test_numbers_of_another_unit_are_told():
@@ -12,6 +12,7 @@ def test_numbers_of_another_unit_are_told():
     agent = {"explore": {"std": 50}, "surrogate": {"clip": 20}, "optimizer": {"lr": 0.0}, "actor_optimizer": {"lr": 1e-3}}
     found = dict(units(SimpleNamespace(config={"agent": agent})))
     assert [*found] == ["agent.optimizer.lr", "agent.explore.std", "agent.surrogate.clip"]
+    assert units in FINDERS
     usual = {"explore": {"std": 0.1}, "surrogate": {"clip": 0.2}, "optimizer": {"lr": 1e-3}}
     assert not dict(units(SimpleNamespace(config={"agent": usual})))
 

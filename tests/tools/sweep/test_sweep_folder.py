@@ -55,6 +55,13 @@ def test_a_sweep_takes_more_seeds(folder, tmp_path):
     one = SweepFolder(tmp_path, ["agent=dqn", "seed=0"], expand(["agent=dqn", "seed=0"]))
     two = one.grown(SweepFolder(tmp_path, ["agent=dqn", "seed=0,1"], expand(["agent=dqn", "seed=0,1"])))
     assert [job.name for job in two.jobs] == ["run", "seed=1"]  # a sweep of one job named nothing
+    turned = one.grown(SweepFolder(tmp_path, ["seed=0,1", "agent=dqn"], expand(["seed=0,1", "agent=dqn"]), cwd="/"))
+    assert (turned.jobs[0], turned.cwd) == (one.jobs[0], one.cwd)
+    with pytest.raises(ConfigError, match="holds a sweep with --config-dir None, not mine: choose another folder"):
+        one.grown(SweepFolder(tmp_path, ["seed=0"], one.jobs, "mine"))
+    one.run(two.jobs[1]).mkdir()  # as somebody made who started the seed by hand: it was taken for a job that is finished
+    with pytest.raises(ConfigError, match="seed=1 would be that of a new job, and is none of this sweep"):
+        one.grown(SweepFolder(tmp_path, ["agent=dqn", "seed=0,1"], expand(["agent=dqn", "seed=0,1"])))
 
 
 def test_finished_jobs_whose_experiment_file_was_edited_since_are_told(tmp_path, monkeypatch, capsys):
