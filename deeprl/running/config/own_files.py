@@ -23,6 +23,10 @@ Source = tuple[str, str, str]
 """Group and option of a file, and what stands in front of its keys in a configuration."""
 
 
+FEW = 12
+"""Options that a message lists"""
+
+
 def of_users(group: str, name: str) -> Path | None:
     """The file of an option, if it is none of deeprl's."""
     path = folders.file(group, name)
@@ -46,6 +50,8 @@ def check_choices(group: str, name: str, place: str = "") -> None:
     for each in _lineage(group, name):
         path = of_users(group, each)
         for key, value in flatten(_readable(group, each)) if path else ():
+            if not prefix and value is None and key in CLASSES:
+                raise ConfigError(f"{path}, line {line_of(path, key)}: {key}: null, and every run needs {key}. Leave the key out.")
             slot = key if "/" in key else f"{prefix}{key}".replace(".", "/")
             offered = options(slot) if slot in known else []
             if path and isinstance(value, str) and "${" not in value and (value in offered or (offered and slot in (*CLASSES, "budget"))):
@@ -71,10 +77,6 @@ def _instead(slot: str, value: str, prefix: str) -> str:
     return f"{near}{listed} Options are chosen in the list of defaults: - override {entry}: {option}"
 
 
-FEW = 12
-"""Options that a message lists"""
-
-
 def _lineage(group: str, name: str) -> list[str]:
     """A file, and those of its group that it starts from; of one that cannot be read, itself."""
     try:
@@ -86,7 +88,7 @@ def _lineage(group: str, name: str) -> list[str]:
 def _readable(group: str, name: str) -> Config:
     """Content of a file; empty if it cannot be read, which the composition tells."""
     try:
-        return {key: value for key, value in tuned.content(group, name).items() if key != "defaults"}
+        return {str(key): value for key, value in tuned.content(group, name).items() if key != "defaults"}
     except tuned.UNREADABLE:
         return {}
 
@@ -196,7 +198,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
         path = of_users(group, name)
         if path is None:
             continue
-        for word, value in tuned.content(group, name).items():
+        for word, value in ((str(word), value) for word, value in tuned.content(group, name).items()):
             if word in ("defaults", "hydra") or (prefix and word.startswith("budget=")):  # `spread` looks at these
                 continue
             slot, _, option = word.partition("=")

@@ -71,6 +71,7 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
         ("experiment/mine", "agent: {head: quantile}\n", "experiment=mine", r"agent\.head: .* - override /agent/head: quantile$"),
         ("experiment/mine", "agent/head: quantile\n", "experiment=mine", r"agent/head: .* - override /agent/head: quantile$"),
         ("experiment/mine", "budget: tiny\n", "experiment=mine", r"A file chooses no budget: give budget=tiny on the command line\.$"),
+        ("experiment/mine", "agent: null\n", "experiment=mine", r"line 2: agent: null, and every run needs agent\. Leave the key out\.$"),
         ("experiment/mine", "collect: actors\n", "experiment=mine", r"collect takes here, ray\. .* - override /collect: OPTION$"),
         ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r" - override head: quantile$"),
         ("agent/mine", "defaults: [dqn, _self_]\nagent/head: quantile\n", "agent=mine", r" - override head: quantile$"),
@@ -127,6 +128,7 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
     [
         ("agent:\n  optimzer: {lr: 1.0e-3}\n", TYPO),
         ("learning_starts: 5\n", r"line 2: there is no key learning_starts\. Its name is replay\.learning_starts now\."),
+        ("5: 3\n", r"line 2: there is no key 5\."),
         ("evaluation: {evry: 5}\n", r"line 2: there is no key evaluation\.evry\. Did you mean evaluation\.every\?"),
         ("replay=uniform: {batchsize: 5}\n", r"line 2: there is no key replay\.batchsize\. Did you mean replay\.batch_size\?"),
         ("agent/explore=epsilon_greedy: {schedule: {durations: 5}}\n", r"line 2: there is no key agent\.explore\.schedule\.durations\."),
