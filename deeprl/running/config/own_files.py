@@ -49,12 +49,14 @@ def check_choices(group: str, name: str, place: str = "") -> None:
     known, prefix = groups(), "" if group == "experiment" else f"{place or group.replace('/', '.')}."
     for each in _lineage(group, name):
         path = of_users(group, each)
-        for key, value in flatten(_readable(group, each)) if path else ():
+        if path is None:
+            continue
+        for key, value in flatten(_readable(group, each)):
             if not prefix and value is None and key in CLASSES:
                 raise ConfigError(f"{path}, line {line_of(path, key)}: {key}: null, and every run needs {key}. Leave the key out.")
             slot = key if "/" in key else f"{prefix}{key}".replace(".", "/")
             offered = options(slot) if slot in known else []
-            if path and isinstance(value, str) and "${" not in value and (value in offered or (offered and slot in (*CLASSES, "budget"))):
+            if isinstance(value, str) and "${" not in value and (value in offered or (offered and slot in (*CLASSES, "budget"))):
                 raise ConfigError(
                     f"{path}, line {line_of(path, key)}: {key}: {value} sets a key, and chooses no option.{_instead(slot, value, prefix)}"
                 )
