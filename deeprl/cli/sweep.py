@@ -184,12 +184,14 @@ def tell_edited(folder: SweepFolder, finished: Sequence[Job], allowed: Allowed) 
 
     edited = dict[str, str]()
     for job in finished:
-        with contextlib.suppress(RunFolderError), contextlib.redirect_stderr(io.StringIO()), folder.at_home():
+        # what it began from may be gone, which says nothing of its settings, and no look at what is finished ends a sweep
+        with contextlib.suppress(ValueError, RuntimeError, OSError), contextlib.redirect_stderr(io.StringIO()), folder.at_home():
+            config, user, _ = compose(job.overrides)
+            if allowed is not None:
+                require_trusted(config, "", allowed)
+            config = complete(config, user)
             try:
-                config, user, _ = compose(job.overrides)
-                if allowed is not None:
-                    require_trusted(config, "", allowed)
-                continued(folder.run(job), complete(config, user))
+                continued(folder.run(job), config)
             except ConfigError as error:
                 edited[job.name] = str(error).partition(": choose")[0]
     if edited:

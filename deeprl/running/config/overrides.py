@@ -198,9 +198,11 @@ def by_name(name: str = "mine") -> str:
     Args:
         name: of the file, with or without its ending and its folder.
     """
-    path = Path(re.sub(r"\.ya?ml$", "", name))
-    above, _, option = str(path).rpartition("experiment/") if "experiment" in path.parts[:-1] else ("FOLDER", "", path.name)
-    folder = above.rstrip("/") or "."
+    *above, option = Path(re.sub(r"\.ya?ml$", "", name)).parts
+    folder = Path("FOLDER")
+    if "experiment" in above:
+        at = above.index("experiment")
+        folder, option = Path(*above[:at]), "/".join([*above[at + 1 :], option])
     return f"Settings of your own stand in {folder}/experiment/{option}.yaml, and are chosen with --config-dir {folder} experiment={option}"
 
 

@@ -87,8 +87,9 @@ def told(budget: str, replaced: Mapping[str, tuple[object, object]], own: Collec
     said = "; ".join(f"{key}={value}, not {asked}" for key, (asked, value) in shown.items())
     words = " ".join(f"budget.{key}={asked}" for key, (asked, _) in shown.items() if key in own)
     others = ", ".join(key for key in shown if key not in own)
-    remedies = [f"To keep yours: {words}"] * bool(words) + [f"{others}: as you gave it without budget={budget} alone"] * bool(others)
-    return f"budget={budget}: {said}. {'; '.join(remedies)}"
+    kept = f"To keep yours: {words}" if words else ""
+    left = f"Leave budget={budget} out to keep your {others}" if others else ""
+    return f"budget={budget}: {said}. {'. '.join(filter(None, (kept, left)))}"
 
 
 def without_value(key: str, chosen: dict[str, str]) -> str:

@@ -165,7 +165,7 @@ def test_values_that_a_budget_has_replaced_are_told(capsys):
     assert f"budget=tiny: steps=400, not 600; evaluation.every=0.5, not null. {kept}" in said
     assert "seed is given 2 times, and 2 counts" in said
     of_option = told("tiny", {"replay.epochs": (3, 1)}, ["steps"])  # budget.replay.epochs=3 is refused
-    assert of_option == "budget=tiny: replay.epochs=1, not 3. replay.epochs: as you gave it without budget=tiny alone"
+    assert of_option == "budget=tiny: replay.epochs=1, not 3. Leave budget=tiny out to keep your replay.epochs"
 
 
 def test_an_agent_of_a_user_takes_the_tuned_settings_of_the_recipe_that_its_own_starts_from(mine, capsys):

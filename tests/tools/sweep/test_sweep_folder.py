@@ -82,6 +82,9 @@ def test_finished_jobs_whose_experiment_file_was_edited_since_are_told(tmp_path,
     said = capsys.readouterr().err
     assert f"run finished with other settings than {own.parent} gives now: " in said
     assert said.endswith("discount is 0.9 there and 0.95 here)\n")
+    (own / "mine.yaml").unlink()  # of which nothing follows for what has finished
+    tell_edited(sweep, sweep.jobs, None)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
