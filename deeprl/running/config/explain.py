@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from deeprl.errors import ConfigError, on_one_line
-from deeprl.running.config import composition, own_files, settings
+from deeprl.running.config import composition, own_files, own_keys, settings
 from deeprl.running.config.by_hydra import FAULTS
 from deeprl.running.config.foreign_keys import ELSEWHERE, PUBLISHED, key_of_others
 from deeprl.running.config.menu import groups, options
@@ -142,7 +142,7 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     if slot in chosen and slot not in ("agent", "env"):
         last = [k for k in last if k.startswith((f"{part}.", f"{part}_"))]  # a key of another slot would be another thing
     plain = not override.startswith(("+", "~")) and not override.partition("=")[2].startswith("{")
-    if plain and slot in chosen and (path := own_files.of_users(slot, chosen[slot])) and own_files.is_taken(key, base):
+    if plain and slot in chosen and (path := own_files.of_users(slot, chosen[slot])) and own_keys.is_taken(key, base):
         return f"{override}: {path} does not list {key}, which its class takes: write +{override}, or add the key there."
     if slot in chosen and not last:
         own = {k.removeprefix(f"{part}."): k for k in keys if k.startswith(f"{part}.") and not k.rpartition(".")[2].startswith("_")}

@@ -1,11 +1,11 @@
 """Files of configurations that a user or another distribution wrote. Hydra takes a list for a file of keys, an option without a class for
-one, and every key for a right one; here each of these is refused with the file, and the line where one is at fault."""
+one, and text for a choice; here each of these is refused with the file, and the line where one is at fault. Keys are looked at in
+`deeprl.running.config.own_keys`."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,9 @@ import yaml
 
 from deeprl.errors import ConfigError
 from deeprl.running.config import folders, tuned
-from deeprl.running.config.menu import groups, option_files, options
-from deeprl.running.config.rules import FIXED, get, is_within, nearest
-from deeprl.running.config.settings import is_setting
+from deeprl.running.config.menu import groups, options
+from deeprl.running.config.rules import get, nearest
 from deeprl.running.runs.config_file import Config, flatten
-from deeprl.running.runs.moved import renamed
-
-Source = tuple[str, str, str]
-"""Group and option of a file, and what stands in front of its keys in a configuration."""
-
 
 FEW = 12
 """Options that a message lists"""
@@ -185,103 +179,6 @@ def circle_of(group: str, name: str) -> list[str]:
             if start not in path:
                 paths.append([*path, start])
     return []
-
-
-def check_keys(sources: Iterable[Source], config: Config) -> None:
-    """
-    Args:
-        config: the run's, composed of these files.
-
-    Raises:
-        ConfigError: a file of a user sets a key that no option has, or one of a slot that stands under none of its options.
-    """
-    known, below = cache(lambda: {*groups()}), cache(keys_below)  # folders are read once
-    for group, name, prefix in sources:
-        path = of_users(group, name)
-        if path is None:
-            continue
-        for word, value in ((str(word), value) for word, value in tuned.content(group, name).items()):
-            if word in ("defaults", "hydra") or (prefix and word.startswith("budget=")):  # `spread` looks at these
-                continue
-            slot, _, option = word.partition("=")
-            place, wanted = (slot.replace("/", "."), _group_of_slot(slot, known())) if is_setting(word) else ("", "")
-            if slot in ("budget", "tuned", "experiment") and wanted:
-                raise ConfigError(f"{path}, line {line_of(path, word)}: {word} is no setting: it stands in files of options.")
-            if wanted:
-                _check_option(path, word, value, option, wanted)
-            dotted, nested, above = {*_with_dots({word: value})}, value if wanted else {word: value}, f"{place}." if wanted else prefix
-            for key, _ in flatten(value, f"{word}.") if isinstance(value, dict) else [(word, value)]:
-                full = f"{place}{key.removeprefix(word)}" if wanted else f"{prefix}{key}"
-                if wanted:
-                    right = {f"{place}.{each}" for each in tuned.values(wanted, option) if not is_setting(each)}
-                else:
-                    right = below(_group_of(full, known())) if full.split(".")[0] in CLASSES else set(FIXED)
-                if not any(is_within(full, each) or is_within(each, full) for each in right) and not is_taken(full, config):
-                    raise ConfigError(f"{path}, line {line_of(path, key)}: there is no key {full}.{renamed(full) or nearest(full, right)}")
-                slot = "replay" if full.startswith("replay.") else "/".join(full.split(".")[:-1][:2])  # agent.rate may be a key, not a slot
-                if not wanted and slot.split("/")[0] in ("agent", "replay") and _group_of_slot(slot, known()) in known() - {"agent"}:
-                    raise ConfigError(
-                        f"{path}, line {line_of(path, key)}: {full} stands under no option of {slot}. Write it under the one that it is "
-                        f"for, {slot}=OPTION: {{{full.rpartition('.')[2]}: ...}}, at the margin of the file."
-                    )
-                values = (each for each in right if is_within(full, each) and isinstance(get(nested, each.removeprefix(above)), dict))
-                if any(is_within(key, each) for each in dotted) and not any(values):  # in a dictionary that is a value names are free
-                    *outer, last = (key.removeprefix(f"{word}.") if wanted else key).split(".")
-                    raise ConfigError(
-                        f"{path}, line {line_of(path, key)}: a key with dots sets nothing in a file. Write "
-                        f"{''.join(f'{each}: {{' for each in outer)}{last}: ...{'}' * len(outer)}."
-                    )
-
-
-def _with_dots(content: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Full names of keys that are written with dots, `evaluation.every`, in place of one key below the other."""
-    for name, value in content.items():
-        if "." in str(name) and not is_setting(str(name)):
-            yield f"{above}{name}"
-        elif isinstance(value, dict):
-            yield from _with_dots(value, f"{above}{name}.")
-
-
-def _check_option(path: Path, word: str, value: object, option: str, group: str) -> None:
-    """
-    Raises:
-        ConfigError: there is no such option, or no keys stand under it.
-    """
-    offered = [*options(group), *(name for name in option_files(group) if name.startswith("_"))]
-    if option not in offered:
-        raise ConfigError(f"{path}, line {line_of(path, word)}: {group} has no option {option}.{renamed(word) or nearest(option, offered)}")
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}, line {line_of(path, word)}: keys belong under {word}. Write {word}: {{key: value}}.")
-
-
-def is_taken(key: str, config: Config) -> bool:
-    """Whether the class that the run has there takes a key, although no file lists it."""
-    from deeprl.running.config.instantiate import accepted, resolve  # torch, for which pages do not wait
-
-    part, _, name = key.rpartition(".")
-    target = get(config, f"{part}._target_")
-    return target is not None and name in accepted(resolve(target, part, None))
-
-
-def _group_of_slot(place: str, known: Collection[str]) -> str:
-    """The group of the options of a slot: agent/torso of agent/actor_torso."""
-    return place if place in known else f"{place.partition('/')[0]}/{place.rpartition('_')[2]}"
-
-
-def _group_of(key: str, known: Collection[str]) -> str:
-    """The group that holds a key: agent/chain of agent.chain.length."""
-    parts = key.split(".")
-    return next((name for end in range(len(parts) - 1, 0, -1) if (name := "/".join(parts[:end])) in known), parts[0])
-
-
-def keys_below(group: str) -> set[str]:
-    """Full names of all keys that options of a group set, and of the slots below it."""
-    place, found = group.replace("/", "."), {name.replace("/", ".") for name in groups() if name.startswith(f"{group}/")}
-    for name in option_files(group):
-        keys = (key for key, _ in flatten(tuned.content(group, name)) if not is_setting(key))
-        found |= {f"{place}.{key}" for key in keys if key.split(".")[0] != "defaults"}
-        found |= {slot.replace("/", ".") for slot in tuned.slots(group, name)}
-    return found
 
 
 def line_of(path: Path, key: str) -> int:

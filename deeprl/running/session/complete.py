@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from deeprl.running.collect.choice import complete_collect
-from deeprl.running.config import own_files, tuned
+from deeprl.running.config import own_keys, tuned
 from deeprl.running.config.folders import file
 from deeprl.running.config.rules import finalise, get, put, with_fractions
 from deeprl.running.config.settings import is_setting
@@ -64,7 +64,7 @@ def sets(group: str, name: str, slot: str) -> bool:
     return any(key.partition("=")[0] == slot for key in tuned.content(group, name) if is_setting(key))
 
 
-def check_files(config: Config, experiment: str) -> list[own_files.Source]:
+def check_files(config: Config, experiment: str) -> list[own_keys.Source]:
     """
     Returns:
         the files from which the run starts.
@@ -79,7 +79,7 @@ def check_files(config: Config, experiment: str) -> list[own_files.Source]:
     files = [("tuned", each, "") for each in tuned.lineage(option, "tuned")]
     files += [("agent", each, "agent.") for each in tuned.lineage(names["agent"])]
     files += [("experiment", each, "") for each in tuned.lineage(experiment, "experiment")]
-    own_files.check_keys(files, config)
+    own_keys.check_keys(files, config)
     return files
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from deeprl.cli.list import keys
 from deeprl.errors import ConfigError
-from deeprl.running.config import folders, own_files
+from deeprl.running.config import folders, own_files, own_keys
 from deeprl.running.config.build import agents_for
 from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import compose
@@ -147,7 +147,7 @@ LOOSE = r"line 2: agent\.chain\.tau stands under no option of agent/chain\. Writ
 def test_a_key_that_no_option_has_is_a_typo(mine, settings, told):
     mine("tuned/classic/mine", f"# @package _global_\n{settings}")
     with pytest.raises(ConfigError, match=told):
-        own_files.check_keys([("tuned", "classic/mine", "")], settled("agent=dqn", "env=classic/cartpole"))
+        own_keys.check_keys([("tuned", "classic/mine", "")], settled("agent=dqn", "env=classic/cartpole"))
 
 
 OTHERS = """agent/chain=polyak: {tau: 0.1}
@@ -172,7 +172,7 @@ def test_every_key_of_our_own_files_exists(monkeypatch):
     places = {("tuned", ""), ("experiment", ""), ("agent", "agent.")}
     sources = [(group, name, prefix) for group, prefix in places for name in option_files(group)]
     assert len(sources) > 100
-    own_files.check_keys(sources, {})
+    own_keys.check_keys(sources, {})
 
 
 def test_the_line_of_a_key(mine):
