@@ -23,6 +23,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from deeprl.system.own_code import own_code
 from deeprl.system.strict_json import JsonObject
 from deeprl.system.terminal import brief
 
@@ -61,6 +62,7 @@ def system_entry(device: str = "cpu") -> JsonObject:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "git": own_commit(),
+        "code": own_code(),
         "packages": dict(versions()),
         "platform": platform.platform(),
         "cpu": this_cpu().model,

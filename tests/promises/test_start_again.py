@@ -133,6 +133,9 @@ def test_a_run_that_goes_on_elsewhere_says_so_once(capsys):
     assert capsys.readouterr().err == ""
     say_if_elsewhere([{**here, "packages": {"python": "3.11.7", "torch": "2.12.0"}}], here)
     assert capsys.readouterr().err.startswith("not as at the last start: torch 2.12.0 -> 2.13.0. ")
+    edited = {**here, "git": {"commit": "a" * 40}, "code": {"script": "1", "net": "2"}}
+    say_if_elsewhere([{**edited, "git": {"commit": "b" * 40}, "code": {"net": "3"}}], edited)
+    assert f"commit of deeprl {'b' * 40} -> {'a' * 40}, module net 3 -> 2. The run" in capsys.readouterr().err
 
 
 # ---- what is written is bounded as what is read

@@ -108,6 +108,7 @@ ELSEWHERE = {
     "system/files.py": OPENING,
     "system/portable.py": {"open", "ftruncate"},  # without following a link; the lock
     "system/machine.py": {"read_text", "open"},  # of the kernel
+    "system/own_code.py": {"read_bytes"},  # of modules that this process has imported
     "system/terminal.py": {"open"},  # the null device
 }
 """Where such calls may stand outside of `deeprl.system.files`"""

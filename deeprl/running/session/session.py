@@ -197,16 +197,26 @@ def say_if_rates_are_zero(trainer: Trainer) -> None:
         )
 
 
-COMPUTING = ("packages.python", "packages.torch", "cpu", "gpu")
-"""Entries of system.json with which a resumed run is the same bit for bit"""
+TOLD = 6
+"""Differences that a message lists"""
+
+
+def computing(start: Any) -> dict[str, str]:
+    """What an entry of system.json says of the code and the processor with which a run is the same bit for bit, by names for a reader."""
+    parts = {"": get(start, "packages"), "module ": get(start, "code")}
+    named = {f"{word}{name}": value for word, part in parts.items() if isinstance(part, dict) for name, value in part.items()}
+    found = {"commit of deeprl": get(start, "git.commit"), **named, "cpu": get(start, "cpu"), "gpu": get(start, "gpu")}
+    return {name: f"{value!s:.100}" for name, value in found.items() if value is not None}
 
 
 def say_if_elsewhere(before: list[Any], now: JsonObject) -> None:
-    """Say where a run goes on with other versions or on another processor than those of its last start, if that is known."""
-    known = [(key, get(start, key), get(now, key)) for start in before for key in COMPUTING]
-    changed = [f"{key.split('.')[-1]} {was!s:.100} -> {is_!s:.100}" for key, was, is_ in known if was is not None and was != is_]
+    """Say where a run goes on with other code, versions or another processor than those of its last start, if these are known."""
+    here = computing(now)
+    known = [(name, was, here[name]) for start in before for name, was in computing(start).items() if name in here]
+    changed = [f"{name} {was} -> {is_}" for name, was, is_ in known if was != is_]
     if changed:
-        say(f"not as at the last start: {', '.join(changed)}. The run goes on, but its last bits may differ from those that it had there")
+        most = f", and {len(changed) - TOLD} more" if len(changed) > TOLD else ""
+        say(f"not as at the last start: {', '.join(changed[:TOLD])}{most}. The run goes on, and may differ from what it was there")
 
 
 def played_elsewhere(played: str | None, env: str) -> str:

@@ -16,6 +16,9 @@ UNTOLD = object()
 """In place of the value of a key that a stored run does not have"""
 COMPUTING = ("device", "accelerate.mode", "accelerate.matmul_precision", "runtime.threads")
 
+SHORT = 7
+"""Characters of a hash that are shown"""
+
 
 def problems(groups: dict[str, list[RunRecord]], different: Iterable[Setting]) -> list[str]:
     """
@@ -160,6 +163,8 @@ def computed(runs: list[RunRecord]) -> Iterator[str]:
     """Code, software and hardware."""
     for run in runs:
         parts = [name for name, *values in zip(("commit", "packages", "hardware"), *run.machines) if len(set(values)) > 1]
+        hashes = Counter(name for name, _ in {each for code in run.codes for each in code})
+        parts += [f"code in {name}" for name, several in sorted(hashes.items()) if several > 1]
         if parts:
             yield f"{run.name} was resumed with other {' and '.join(parts)}; the last start is shown"
     known = [run for run in runs if run.machines]
@@ -176,6 +181,10 @@ def computed(runs: list[RunRecord]) -> Iterator[str]:
         yield f"versions of packages are not told by {listed(silent)}"
     for package in sorted({name for _, each in versions for name in each}):
         yield from apart(telling, [each.get(package, "none") for _, each in versions], f"the version of {package} differs")
+    codes = [(run, dict(run.codes[-1])) for run in runs if run.codes]
+    for module in sorted({name for _, code in codes for name in code}):
+        having = [(run, code[module][:SHORT]) for run, code in codes if module in code]  # a script that starts runs does not resume them
+        yield from apart([run for run, _ in having], [each for _, each in having], f"the code of {module} differs")
     yield from apart(known, [machine.hardware for machine in last], "hardware differs, so that wall clocks cannot be compared")
     for key in COMPUTING:
         values = [get(run.config, key, UNTOLD) for run in runs]

@@ -20,8 +20,8 @@ from deeprl.system.strict_json import JsonObject
 
 LAST = 4
 """Number of evaluations in the score that averages several."""
-LONGEST, PACKAGES = 120, 100
-"""Most characters that are shown of a name, and most packages of a start: a run records some twenty."""
+LONGEST, NAMES = 120, 200
+"""Most characters that are shown of a name, and most packages or modules of a start: a run records some twenty packages."""
 NUMBERS = 32
 """Most numbers of the task that are shown of a run"""
 
@@ -55,12 +55,15 @@ class Final(NamedTuple):
     """The file that holds it"""
 
 
+Named = tuple[tuple[str, str], ...]
+
+
 class Machine(NamedTuple):
     """What a run was computed with."""
 
     commit: str
     """Empty if unknown; ends with `DIRTY` if files differed from it"""
-    packages: tuple[tuple[str, str], ...]
+    packages: Named
     hardware: str
 
 
@@ -93,6 +96,8 @@ class RunRecord:
     """One a start, the last one last"""
     resumed: bool
     """Whether a start went on from a checkpoint"""
+    codes: tuple[Named, ...] = ()
+    """Modules of the user's own with the hashes of their files, one a start"""
     ranks: int = 1
     """Processes that learn together"""
     numbers: Numbers = field(default_factory=dict)
@@ -190,6 +195,7 @@ def read(path: Path, name: str, note: Note) -> RunRecord:
         final=final(curve, summary.get("final")),
         commands=tuple(short(start.get("command") or "unknown", 500) for start in starts),
         machines=tuple(machine(start) for start in starts),
+        codes=tuple(named(start.get("code")) for start in starts),
         resumed=any(start.get("resumed_from") for start in starts),
         ranks=next((int(start["ranks"]) for start in reversed(starts) if number(start.get("ranks"))), 1),
         numbers=numbers,
@@ -279,15 +285,19 @@ def wall_time(curve: Curve, summary: JsonObject) -> float:
 
 
 def machine(start: JsonObject) -> Machine:
-    git, packages = start.get("git"), start.get("packages")
+    git = start.get("git")
     commit = short(git.get("commit") or "", 40) + (DIRTY if git.get("dirty") else "") if isinstance(git, dict) else ""
-    named = list(packages.items())[:PACKAGES] if isinstance(packages, dict) else []
     parts = {"": start.get("cpu"), "GPU ": start.get("gpu"), "CUDA ": start.get("cuda"), "threads ": start.get("threads")}
     return Machine(
         commit=commit,
-        packages=tuple(sorted((short(name), short(version)) for name, version in named)),
+        packages=named(start.get("packages")),
         hardware=", ".join(word + short(value) for word, value in parts.items() if value) or "unknown",
     )
+
+
+def named(found: Any) -> Named:
+    """Names with versions or hashes, in order; of what a damaged file has in their place, none."""
+    return tuple(sorted((short(name), short(value)) for name, value in list(found.items())[:NAMES])) if isinstance(found, dict) else ()
 
 
 def number(value: Any) -> bool:

@@ -31,7 +31,7 @@ from deeprl.tools.report.normalise import ATARI, ScoreScale, scales
 from deeprl.tools.report.page import duration, number, pixels
 from deeprl.tools.report.problems import problems
 from deeprl.tools.report.results import Results
-from deeprl.tools.report.runs import PACKAGES, Curve, Final, RunRecord, find, read_all
+from deeprl.tools.report.runs import NAMES, Curve, Final, RunRecord, find, read_all
 from deeprl.tools.report.stored import read_files
 from deeprl.tools.scaling.cells import require_grid
 from tests.builders import console
@@ -402,15 +402,23 @@ def test_nothing_is_said_about_equal_finished_runs(tmp_path):
         ({"system": {**SYSTEM, "git": {"commit": "f" * 40, "dirty": True}}}, r"^the commit differs: 0123456789ab \(a, c\), f{12} \(b\)$"),
         ({"system": {**SYSTEM, "git": {"commit": "f" * 40, "dirty": True}}}, r"^files differed from the commit, .*: b$"),
         ({"system": {**SYSTEM, "packages": {"torch": "2.7"}}}, r"^the version of torch differs: 2.6.0 \(a, c\), 2.7 \(b\)$"),
+        ({"system": {**SYSTEM, "code": {"script": "1", "net": "2"}}}, r"^the code of net differs: 1 \(a, c\), 2 \(b\)$"),
         ({"system": {**SYSTEM, "gpu": "H100"}}, r"^hardware differs, so that wall clocks cannot be compared: "),
         ({"system": None}, r"^system.json is missing or empty: b$"),
     ],
 )  # fmt: skip
 def test_a_run_that_is_unlike_the_others_is_named(tmp_path, change, sentence):
-    write_run(tmp_path / "a", seed=0)
-    write_run(tmp_path / "b", **{"seed": 1, **change})
-    write_run(tmp_path / "c", seed=2)
+    usual = {**SYSTEM, "code": {"net": "1"}}
+    write_run(tmp_path / "a", seed=0, system=usual)
+    write_run(tmp_path / "b", **{"seed": 1, "system": usual, **change})
+    write_run(tmp_path / "c", seed=2, system=usual)
     assert [note for note in notes(tmp_path) if re.search(sentence, note)]
+
+
+def test_a_run_that_went_on_with_other_code_is_named(tmp_path):
+    folder = RunFolder(write_run(tmp_path / "a", system={**SYSTEM, "code": {"net": "1", "other": "1"}}))
+    folder.append_system({**SYSTEM, "code": {"net": "2", "other": "1"}})
+    assert "a was resumed with other code in net; the last start is shown" in notes(tmp_path)
 
 
 def test_settings_that_changed_nothing_are_told(tmp_path):
@@ -715,7 +723,7 @@ def test_a_start_has_no_more_packages_than_a_reader_takes(tmp_path):
     packages = {f"package{number}": "1" for number in range(20_000)}
     write_run(tmp_path / "a", system={**SYSTEM, "packages": packages})
     (run,) = read_all([tmp_path / "a"], print)
-    assert len(run.machines[0].packages) == PACKAGES
+    assert len(run.machines[0].packages) == NAMES
 
 
 def test_of_a_page_that_is_there_only_the_beginning_is_read(tmp_path):
