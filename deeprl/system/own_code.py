@@ -19,10 +19,10 @@ def own_code() -> dict[str, str]:
     installed = [sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
     apart = (*(f"{path}/" for path in installed), f"{checkout}/deeprl", f"{checkout}/train.py")
     found = dict[str, str]()
-    for name, module in sorted(sys.modules.items(), key=lambda item: item[0]):
+    for name, module in sorted(sys.modules.copy().items(), key=lambda item: item[0]):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or not file.endswith(".py") or file.startswith(apart) or "-packages/" in file:
-            continue  # -packages: of another installation, site-packages or dist-packages
+        if name == "__mp_main__" or not isinstance(file, str) or not file.endswith(".py") or file.startswith(apart) or "-packages/" in file:
+            continue  # __mp_main__: another name of __main__; -packages: of another installation, site-packages or dist-packages
         with contextlib.suppress(OSError):  # removed since, or part of an archive
             found[name] = blob(Path(file).read_bytes())
         if len(found) == MOST:
