@@ -36,11 +36,11 @@ def check_choices(group: str, name: str, place: str = "") -> None:
     Raises:
         ConfigError: the file, or one from which it starts, is a user's and chooses an option as it sets a key: `agent: dqn` in an
             experiment, `head: quantile` in an agent. Text would stand where the keys of the option belong. The message has the entry of its
-            defaults that chooses the option.
+            defaults that chooses the option. Tuned settings, which follow from an agent and an environment, can choose none.
     """
     if of_users(group, name) is None:
         return
-    known, prefix = groups(), "" if group == "experiment" else f"{place or group.replace('/', '.')}."
+    known, prefix = groups(), "" if group in ("experiment", "tuned") else f"{place or group.replace('/', '.')}."
     for each in _lineage(group, name):
         path = of_users(group, each)
         if path is None:
@@ -51,19 +51,21 @@ def check_choices(group: str, name: str, place: str = "") -> None:
             slot = key if "/" in key else f"{prefix}{key}".replace(".", "/")
             offered = options(slot) if slot in known else []
             if isinstance(value, str) and "${" not in value and (value in offered or (offered and slot in (*CLASSES, "budget"))):
-                raise ConfigError(
-                    f"{path}, line {line_of(path, key)}: {key}: {value} sets a key, and chooses no option.{_instead(slot, value, prefix)}"
-                )
+                line, instead = line_of(path, key), _instead(group, slot, value, prefix)
+                raise ConfigError(f"{path}, line {line}: {key}: {value} sets a key, and chooses no option.{instead}")
 
 
-def _instead(slot: str, value: str, prefix: str) -> str:
+def _instead(group: str, slot: str, value: str, prefix: str) -> str:
     """The entry of a list of defaults that chooses the option which a file means.
 
     Args:
+        group: of the file.
         prefix: agent. for a file of agents, in whose defaults slots have their own names.
     """
     if slot == "budget":
         return f" A file chooses no budget: give budget={value} on the command line."
+    if group == "tuned":
+        return f" Tuned settings choose no options: give {slot}={value} on the command line, or in an experiment."
     offered = options(slot)
     short = {option.rpartition("/")[2]: option for option in reversed(offered)}  # the first of a name
     near = "" if value in offered else nearest(value, short, short)

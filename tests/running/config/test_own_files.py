@@ -75,12 +75,13 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
         ("experiment/mine", "collect: actors\n", "experiment=mine", r"collect takes here, ray\. .* - override /collect: OPTION$"),
         ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r" - override head: quantile$"),
         ("agent/mine", "defaults: [dqn, _self_]\nagent/head: quantile\n", "agent=mine", r" - override head: quantile$"),
+        ("tuned/classic/cartpole/double_dqn", "agent: {head: quantile}\n", "agent=double_dqn", r"give agent/head=quantile on the command"),
         ("experiment/mine", "defaults: [/agent: dqn]\n", "experiment=mine", r"values for agent\. .*- override /agent: dqn$"),
     ],
 )  # fmt: skip
 def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, name, content, words, told):
     """The messages were about agent._target_, about an AttributeError, or that there is no key agent/head."""
-    mine(name, f"# @package _global_\n{content}" if name == "experiment/mine" else content)
+    mine(name, f"# @package _global_\n{content}" if not name.startswith("agent/") else content)
     with pytest.raises(ConfigError, match=told):
         compose(words.split())
 
