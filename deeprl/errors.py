@@ -81,13 +81,17 @@ def origin(error: BaseException) -> str:
     return f"{type(error).__name__} in {written[-1]}" if written else type(error).__name__
 
 
-def line_of_users(error: BaseException) -> str:
+def line_of_users(error: BaseException, installed: bool = True) -> str:
     """File and line of the deepest call that is neither of deeprl nor of a library below it, from where the exception was caught; ""
-    without one."""
+    without one.
+
+    Args:
+        installed: the call may be of an installed package.
+    """
     frames = [(str(frame.f_globals.get("__name__")).split(".")[0], frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     below = {"deeprl", "torch", "numpy", *sys.stdlib_module_names}
     found = [f"{frame.f_code.co_filename}:{line}" for package, frame, line in frames if package not in below]
-    return found[-1] if found else ""
+    return next((place for place in reversed(found) if installed or "-packages/" not in place), "")
 
 
 def on_one_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from deeprl.cli import exits
 from deeprl.errors import ConfigError, MachineError, RunFolderError
@@ -76,6 +77,8 @@ class Broken:
         self.error = error
 
     def spec(self):
+        if isinstance(self.error, GeneratorExit):  # in place of what a library raises
+            spaces.Discrete(-1)
         raise self.error
 
 
@@ -90,6 +93,7 @@ class Broken:
         (OSError("ROM is missing"), ConfigError),
         (TypeError("no such argument"), ConfigError),
         (ValueError("level must be positive"), ConfigError),
+        (GeneratorExit(), ConfigError),
     ],
 )
 def test_an_environment_that_the_machine_cannot_make_now_is_no_wrong_configuration(monkeypatch, error, expected):
@@ -98,7 +102,7 @@ def test_an_environment_that_the_machine_cannot_make_now_is_no_wrong_configurati
     with pytest.raises((MachineError, ConfigError), match="broken cannot be made") as caught:
         environment({"env": {}})
     assert type(caught.value) is expected
-    assert f"{Path(__file__).name}:" in str(caught.value)  # of a ValueError file and line were missing
+    assert f"{Path(__file__).name}:" in str(caught.value)  # of a ValueError file and line were missing, and of one that Gymnasium raises
 
 
 @pytest.mark.parametrize("command", ["resume", "eval"])

@@ -107,8 +107,7 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
             env.try_evaluation(min(evaluation["num"], max(evaluation["episodes"], evaluation["final_episodes"])))
         return env, spec
     except ValueError as error:
-        place = line_of_users(error)
-        if place and "site-packages" not in place:  # a library's own message says enough
+        if place := line_of_users(error, installed=False):  # an installed package's own message says enough
             raise ConfigError(f"env: {env.name} cannot be made, because it raised ValueError in {place}: {error}") from error
         raise ConfigError(of_env(env, str(error))) from error
     except (Exception, SystemExit) as error:
