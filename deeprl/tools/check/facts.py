@@ -24,7 +24,7 @@ from deeprl.running.training.trainer import Trainer
 from deeprl.system.machine import gpu_driver, resident_memory, system_entry, usable_cores
 from deeprl.system.portable import peak_memory
 from deeprl.system.strict_json import JsonObject
-from deeprl.system.terminal import one_line
+from deeprl.system.terminal import counted, one_line
 from deeprl.tools.check.record import Decision, Environment, Memory, NetworkSize, Seen
 from deeprl.types import ObsPart
 
@@ -168,7 +168,7 @@ def decisions(asked: Config, config: Config, chosen: dict[str, str], agent: Agen
     if asked["runtime"]["threads"] is None:
         units = widest(agent)
         rule = f"less than {WORTH_THREADS}" if units < WORTH_THREADS else "so as many as torch chooses on this machine"
-        why = f"the widest layer has {units:,} units, {rule}"
+        why = f"the widest layer has {counted(units, 'unit')}, {rule}"
         found.append(Decision("runtime.threads", str(config["runtime"]["threads"]), why))
     for slot, option in chosen.items():
         if option == "auto" and slot != "accelerate":
