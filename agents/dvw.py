@@ -4,7 +4,7 @@
     1  variance   v = ([T Q̄⁻](s, a) − Q̄(s, a))²                     mean Huber(F_ω − v)         → ω
     2  scale      w = η / F_ω̄(s, a)                                 (mean w − 1)²               → log η
     3  value      w = max(η / F_ω̄(s, a), w_min), no gradient        mean w ([T Q̄](s, a) − Q)²   → θ
-    before a sync  ω̄ ← ω,  Q̄⁻ ← Q̄,  then Q̄ ← Q
+    at a shift     ω̄ ← ω,  Q̄⁻ ← Q̄,  then Q̄ ← Q             with one network at each copy into the target network
 
 Least squares is optimal only if the noise has the same variance everywhere. Q̄ was fitted to targets from Q̄⁻, so that their difference is
 the noise of those targets. T is the agent's backup; with Munchausen's this is DVW-M-DQN.

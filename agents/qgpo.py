@@ -3,7 +3,7 @@ Exact Energy-Guided Diffusion Sampling in Offline Reinforcement Learning, ICML 2
 
     π(a|s) ∝ μ(a|s) e^{β Q(s, a)},     μ the behaviour in the data;     a_t = α_t a + σ_t z,  z ~ N(0, 1),  see agents/diffusion.py
 
-    L_μ = mean |ε(a_t, t, s) − z|²                                                        the score of μ is −ε / σ_t
+    L_μ = mean |ε(a_t, t, s) − z|² / D                                                    the score of μ is −ε / σ_t
     L_f = − mean Σ_k softmax_k( β Q̄(s, a_k) ) log softmax_k( f(s, a_{k,t}, t) )           a_1 … a_K ~ μ(·|s), one t for them
     y   = r + γ (1 − d) Σ_k w_k Q̄(s', a'_k),    w = softmax_k( β_Q Q̄(s', a'_k) )          a'_1 … a'_K ~ μ(·|s')
     L_Q = ½ mean_j (y − Q_j(s, a))²                                                       Q̄ = min_j of the target critics
@@ -52,7 +52,7 @@ class Guidance(Choice):
         scale: weight of ∇f when the policy acts: 1 is exact for β, 0 is the behaviour. The authors choose it for each task.
         candidates: K.
         evaluations: of the score for each sampled action.
-        clone: first updates, in which the behaviour alone is learned.
+        clone: first updates, in which the behaviour alone is learned. Until the energy learns, its random initial values guide.
     """
 
     beta: float = 3.0
@@ -183,7 +183,7 @@ class GuidedDiffusion(Agent):
         return action, self.target(obs, action).amin(0)
 
     def score_loss(self, batch: Batch) -> Term:
-        """L_μ; the error is |ε − z|²."""
+        """L_μ; the error is |ε − z|² / D."""
         z, t = batch.noise["score"], batch.noise["score_time"]
         error = squared(self.score(noisy(batch.action, z, t), t, self.normalize(batch.obs)) - z).mean(-1)
         return Term(weighed(error, batch), {"train/score_loss": error}, error=error.detach())

@@ -1,7 +1,7 @@
 """Reach-aware value learning (RAVL; Sims, Lu, Foerster, Teh, The Edge-of-Reach Problem in Offline Model-Based Reinforcement Learning,
 2024).
 
-    once: train the model on the data;   every `period` updates:  s ~ data, `rollouts` times;  k steps of a ~ π(·|s) in the model
+    once: train the model on the data;   every `period` steps:  s ~ data, `rollouts` times;  k steps of a ~ π(·|s) in the model
     each update: a share `real` of the batch from the data, the rest from the last `retain` sets of rollouts;  no penalty of the model
 
 States that are first reached by the k-th step are bootstrapped from, and never updated, so that values grow there without limit, even with

@@ -4,9 +4,9 @@ Modify Itself"): a matrix that makes output, key, query and four learning rates 
     [y, q, k, β] = W φ(x)      q, k ← softmax(q), softmax(k)      β ← σ(β), one for each block of W
     W_b ← W_b + β_b (W_b q − W_b k) kᵀ          for each block b of (y, q, k, β), by the W of before
 
-φ is a softmax too, as in the authors' layers for reinforcement learning. y is of the W before its update. A head has d inputs and outputs
-and a matrix of (3d + 4) rows. The state is W − W₀, so that an update of the parameters W₀ takes effect at once; it is zero at the start of
-an episode. A layer is heads, a linear map, a residual connection, and a residual feed-forward block.
+φ is a softmax of the standardised x, as in the authors' layers for reinforcement learning. y is of the W before its update. A head has d
+inputs and outputs and a matrix of (3d + 4) rows. The state is W − W₀, so that an update of the parameters W₀ takes effect at once; it is
+zero at the start of an episode. A layer is heads, a linear map, a residual connection, and a residual feed-forward block.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     V_j(s) = Q_j(s, π(s))                        the critics and their targets, with the greedy action, through which no gradient goes
     g_j = ∇V_j(s')                               at the real next state, computed once before each training of the model
-    L = mean_{j, i} ( g_ji (ŝ'_i − s'_i) )² + (r̂ − r)²
+    L = mean_{j, i} ( g_ji (ŝ'_i − s'_i) )² + (r̂ − r)²      + ½ λ_l |W_l|² of each layer, which the model adds to every loss
 
 (Σ_i g_i e_i)² ≤ S Σ_i (g_i e_i)², so that L bounds the error of the value to first order, without its many false minima.
 """

@@ -1,7 +1,7 @@
 """The flows of features that the auxiliary losses follow, with exact expectations: what is conserved, what is found, what collapses.
 
 Random-reward values (Tang and Munos, 2023), self-prediction and its bidirectional form (Tang et al., 2023) on a Markov chain of n states,
-uniform distribution, heads and predictors solved for at each step, Euler steps in float64. tests/test_representation.py checks that
+uniform distribution, heads and predictors solved for at each step, Euler steps in float64. tests/agents/test_representation.py checks that
 the losses of agents/random_rewards.py and agents/self_prediction.py have these gradients.
 
 python -m benchmarks.tabular_representation [--seeds 10] [--steps 20000] [--json FILE]

@@ -1,4 +1,5 @@
-"""The agent for continuous actions. Every actor-critic here is one choice of its parts, which the discrete agent shares.
+"""The agent for continuous actions. TD3, SAC and every agent that starts from them is one choice of its parts, which the discrete agent
+shares.
 
     y_k  =  reward + discount [ reduce_j Z̄_{k−1,j}(s', a') − α log π(a'|s') ]     a' ~ π(·|s'),    k = 1 … K
     L_Q  =  Σ_k Σ_j mean w_k D(y_k, Z_{k,j}(s, a))  +  auxiliary                  every update

@@ -1,4 +1,4 @@
-"""The agent for discrete actions. Every value-based paper here is one choice of its parts.
+"""The agent for discrete actions. Every value-based paper here but SQIRL (agents/sqirl.py) is one choice of its parts.
 
     L  =  Σ_k mean w_k · D( f([T Q̄_{k−1}](s, a)),  f(Q_k(s, a)) )  +  auxiliary        k = 1 … K
 
