@@ -58,10 +58,10 @@ def numbers(rewards: Any) -> list[float]:
 
 
 def flags(name: str, values: object) -> np.ndarray:
-    """(M,) bool.
+    """(M,) bool, in an array of its own, because some vectors clear theirs when they reset.
 
     Raises:
         TypeError: one is neither true nor false, 0 nor 1.
     """
-    array = np.asarray(values)
+    array = np.array(values)
     return array if array.dtype == bool else np.array([flag(name, each) for each in array.tolist()], bool)

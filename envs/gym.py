@@ -57,8 +57,9 @@ def refuse_statistics(layer: Any) -> None:
         ValueError: a wrapper of Gymnasium that goes on normalising by running statistics. Evaluation and training make their own
             environments, so that a policy would be evaluated on inputs of another scale, and by normalised rewards.
     """
-    name, module = type(layer).__name__, type(layer).__module__
-    if module.startswith("gymnasium.wrappers") and name in REPLACED and layer.update_running_mean:
+    kinds = [kind.__name__ for kind in type(layer).__mro__ if kind.__module__.startswith("gymnasium.wrappers")]
+    name = next((kind for kind in kinds if kind in REPLACED), "")
+    if name and layer.update_running_mean:
         raise ValueError(
             f"{name} has running statistics, which evaluation would not share with training: leave it out and set {REPLACED[name]}. Or "
             "give it fixed statistics, and update_running_mean=False"

@@ -122,10 +122,12 @@ class Hindsight(Replay):
         at, rows, (achieved, desired, reward, terminated) = self.layout, copies.numpy()[:count], self.goals
         after = rows[:, at.width :]
         goal = self.ring.rows[self.achieving(index.numpy()[:count], later[:count])][:, achieved]
-        rows[:, : at.size][:, desired] = after[:, desired] = goal
-        rows[:, at.reward] = reward(after[:, achieved], goal)
+        met = after[:, achieved].copy()  # copies for each call, as the functions of an environment may work in place
         if terminated is not None:
-            rows[:, at.continues] = ~terminated(after[:, achieved], goal)
+            fell = (rows[:, at.continues] == 0) & ~terminated(met.copy(), rows[:, : at.size][:, desired].copy())
+            rows[:, at.continues] = ~(terminated(met.copy(), goal.copy()) | fell)
+        rows[:, : at.size][:, desired] = after[:, desired] = goal
+        rows[:, at.reward] = reward(met, goal.copy())
 
     def achieving(self, number: np.ndarray, u: np.ndarray) -> np.ndarray:
         """(B,) places of the rows whose observation has achieved the goal for the transitions of these numbers.

@@ -38,7 +38,7 @@ class Actions(NamedTuple):
             if self.sizes:
                 action = np.stack(np.unravel_index(action, self.sizes), -1).reshape(len(action), *self.shape)
                 return action + self.start
-            return action + self.start if self.start else action
+            return action + self.start  # a new array, as an environment may change it
         unit = np.minimum(np.maximum(np.asarray(action, dtype=np.float32), -1.0), 1.0)
         if self.sizes:
             place = np.rint((unit + 1.0) / 2.0 * (np.array(self.sizes) - 1)).astype(np.int64)

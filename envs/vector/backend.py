@@ -5,9 +5,11 @@ A backend reports failures. `deeprl.envs.vector.environments.Environments` decid
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -145,7 +147,9 @@ def advance(game: Game, action: object, seed: int | None) -> StepResult | Failur
     if not flag("ended", ended):
         return next_obs, next_obs, reward, terminated, False, NOTHING
     info = game.info.of_episode() if game.info else NOTHING
-    last = next_obs.copy()  # some environments reuse their buffer in reset
+    last = next_obs.copy()  # some environments reuse their arrays in reset
+    with contextlib.suppress(TypeError):  # of which `usable` tells
+        reward, terminated = number(reward), flag("terminated", terminated)
     try:
         return game.reset(seed), last, reward, terminated, True, info
     except BaseException as error:
@@ -206,7 +210,7 @@ class Serial(Backend):
         answers = {}
         for index, seed in seeds.items():
             try:
-                answers[index] = self.games[index].reset(seed)
+                answers[index] = copy(self.games[index].reset(seed))  # games may write into one array
             except BaseException as error:
                 answers[index] = Failure(f"reset raised {type(error).__name__}: {error}", own(error))
         return answers
@@ -215,10 +219,18 @@ class Serial(Backend):
         answers: list = [None] * self.num
         for index in range(self.num) if only is None else only:
             try:
-                answers[index] = advance(self.games[index], actions[index], seeds[index])
+                answers[index] = self.apart(advance(self.games[index], actions[index], seeds[index]))
             except BaseException as error:
                 answers[index] = Failure(f"{type(error).__name__}: {error}", own(error))
         return answers
+
+    def apart(self, answer: StepResult | Failure) -> StepResult | Failure:
+        """An answer that no later step of another game changes, as games may write into one array."""
+        if self.num == 1 or isinstance(answer, Failure):
+            return answer
+        obs, next_obs, reward, terminated, ended, info = answer
+        kept = copy(next_obs)
+        return kept if obs is next_obs else copy(obs), kept, reward, terminated, ended, info
 
     def rebuild(self, index):
         close_quietly(self.games[index])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -189,18 +189,35 @@ def flattened(space: spaces.Space) -> Observations:
             f"the observation space {brief(space)} has {flat.shape[0]:,} numbers, and a flattened observation at most {LARGEST_FLAT:,}. "
             f"Keep its parts apart, env.parts=apart, or choose one by a wrapper: {FILTER}"
         )
-    check = _vector(flat.shape)
+    join = _joined(space)
 
     def convert(obs):
         try:
-            row = spaces.flatten(space, obs)
-        except (KeyError, IndexError, TypeError, ValueError, AssertionError) as error:
+            return join(obs)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"observation {obs!r:.100} is not one of its space: {type(error).__name__}: {error}") from error
-        return check(row)
 
     note = f"observations of {type(space).__name__} are flattened to vectors of {flat.shape[0]} numbers"
     content = f"gymnasium.spaces.flatten of the environment's {type(space).__name__}, as float32"
     return Observations(flat.shape, torch.float32, convert, content, note)
+
+
+def _joined(space: Any) -> Convert:
+    """The numbers of `gymnasium.spaces.flatten`, checked. Gymnasium casts to the types of the space, so that numbers of an integer part
+    would lose their fractions, NaN would be finite, and a class -1 would be the last one."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        parts = [(key, _joined(part)) for key, part in (space.items() if isinstance(space, spaces.Dict) else enumerate(space))]
+
+        def convert(obs):
+            return np.concatenate([np.zeros(0, np.float32), *(part(obs[key]) for key, part in parts)])
+
+        return convert
+    if isinstance(space, spaces.Discrete):
+        return _one_hot(int(space.n), int(space.start))
+    check = _vector(space.shape)
+    if isinstance(space, spaces.MultiDiscrete):
+        return _one_hots(space, check)
+    return lambda obs: check(obs).reshape(-1)
 
 
 def unfit(space: spaces.Space, path: str = "") -> str:
@@ -220,6 +237,21 @@ def _one_hot(n: int, start: int) -> Convert:
             raise ValueError(f"observation {obs!r} is not one of the {n} from {start}")
         row = np.zeros(n, np.float32)
         row[index] = 1.0
+        return row
+
+    return convert
+
+
+def _one_hots(space: spaces.MultiDiscrete, check: Convert) -> Convert:
+    sizes, start = space.nvec.reshape(-1), space.start.reshape(-1)
+    ends = np.cumsum(sizes)
+
+    def convert(obs):
+        index = check(obs).reshape(-1).astype(np.int64) - start
+        if ((index < 0) | (index >= sizes)).any():
+            raise ValueError(f"observation {obs!r:.100} is not one of {space}")
+        row = np.zeros(ends[-1], np.float32)
+        row[ends - sizes + index] = 1.0
         return row
 
     return convert

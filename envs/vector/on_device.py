@@ -91,7 +91,7 @@ class DeviceEnvironments:
         """As `deeprl.envs.vector.actions.Actions.to_env`."""
         actions = self.world.actions
         if actions.num:
-            return action + int(actions.start) if actions.start else action
+            return action + int(actions.start)  # a new tensor, as a world may change it
         scaled = (self.high + self.low) / 2 + (self.high - self.low) / 2 * action.clamp(-1.0, 1.0)  # type: ignore[operator]
         return scaled.clamp(self.low, self.high).view(len(action), *actions.shape)
 

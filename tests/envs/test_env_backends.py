@@ -17,17 +17,20 @@ from typing import ClassVar
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from deeprl.envs.classic import Classic
 from deeprl.envs.gym import GymGame
 from deeprl.envs.minatar import MinAtar
 from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.toy import Chain
-from deeprl.envs.vector.backend import Serial
+from deeprl.envs.vector.actions import Actions
+from deeprl.envs.vector.backend import Game, Serial
 from deeprl.envs.vector.environments import EnvironmentFailed, Environments
 from deeprl.envs.vector.info import EpisodeInfo
 from deeprl.envs.vector.workers import Workers
 from deeprl.noise import episode_seed
+from deeprl.types import Spec
 from tests.conformance import BACKENDS, a_single_one_is_the_first_of_many, actions_for, backends_agree, resumes_exactly, same, stored
 from tests.toy_envs import Counting, CountingGame
 
@@ -42,6 +45,37 @@ CHOICES = {
     "hopper": MuJoCo(id="Hopper-v5", reseed_every=2, max_episode_steps=25),
     "minatar": MinAtar(game="breakout", reseed_every=2),
 }
+
+
+class Reusing(Game):
+    """Its observation, reward and flag are arrays of its own, and the first is that of all games."""
+
+    seen = np.zeros(1, np.float32)
+
+    def __init__(self):
+        self.spec, self.actions = Spec((1,), torch.float32, 2, 0), Actions(num=2)
+        self.count, self.reward, self.done = 0, np.zeros((), np.float32), np.zeros((), bool)
+
+    def tell(self, count):
+        self.count = self.seen[:] = self.reward[...] = count
+        self.done[...] = count >= 3
+        return self.seen
+
+    def reset(self, seed):
+        return self.tell(0)
+
+    def step(self, action):
+        return self.tell(self.count + 1 + int(action)), self.reward, self.done, self.done
+
+
+def test_arrays_that_a_game_reuses_are_read_before_its_reset():
+    """The last step of an episode had the reward and the flag of the reset, and all games the observation of the last one."""
+    envs = Environments(Serial(Reusing, 2), "reusing", 0)
+    assert envs.reset().tolist() == [[0], [0]]
+    for seen, reward, terminated in (([[1], [2]], [1, 2], [False, False]), ([[2], [4]], [2, 4], [False, True])):
+        step = envs.step(np.array([0, 1]))
+        assert (step.next_obs.tolist(), step.reward.tolist(), step.terminated.tolist()) == (seen, reward, terminated)
+    assert step.obs.tolist() == [[2], [0]]
 
 
 @pytest.fixture

@@ -164,9 +164,13 @@ def test_spaces_of_several_parts_become_one_vector(space, obs, row):
 
 def test_an_observation_that_is_not_of_its_space_is_refused():
     pair = observations_of(spaces.Dict({"a": BOX, "b": spaces.Discrete(3)}))
-    for wrong in ({"a": [0, 0]}, {"a": [0, 0, 0], "b": 1}, {"a": [0, 0], "b": 3}, 5):
+    for wrong in ({"a": [0, 0]}, {"a": [0, 0, 0], "b": 1}, {"a": [0, 0], "b": 3}, {"a": [0, 0], "b": -1}, 5):
         with pytest.raises(ValueError, match="observation"):
             pair.convert(wrong)
+    with pytest.raises(ValueError, match="not one of"):
+        observations_of(spaces.MultiDiscrete([3, 3])).convert(np.array([3, 0]))  # it had no class at all
+    whole = observations_of(spaces.Dict({"a": spaces.Box(-9, 9, (3,), np.int64), "b": spaces.Discrete(2)}))
+    assert np.array_equal(whole.convert({"a": [0.7, -1.6, np.nan], "b": 1}), np.array([0.7, -1.6, np.nan, 0, 1], np.float32), True)
     with pytest.raises(ValueError, match="no part 'a'"):
         observations_of(spaces.Dict({"a": BOX})).convert({"b": [0, 0]})
 
@@ -434,6 +438,8 @@ def test_running_statistics_that_evaluation_would_not_share_are_refused(name, in
         Gym(id="Pendulum-v1", wrappers=[path, "gymnasium.wrappers.FlattenObservation"]).build()
     with pytest.raises(ValueError, match=f"{name} has running statistics"):
         GymGame(getattr(gymnasium.wrappers, name)(Scripted()))
+    with pytest.raises(ValueError, match=f"{name} has running statistics"):
+        GymGame(type("Own", (getattr(gymnasium.wrappers, name),), {})(Scripted()))
     fixed = getattr(gymnasium.wrappers, name)(Scripted())
     fixed.update_running_mean = False
     assert GymGame(fixed).layers() == [name, "Scripted"]

@@ -200,6 +200,23 @@ def test_a_world_that_steps_in_place_is_told(monkeypatch):
         envs.step(np.zeros(2, int))
 
 
+def test_a_world_that_changes_its_actions_changes_none_that_are_stored(monkeypatch):
+    """A sticky or failing move stood in the replay as the agent's choice, with the probability of another one."""
+    advance = CartPoleWorld.advance
+
+    def pushes(self, state, action, noise):
+        action.fill_(0)
+        return advance(self, state, action, noise)
+
+    monkeypatch.setattr(CartPoleWorld, "advance", pushes)
+    envs, action = choice().make(0, num=2), np.ones(2, int)
+    envs.reset()
+    envs.step(action)
+    there, chosen = choice(num=2).on_device(0, "cpu"), torch.ones(2, dtype=torch.int64)
+    there.step(there.start(), chosen)
+    assert action.tolist() == chosen.tolist() == [1, 1]
+
+
 def test_a_world_that_has_seen_nothing_yet_steps_out_of_place(monkeypatch):
     """NaN of a hidden state is not equal to itself, and was told as a change."""
     begin, advance = CartPoleWorld.begin, CartPoleWorld.advance

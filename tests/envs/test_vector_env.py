@@ -130,6 +130,54 @@ def made_with_seeds(num_envs, seed, mode="NextStep"):
     return Whole(num_envs, mode, given=seed)
 
 
+class Reused(VectorEnv):
+    """As simulators in NumPy are written: flags and rewards are arrays of its own, which a reset clears, and actions are corrected where
+    they stand. Observation: (step, length). Episodes of odd lengths terminate, the others are truncated."""
+
+    def __init__(self, num_envs, mode):
+        self.metadata = {"autoreset_mode": AutoresetMode(mode)}
+        self.num_envs, self.length, self.next = num_envs, np.zeros(num_envs, np.int64), 0
+        self.single_observation_space, self.single_action_space = spaces.Box(0, 100, (2,)), spaces.Discrete(3)
+        self.observation_space = spaces.Box(0, 100, (num_envs, 2))
+        self.action_space = spaces.MultiDiscrete([3] * num_envs)
+        self.steps, self.reward = np.zeros(num_envs, np.int64), np.zeros(num_envs, np.float32)
+        self.terminated, self.truncated = np.zeros((2, num_envs), bool)
+
+    def shown(self):
+        return np.stack([self.steps, self.length], -1).astype(np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        self.next += 1
+        self.length[mask] = 2 + (self.next + np.flatnonzero(mask)) % 4
+        self.steps[mask], self.reward[mask], self.terminated[mask], self.truncated[mask] = 0, 0, False, False
+        return self.shown(), {}
+
+    def step(self, actions):
+        actions[:] = 0
+        self.steps += 1
+        self.reward[:] = self.steps
+        ended = self.steps >= self.length
+        self.terminated[:], self.truncated[:] = ended & (self.length % 2 == 1), ended & (self.length % 2 == 0)
+        return self.shown(), self.reward, self.terminated, self.truncated, {}
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_arrays_that_a_vector_reuses_are_read_before_its_reset(make, num):
+    """Every termination was a truncation, behind which targets bootstrap; and the actions that were stored were those that it had made."""
+    envs = make(choice("Reused", num, kwargs={"mode": "Disabled"}), 0)
+    envs.reset()
+    ends = 0
+    for _ in range(40):
+        action = np.full(num, 2)
+        step = envs.step(action)
+        assert (action == 2).all()
+        assert (step.reward == step.next_obs[:, 0]).all()
+        assert (step.terminated[step.ended] == (step.next_obs[step.ended, 1] % 2 == 1)).all()
+        ends += step.terminated.sum()
+    assert ends >= 5
+
+
 def choice(function, num=3, **settings):
     return Vectorized(function=PLACE + function, num=num, **settings)
 

@@ -34,11 +34,11 @@ def make(num=1, batch_size=8, capacity=100, cls=Hindsight, **given):
     return cls(**own, capacity=capacity, batch_size=batch_size, spec=SPEC, num=num, discount=0.9, **given)
 
 
-def tick(replay, states, ended, goal=-1.0):
+def tick(replay, states, ended, goal=-1.0, terminated=False):
     """One step of each environment, from its state to the next whole number; nobody reaches `goal`."""
     obs, after = (np.array([[state + ahead, goal] for state in states], np.float32) for ahead in (0, 1))
     zeros, ones = np.zeros(len(states)), np.ones(len(states), np.float32)
-    replay.append(Rows(obs, zeros.astype(np.int64), -ones, after, zeros > 0, np.array(ended), ones))
+    replay.append(Rows(obs, zeros.astype(np.int64), -ones, after, zeros < terminated, np.array(ended), ones))
 
 
 def episode(replay, start, length):
@@ -62,6 +62,28 @@ def test_the_worked_episode():
     assert batch.next_obs.tolist() == [[12.0, 13.0], [12.0, 12.0], [12.0, 14.0]]
     assert batch.reward.tolist() == [-1.0, 0.0, -1.0]
     assert batch.discount.tolist() == pytest.approx([0.9, 0.0, 0.9])
+
+
+def test_an_end_for_another_reason_than_the_goal_stays_one():
+    """A fall was bootstrapped behind, where the other goal was not reached there (strategy=episode)."""
+    replay = make(batch_size=2, share=1.0, strategy="episode")
+    tick(replay, [10], [False])
+    tick(replay, [11], [True], terminated=True)
+    assert drawn(replay, [1, 0], [0.0, 0.0]).discount.tolist() == pytest.approx([0.0, 0.0])  # both have 11 as their goal; row 0 reaches it
+
+
+def test_an_environment_that_judges_in_place_changes_no_observation():
+    def taken(achieved, desired):
+        achieved -= desired
+        return (achieved == 0)[:, 0]
+
+    one, other = make(batch_size=4, share=1.0), make(batch_size=4, share=1.0)
+    other.goals = GOALS._replace(reward=lambda *given: taken(*given) - 1.0, terminated=taken)
+    for replay in (one, other):
+        episode(replay, 10, 4)
+    first, second = (drawn(replay, [0, 1, 2, 3], [0.9, 0.0, 0.4, 0.0]) for replay in (one, other))
+    for name in ("obs", "next_obs", "reward", "discount"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
 
 
 @pytest.mark.parametrize(("strategy", "goals"), [("future", {12, 13, 14}), ("final", {14}), ("episode", {11, 12, 13, 14})])
