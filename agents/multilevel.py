@@ -84,6 +84,11 @@ class MultiLevel(Source):
             self.j = level(float(self.uniforms.next()["u"][0]))
         self.ticks.append(Rows(*(np.array(column) for column in rows)))
 
+    def truncate_episode(self, environment: int) -> bool:
+        if self.ticks:
+            self.ticks[-1].ended[environment] = True
+        return bool(self.ticks)
+
     def weight(self) -> Tensor:
         """Weights of the ticks of the present batch, (N,)."""
         return weights(self.j, self.levels)

@@ -95,6 +95,8 @@ class Source(Choice):
     imagines: ClassVar[bool] = False
     """Whether it is built with the agent, as `agent`, and the environment's rule of terminations, as `terminates`, too, because it makes
     transitions of its own, or tells the agent when an iteration is over"""
+    needs_rows = ""
+    """Why a run cannot go on from a checkpoint without its rows; "": it can"""
     on_device = False
     """Whether rows lie on the device of the batches, and are written there"""
     offline_steps = 0

@@ -160,7 +160,9 @@ class Trajectories(Source):
         self.elapsed[environment] = 0
         used = [tick for tick, place in enumerate(self.places) if (place >= 0).any()]  # others would fill the memory
         self.ticks, self.places = [self.ticks[tick] for tick in used], [self.places[tick] for tick in used]
-        return False
+        if self.ticks:
+            self.ticks[-1].ended[environment] = True
+        return bool(self.ticks)
 
     # Learning
 

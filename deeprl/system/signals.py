@@ -87,7 +87,11 @@ class Signals:
                 signal.signal(number, self._handle)
 
     def __exit__(self, *error: object) -> None:
+        """A signal that has come is one for a run around this one too, which trains it in a listener."""
         for number, handler in self._before.items():
+            around = getattr(handler, "__self__", None)
+            if isinstance(around, Signals):
+                around.stop = around.stop or self.stop
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)  # type: ignore[arg-type]  # None: not set from Python
         self._before = {}
 

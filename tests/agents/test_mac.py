@@ -114,6 +114,15 @@ def rows(t: int) -> Rows:
     return Rows(obs, np.zeros(2, np.int64), np.array([t, -t], np.float32), obs + 1, flags, flags, np.ones(2, np.float32))
 
 
+def test_an_episode_that_cannot_be_continued_ends_at_its_newest_row():
+    """Sums of scaled rewards went on across it."""
+    one = source(EqualTicks)
+    assert not one.truncate_episode(0)
+    one.append(rows(0))
+    assert one.truncate_episode(1)
+    assert one.ticks[-1].ended.tolist() == [False, True]
+
+
 def test_batches_follow_one_another_and_their_state_is_exact():
     one, sizes = source(), []
     other = None

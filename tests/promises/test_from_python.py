@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -32,8 +33,10 @@ from deeprl.running.session.given import replace_function, worded
 from deeprl.running.session.run import Run
 from deeprl.running.training.evaluation import LONGEST, cut_off, recorded
 from deeprl.running.training.listeners import Listeners
+from deeprl.running.training.trainer import Trainer
 from deeprl.system.functions import GIVEN, found, name_of
 from deeprl.system.ranks import ALONE
+from deeprl.system.signals import Signals
 from tests.builders import console, front_door, lines, same, snapshot
 from tests.promises.test_any_environment import Pictures
 
@@ -367,6 +370,29 @@ def test_a_listener_of_other_arguments_is_refused_before_anything_is_trained(lis
         deeprl.train(PLAIN, env=make, on_evaluation=listener)
     assert not Path("runs").exists()
     assert Listeners(on_log=print, on_evaluation={"a": 1}.get).tell("on_evaluation", 1, {}) == (None, {})
+
+
+def test_a_listener_that_loads_a_run_leaves_torch_as_it_was():
+    """`deeprl.load` within a listener set the number of threads for the rest of the training."""
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+
+    def load(step, metrics):
+        torch.set_num_threads(before[0] + 1)
+        torch.set_float32_matmul_precision("medium")
+
+    Listeners(on_log=load).tell("on_log", 1, {})
+    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
+
+
+def test_a_signal_in_a_run_within_a_listener_is_left_to_the_next_step():
+    def train(step, metrics):
+        raise SystemExit(exits.STOPPED)
+
+    stand: Any = SimpleNamespace(listeners=Listeners(on_log=train), step=1, signals=Signals(), ranks=ALONE)
+    with pytest.raises(SystemExit):  # a listener's own
+        Trainer.tell(stand, "on_log", {})
+    stand.signals.stop = "SIGTERM"
+    assert Trainer.tell(stand, "on_log", {}) == {}
 
 
 def test_overrides_as_arguments_are_explained():

@@ -105,7 +105,8 @@ def test_an_episode_that_cannot_be_continued_is_collected_again():
     world = World(1, source(1, 2))
     for step in range(3):
         world.tick(step)
-    world.source.truncate_episode(0)
+    assert world.source.truncate_episode(0)
+    assert world.source.ticks[-1].ended.tolist() == [True]  # for sums of scaled rewards, which went on across it
     world.episode, world.time = [2], [0]
     assert first(world)[0].obs[:, 1, 0].tolist() == [200, 201, 202, 203, 204]
 

@@ -36,6 +36,15 @@ def test_a_signal_is_remembered_and_handlers_are_put_back(name, capfd, no_nohup)
     assert f"{name}: saving at the next step" in capfd.readouterr().err
 
 
+def test_a_signal_stops_a_run_around_the_one_that_trains_too(capfd):
+    """The run that trained another one in a listener was marked as failed, and left with the code of one that is saved."""
+    with Signals() as around:
+        with Signals() as within:
+            signal.raise_signal(signal.SIGTERM)
+        assert within.stop == around.stop == "SIGTERM"
+    assert capfd.readouterr().err.count("saving") == 1
+
+
 def test_before_training_and_after_it_a_signal_leaves_as_a_saved_run():
     """There is nothing to save, and a batch script queues the job again."""
     code = (

@@ -68,6 +68,8 @@ class Mixed(Replay):
         refuse_if_too_large("capacity", self.capacity, self.bytes, state=4 * self.stored_state)  # beside the data, which are in memory now
         if share is None:
             self._take_in()
+            if self.layout.front:
+                self.needs_rows = "share=null with stacked frames, of which the first ones of a run that goes on would follow the data's"
 
     def stored(self, **given: Any) -> Stored:
         """The data, drawn as the run's own are."""

@@ -141,8 +141,8 @@ def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay
         own: arguments of this kind of source.
 
     Raises:
-        ConfigError: the machine has too little memory for it, it exchanges goals, and the environment has none, or it asks the environment
-            for its rule of terminations, which is none.
+        ConfigError: the machine has too little memory for it; a resume would need its rows, and `checkpoint.replay` is false; it exchanges
+            goals, and the environment has none; or it asks the environment for its rule of terminations, which is none.
     """
     own |= distributed.shard(config["replay"], ranks)
     if make_replay.cls.relabels:  # type: ignore[attr-defined]
@@ -158,6 +158,8 @@ def empty_source(config: Config, env: Any, spec: Spec, agent: Agent, make_replay
         except ValueError as error:
             raise ConfigError(f"replay={config['names']['replay']} asks {env.name} when it terminates: {error}.") from error
     found = build_source(config, spec, agent, make_replay, **own)
+    if found.needs_rows and not config["checkpoint"]["replay"]:
+        raise ConfigError(f"checkpoint.replay=false does not go with replay.{found.needs_rows}: leave checkpoint.replay=true.")
     try:
         room = found.room()
     except ValueError as error:

@@ -3,16 +3,18 @@ they get copies."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from deeprl.errors import ConfigError
@@ -65,10 +67,30 @@ class Listeners:
             ValueError: it answered with something that cannot be logged.
         """
         listener = getattr(self, name)
-        answer = None if listener is None else listener(step, copy.deepcopy(what))
+        if listener is None:
+            return None, {}
+        with settings_kept():
+            answer = listener(step, copy.deepcopy(what))
         if isinstance(answer, Mapping):
             return None, numbers(name, answer)
         return f"{name} asked for it" if isinstance(answer, bool | np.bool_) and answer else None, {}
+
+
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Settings of torch that hold for the process, and that a run which is loaded or trained in this block makes its own, are as before
+    after it."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    precision, tf32 = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = tf32
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call imports the compiler
+            torch.use_deterministic_algorithms(deterministic)
 
 
 def numbers(listener: str, answer: Mapping[Any, Any]) -> dict[str, float]:

@@ -233,7 +233,12 @@ class Trainer:
 
     def tell(self, listener: str, what: Any) -> dict[str, float]:
         """Call a listener of the user, which may stop the run before its last step. Returns its numbers for the log."""
-        reason, numbers = self.listeners.tell(listener, self.step, what)
+        try:
+            reason, numbers = self.listeners.tell(listener, self.step, what)
+        except (SystemExit, KeyboardInterrupt):
+            if self.signals.stop is None:
+                raise
+            reason, numbers = None, {}  # a signal has ended a run that the listener trained, and ends this one at its next step
         reason = self.ranks.broadcast(reason)
         if reason and self.step < self.config["steps"] and not self.standing.done:
             self.standing.stopped_early = reason

@@ -211,6 +211,7 @@ def test_a_prefilled_replay_takes_what_is_left_of_an_episode(spec, monkeypatch):
     assert 0 < len(differ) <= layout.front
     assert set(differ.tolist()) <= set(range(layout.front))
     assert np.array_equal(*(layout.frame(rows.obs.reshape(len(order), -1)) for rows in (theirs, mine)))
+    assert "stacked frames" in source.needs_rows  # older frames of a run that went on without its rows were zeros
     other = Stream(spec, 1, seed=1)
     source.append(next(other))
     if spec.parts:  # one's own are compared again
