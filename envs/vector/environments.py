@@ -252,7 +252,7 @@ class Environments:
 
     def _restart(self, index: int, failure: Failure) -> np.ndarray:
         """First observation of a fresh environment in place of the one that failed. One that cannot be made or reset is tried again,
-        because a simulator or a server may need a moment."""
+        because a simulator or a server may need a moment, and with the next seed, because the reset of one may fail for ever."""
         while True:
             self._failed_in_a_row[index] += 1
             if self.on_error == "fail" or self._failed_in_a_row[index] > RESTARTS:
@@ -266,7 +266,7 @@ class Environments:
             first = self._tried([index])[index]
             if not isinstance(first, Failure):
                 return first
-            failure = first
+            failure, self._journals[index].episode = first, self._journals[index].episode + 1
 
     def _recreate(self, index: int, action: np.ndarray) -> StepResult | Failure:
         """Answer to `action`, (M, ...), of a new environment in the state of the old one."""

@@ -320,7 +320,7 @@ class Busy(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         Busy.resets += 1
-        if Busy.resets in self.fails.get("reset", ()):
+        if Busy.resets in self.fails.get("reset", ()) or seed in self.fails.get("seed", ()):
             raise ConnectionError("the server is busy")
         self.steps = 0
         return np.zeros(1, np.float32), {}
@@ -353,6 +353,15 @@ def test_a_reset_that_fails_leaves_the_step_before_it_as_it_was(busy, fails):
         (1, 0, False, False), (2, 0, False, False), (3, 100, True, True),
     ]  # fmt: skip
     assert (rows[2].obs.item(), envs.num_restarts, envs.restarted) == (0, 1, [])
+
+
+def test_a_seed_whose_reset_always_fails_is_left_out(busy):
+    """It was tried 101 times in a row, and again by a resume."""
+    envs = busy(seed=(episode_seed(0, 0, 1, False),))
+    envs.reset()
+    with pytest.warns(RuntimeWarning, match="restarted"):
+        rows = [envs.step(np.array([1])) for _ in range(6)]
+    assert [row.ended.item() for row in rows] == 2 * [False, False, True]
 
 
 def test_an_episode_whose_reset_fails_keeps_its_numbers(busy):
