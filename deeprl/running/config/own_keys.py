@@ -23,7 +23,7 @@ Source = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Entry:
+class OwnEntry:
     """What stands at the margin of a file: a key, or a setting, whose keys count where its option is chosen.
 
     Attributes:
@@ -97,7 +97,7 @@ def check_keys(sources: Iterable[Source], config: Config) -> None:
                 entry.check(known, right, key, config)
 
 
-def _entries(path: Path, content: Mapping[Any, Any], prefix: str, known: Collection[str]) -> Iterator[Entry]:
+def _entries(path: Path, content: Mapping[Any, Any], prefix: str, known: Collection[str]) -> Iterator[OwnEntry]:
     """What stands at the margin of a file, but for lists of defaults and what an option needs in a budget.
 
     Raises:
@@ -107,7 +107,7 @@ def _entries(path: Path, content: Mapping[Any, Any], prefix: str, known: Collect
         if word in ("defaults", "hydra") or (prefix and word.startswith("budget=")):
             continue
         if not is_setting(word):
-            yield Entry(path, word, {word: value}, prefix)
+            yield OwnEntry(path, word, {word: value}, prefix)
             continue
         slot, _, option = word.partition("=")
         group, line = _group_of_slot(slot, known), f"{path}, line {line_of(path, word)}"
@@ -118,7 +118,7 @@ def _entries(path: Path, content: Mapping[Any, Any], prefix: str, known: Collect
             raise ConfigError(f"{line}: {group} has no option {option}.{renamed(word) or nearest(option, offered)}")
         if not isinstance(value, dict):
             raise ConfigError(f"{line}: keys belong under {word}. Write {word}: {{key: value}}.")
-        yield Entry(path, word, value, f"{slot.replace('/', '.')}.", group, option)
+        yield OwnEntry(path, word, value, f"{slot.replace('/', '.')}.", group, option)
 
 
 def _with_dots(content: Mapping[str, Any], above: str = "") -> Iterator[str]:
