@@ -99,6 +99,7 @@ def run(options: argparse.Namespace) -> int:
         runs.require_own(runs.jobs)
         runs.require_free(runs.jobs)
         say(f"{runs.path}: {len(trials.open)} trials to go on with, {max(settings.trials - trials.asked, 0)} to sample")
+        stopped = False
         view, launcher = TableView(runs, dict.fromkeys((job.name for job in runs.jobs), grid.steps), slots), Local(slots)
         try:
             with Signals() as signals:
@@ -108,9 +109,11 @@ def run(options: argparse.Namespace) -> int:
             raise
         except RunFolderError as error:  # of `Trials.watch`
             say(f"deeprl: {error}", urgent=True)
+            stopped = True
         finally:
             view.close()
-        return ended(path, study, space, settings, trusted)
+        code = ended(path, study, space, settings, trusted)
+        return FAILED if stopped else code  # STOPPED would start the study again, and the fault with it
 
 
 def looked_at(jobs: Iterable[Job], runs: SweepFolder, allowed: Allowed) -> Iterator[Job]:

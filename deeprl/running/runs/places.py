@@ -98,7 +98,11 @@ def discard_above(path: Path) -> None:
     for folder in path.parents[:3]:
         if folder == Path.cwd() or any(entry.name != "multirun.yaml" for entry in folder.iterdir()):
             return
-        shutil.rmtree(folder)
+        try:
+            (folder / "multirun.yaml").unlink(missing_ok=True)
+            folder.rmdir()
+        except OSError:  # another run has made its folder there meanwhile
+            return
 
 
 def auto_folder(config: object, root: str | Path = "runs", env: str | None = None, agent: str | None = None) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from deeprl.errors import ConfigError, RunFolderError
 from deeprl.running.runs.folder import JSON_LIMIT, RunFolder, holder
 from deeprl.running.runs.moved import word_of_today
-from deeprl.system.files import own_folder, read_regular, replace_file, said
+from deeprl.system.files import machine_fault, own_folder, read_regular, replace_file, said
 from deeprl.system.machine import now
 from deeprl.system.strict_json import JsonObject, strict_json
 from deeprl.tools.sweep.grid import Job, is_override
@@ -208,14 +208,21 @@ def read_record(file: Path, kind: str, parse: Callable[[Any], T]) -> T:
         parse: from the content; any other content raises ValueError, TypeError or KeyError.
 
     Raises:
-        RunFolderError: there is no such file, or it is damaged.
+        RunFolderError: there is no such file, or it is damaged, or cannot be read now.
     """
     try:
         return parse(strict_json(read_regular(file, JSON_LIMIT)))
     except (FileNotFoundError, NotADirectoryError):
         raise RunFolderError(f"{file.parent} holds no {kind}: there is no {file}") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
+        if fault := machine_fault(error):
+            raise unread(file, fault) from error
         raise RunFolderError(f"{file} is damaged: {said(error)}; start the {kind} in another folder") from None
+
+
+def unread(file: Path, fault: str) -> RunFolderError:
+    """The error of a file that may be whole."""
+    return RunFolderError(f"{file} cannot be read: {fault}. It may be whole, so try again")
 
 
 def require_empty(path: Path, kind: str) -> None:
@@ -223,7 +230,8 @@ def require_empty(path: Path, kind: str) -> None:
     Raises:
         ConfigError: the folder of a new sweep or study holds something else.
     """
-    if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
+    began = re.compile(r"lock|\..*\.partial")  # of one that was killed as it wrote its first file
+    if path.exists() and (not path.is_dir() or any(not began.fullmatch(entry.name) for entry in path.iterdir())):
         raise ConfigError(f"--dir={path} exists and holds no {kind}: choose a new folder.")
 
 

@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from deeprl.errors import FINISHED, STOPPED, WRONG, RunFolderError, on_one_line
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system.files import read_regular, truncate_file
+from deeprl.system.files import machine_fault, read_regular, truncate_file
 from deeprl.system.terminal import say
-from deeprl.tools.sweep.folder import SweepFolder
+from deeprl.tools.sweep.folder import SweepFolder, unread
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.sweep.launcher import LaunchedJob
 from deeprl.tools.sweep.process import last_words
@@ -62,7 +62,7 @@ def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
     """The study in a folder, made if there is none. The caller holds the lock of the folder, so whatever a killed process left is removed.
 
     Raises:
-        RunFolderError: study.log is damaged, or no plain file, to which Optuna would append.
+        RunFolderError: study.log is damaged, or no plain file, to which Optuna would append, or cannot be read now.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     file = path.absolute() / "study.log"
@@ -75,6 +75,8 @@ def open_study(path: Path, by: BasePruner | None = None) -> optuna.Study:
         require_numbers(study.get_trials(deepcopy=False))
         return study
     except Exception as error:  # Optuna's own are of many kinds
+        if fault := machine_fault(error):
+            raise unread(file, fault) from error
         raise RunFolderError(f"{file} is damaged: {type(error).__name__}: {on_one_line(error)}") from error
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +15,12 @@ from deeprl.errors import FAILED, ConfigError, RunFolderError
 from deeprl.running.config import folders
 from deeprl.running.config.compose import compose
 from deeprl.running.runs.folder import RunFolder, holder
+from deeprl.running.runs.places import discard
 from deeprl.running.session.complete import complete
 from deeprl.system import machine
 from deeprl.tools.sweep import slurm
 from deeprl.tools.sweep.conduct import confirmed
-from deeprl.tools.sweep.folder import Place, SweepFolder
+from deeprl.tools.sweep.folder import Place, SweepFolder, require_empty
 from deeprl.tools.sweep.grid import expand
 from deeprl.tools.sweep.process import last_words
 
@@ -114,6 +117,44 @@ def test_a_damaged_sweep_is_refused(folder, tmp_path, change):
     (tmp_path / "sweep.json").write_text(json.dumps(found))
     with pytest.raises(RunFolderError, match="sweep.json is damaged"):
         SweepFolder.read(tmp_path)
+
+
+def test_a_sweep_that_cannot_be_read_now_is_not_called_damaged(folder, tmp_path, monkeypatch):
+    """The advice was to start it in another folder, without its finished jobs."""
+
+    def stale(path, limit):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    folder.store()
+    monkeypatch.setattr("deeprl.tools.sweep.folder.read_regular", stale)
+    with pytest.raises(RunFolderError, match=r"sweep\.json cannot be read: .* It may be whole, so try again"):
+        SweepFolder.read(tmp_path)
+
+
+def test_a_sweep_that_was_killed_at_its_first_file_can_begin_again(tmp_path):
+    for name in ("lock", ".sweep.json.c7ef1a6e45927f46.partial"):
+        (tmp_path / name).touch()
+    require_empty(tmp_path, "sweep")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="exists and holds no sweep"):
+        require_empty(tmp_path, "sweep")
+
+
+def test_a_folder_that_another_run_takes_meanwhile_stays(tmp_path, monkeypatch):
+    """A run that was refused removed the folder of one that began beside it."""
+    one, other = (tmp_path / "runs" / "env" / "agent" / f"261202-00000{number}_seed0" for number in (1, 2))
+    one.mkdir(parents=True)
+    found = Path.iterdir
+
+    def begins(path):
+        names = list(found(path))
+        if path == one.parent:
+            other.mkdir()
+        return iter(names)
+
+    monkeypatch.setattr(Path, "iterdir", begins)
+    discard(one)
+    assert other.is_dir()
 
 
 def test_a_stored_sweep_gets_the_names_of_today(folder, tmp_path):
