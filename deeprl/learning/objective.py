@@ -43,7 +43,8 @@ class Objective:
             groups: parameters, of these modules or of others, with a choice of their own.
         """
         others = {id(parameter) for group, _ in groups for parameter in group}
-        plain = [p for module in modules if module is not None for p in module.parameters() if id(p) not in others]
+        found = (p for module in modules if module is not None for p in module.parameters() if id(p) not in others)
+        plain = list({id(p): p for p in found}.values())  # a module may be part of another one, and its weights are stepped once
         if not groups:
             return cls(loss, plain, optimizer.build(plain))
         grouped = Groups([(plain, optimizer), *groups])

@@ -166,8 +166,10 @@ class Flat:
         """
         gradient, norm = self.joined(gradients, watch)
         averages = self.tensors()
-        for into, value in zip((self.flat, *averages), self.updated(self.flat, averages, gradient, self.numbers(step))):
-            watch.store(into, value)
+        old, new = (self.flat, *averages), self.updated(self.flat, averages, gradient, self.numbers(step))
+        places = {tensor.data_ptr() for tensor in old}
+        for into, value in [(a, b.clone() if b is not a and b.data_ptr() in places else b) for a, b in zip(old, new)]:
+            watch.store(into, value)  # clones: a rule may keep the parameters of before as an average
         self.taken += 1
         return norm
 
@@ -201,19 +203,19 @@ class Flat:
         self.taken = 0
 
     def state_dict(self) -> dict[str, Tensor]:
-        return dict(zip(self.averages, self.tensors()))
+        counted = {} if "count" in self.averages else {"taken": torch.tensor(self.taken)}
+        return dict(zip(self.averages, self.tensors())) | counted
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """
         Raises:
             ValueError: the averages belong to another number of parameters.
         """
-        for name, own in self.state_dict().items():
+        for name, own in zip(self.averages, self.tensors()):
             if state[name].shape != own.shape:
                 raise ValueError(f"the optimizer has {own.numel()} numbers in {name}, its saved state {state[name].numel()}")
             own.copy_(state[name])
-        if "count" in state:
-            self.taken = int(state["count"])
+        self.taken = int(state.get("count", state.get("taken", 0)))
 
 
 class Groups:

@@ -174,8 +174,9 @@ class PureStep:
         for group, flat, mine, gradient, norm, own in zip(self.groups, flats, averages, gradients, norms, numbers):
             old = (flat, *mine)
             new = group.updated(flat, mine, group.clipped(gradient, norm), own.unbind())
-            for into, value in zip(old, new):
-                into.copy_(torch.where(fine, value, into))
+            kept = [torch.where(fine, value, into) for into, value in zip(old, new)]  # as a rule may return old values
+            for into, value in zip(old, kept):
+                into.copy_(value)
         for name, value in zip(report.statistics, statistics):
             into = constants[f"agent.{name}"]
             into.copy_(torch.where(fine, value, into))

@@ -22,7 +22,7 @@ from deeprl.packing import pack
 from deeprl.replay.rollout import Rollout
 from deeprl.running.config.option_names import labelled
 from deeprl.running.config.stateless import attributes, known, require_unchanged, tensors
-from deeprl.running.config.trained import require_border, require_gradients, require_main, require_term, tell_untrained
+from deeprl.running.config.trained import require_apart, require_border, require_gradients, require_main, require_term, tell_untrained
 from deeprl.system.global_draws import refused
 from deeprl.types import Batch, Rows, Spec
 
@@ -134,6 +134,7 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
     require_border(agent)
     size = made_up_size(agent, spec, sequences)
     require_main(agent)
+    require_apart(agent)
     tell_untrained(agent)
     for name, objective in agent.objectives.items():
         try:

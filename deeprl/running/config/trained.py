@@ -24,6 +24,21 @@ def require_main(agent: Agent) -> None:
         )
 
 
+def require_apart(agent: Agent) -> None:
+    """
+    Raises:
+        ConfigError: two objectives have a parameter in common. Each optimizer moves its own into memory of its own, so that steps of the
+            first would be lost.
+    """
+    names, owners = {id(p): name for name, p in agent.named_parameters()}, dict[int, str]()
+    for objective, parameter in ((name, p) for name, each in agent.objectives.items() for p in each.parameters):
+        if (owner := owners.setdefault(id(parameter), objective)) != objective:
+            raise ConfigError(
+                f"agent: {names.get(id(parameter), 'a parameter')} is trained by two objectives, {owner} and {objective}: leave it to one, "
+                "whose loss may be the sum of both."
+            )
+
+
 def require_border(agent: Agent) -> None:
     """
     Raises:

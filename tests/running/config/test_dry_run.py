@@ -290,6 +290,10 @@ def test_what_a_loss_leaves_out_or_returns_is_told_before_the_first_update():
     with pytest.raises(ConfigError, match=r"the metric train/mine of its value loss is a float, where a tensor belongs"):
         dry_run(value_agent(weighting=Numbered), DISCRETE, "cpu")
     agent = value_agent()
+    agent.objectives["other"] = agent.objectives["value"]  # its optimizer's steps would be those of another copy of the weights
+    with pytest.raises(ConfigError, match=r"agent: \S+ is trained by two objectives, value and other: leave it to one"):
+        dry_run(agent, DISCRETE, "cpu")
+    agent = value_agent()
     agent.main = "critic"
     with pytest.raises(ConfigError, match=r"main = 'critic' of ValueAgent names none of its objectives, value: "):
         dry_run(agent, DISCRETE, "cpu")
