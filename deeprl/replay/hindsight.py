@@ -124,8 +124,11 @@ class Hindsight(Replay):
         goal = self.ring.rows[self.achieving(index.numpy()[:count], later[:count])][:, achieved]
         met = after[:, achieved].copy()  # copies for each call, as the functions of an environment may work in place
         if terminated is not None:
-            fell = (rows[:, at.continues] == 0) & ~terminated(met.copy(), rows[:, : at.size][:, desired].copy())
-            rows[:, at.continues] = ~(terminated(met.copy(), goal.copy()) | fell)
+            ends = np.flatnonzero(rows[:, at.continues] == 0)
+            if len(ends):  # one that its own goal does not explain, such as a fall, is one for every goal
+                ends = ends[~terminated(met[ends], rows[ends, : at.size][:, desired])]
+            rows[:, at.continues] = ~terminated(met.copy(), goal.copy())
+            rows[ends, at.continues] = 0.0
         rows[:, : at.size][:, desired] = after[:, desired] = goal
         rows[:, at.reward] = reward(met, goal.copy())
 
