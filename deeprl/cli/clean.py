@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 from deeprl.cli.arguments import natural
@@ -27,6 +29,8 @@ FOLDERS = {
 }  # fmt: skip
 """What a run writes, and what its folders hold beside checkpoints and segments (`OURS`). A run with anything else stays, an exported policy
 among it."""
+SOURCES = ("replay.data", "init_from", "agent.baseline.run")
+"""Keys that name a run from which another one reads: its data, which are needed whenever that one goes on, and its weights"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +42,32 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    chosen, kept = sorted_out(options)
+    for path, user in kept.items():
+        say(f"{one_line(str(path))} stays: {one_line(str(user))} goes on with its data or its weights")
+    if not chosen:
+        print_result("nothing to remove: no run has failed before its first checkpoint, and none is that short")
+        return FINISHED
+    for path, (why, _) in chosen.items():
+        print_result(f"{one_line(str(path))}   {why}, {amount(size(path))}")
+    if not options.yes:
+        if not agreed(f"Remove these {len(chosen)} runs?"):
+            print_result("nothing was removed")
+            return FINISHED
+        still, _ = sorted_out(options)  # what has started while the question was open may read a run
+        for path in [path for path in chosen if path not in still]:
+            say(f"{path} stays: it has changed meanwhile, or a run that has started reads it")
+            del chosen[path]
+    left = [not remove(path, why, options.below, folder) for path, (why, folder) in chosen.items()]
+    return FAILED if any(left) else FINISHED
+
+
+def sorted_out(options: argparse.Namespace) -> tuple[dict[Path, tuple[str, Path]], dict[Path, Path]]:
+    """The runs to remove, with the reason and the folder of the command where they were found; and those that stay because another run or
+    a waiting job reads them, with the folder of that one."""
     chosen: dict[Path, tuple[str, Path]] = {}
     seen: set[Path] = set()  # two folders of the command may hold a run
-    stay: dict[Path, None] = {}
+    stay: list[Path] = []
     for folder in options.folders:
         for path in find_runs(folder):
             if path.resolve() in seen:
@@ -49,41 +76,60 @@ def run(options: argparse.Namespace) -> int:
             if holder(path) is None and (why := reason(path, options.below)):
                 chosen[path] = why, folder
             else:
-                stay[path] = None
-    while read := needed(chosen, stay):  # a run that stays may read another one
-        for path, user in read.items():
-            say(f"{one_line(str(path))} stays: {one_line(str(user))} goes on with its data or its weights")
-            del chosen[path]
-            stay[path] = None
+                stay.append(path)
+    kept = dict[Path, Path]()
     if not chosen:
-        print_result("nothing to remove: no run has failed before its first checkpoint, and none is that short")
-        return FINISHED
-    for path, (why, _) in chosen.items():
-        print_result(f"{one_line(str(path))}   {why}, {amount(size(path))}")
-    if not options.yes and not agreed(f"Remove these {len(chosen)} runs?"):
-        print_result("nothing was removed")
-        return FINISHED
-    left = [not remove(path, why, options.below, folder) for path, (why, folder) in chosen.items()]
-    return FAILED if any(left) else FINISHED
+        return chosen, kept
+    readers = [(plan, source) for folder in options.folders for plan, source in read_by_jobs(folder)]
+    readers += [(path, source) for path in stay for source in read_by(path)]
+    places = {path.resolve(): path for path in chosen}
+    for user, source in readers:  # which grows: a run that stays may read another one
+        if (path := places.pop(source.resolve(), None)) is not None:
+            kept[path] = user
+            del chosen[path]
+            readers += [(path, source) for source in read_by(path)]
+    return chosen, kept
 
 
-def needed(chosen: Iterable[Path], others: Iterable[Path]) -> dict[Path, Path]:
-    """Of the chosen runs those that another one reads when it goes on, with that one: its `replay.data`, and before its first checkpoint
-    the run that it starts from."""
-    places, found = {path.resolve(): path for path in chosen}, dict[Path, Path]()
-    for path in others if places else ():
-        try:
-            config = RunFolder(path).read_config()
-        except RunFolderError:
-            continue
-        keys = ["replay.data"]
-        if not any((path / "checkpoints").glob("step_*")):
-            keys += ["init_from", "agent.baseline.run"]
-        for source in (get(config, key) for key in keys):
-            place = Path(folder_of(source)).expanduser().resolve() if isinstance(source, str) else None
-            if place in places:
-                found[places[place]] = path
-    return found
+def read_by(path: Path) -> Iterator[Path]:
+    """What a run reads when it goes on: its `replay.data`, and before its first checkpoint the run that it starts from. A relative path is
+    meant from where the run was started, hence there is one for each start, and one for a start from here."""
+    try:
+        run = RunFolder(path)
+        config, starts = run.read_config(), run.read_system()
+    except RunFolderError:
+        return
+    keys = SOURCES if not any((path / "checkpoints").glob("step_*")) else SOURCES[:1]
+    homes = {Path.cwd(), *(Path(start["folder"]) for start in starts if isinstance(start, dict) and isinstance(start.get("folder"), str))}
+    for source in (get(config, key) for key in keys):
+        if isinstance(source, str):
+            yield from (home / Path(folder_of(source)).expanduser() for home in homes)
+
+
+def read_by_jobs(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """What runs will read that sweeps and studies below a folder have not begun yet, each with the sweep or the study. Of a study it is what
+    any run of it reads, because the number of its trials may grow."""
+    for place, names, files in os.walk(folder):
+        if "config.yaml" in files:  # a run
+            names.clear()
+        names[:] = [name for name in names if not name.startswith(".")]
+        path, jobs = Path(place), []
+        with contextlib.suppress(RunFolderError):  # one that is damaged begins no run
+            if "sweep.json" in files:
+                from deeprl.tools.sweep.folder import SweepFolder
+
+                sweep = SweepFolder.read(path)
+                jobs = [(sweep.cwd, job.overrides) for job in sweep.jobs if not (sweep.run(job) / "config.yaml").exists()]
+            elif "tune.json" in files:
+                from deeprl.tools.tune.settings import Settings
+
+                study = Settings.read(path)
+                jobs = [(study.cwd, study.overrides)]
+        for home, overrides in jobs:
+            for override in overrides:
+                key, _, value = override.lstrip("+").partition("=")
+                if key in SOURCES:
+                    yield path, Path(home or "") / Path(folder_of(value.strip("'\""))).expanduser()
 
 
 def agreed(question: str) -> bool:

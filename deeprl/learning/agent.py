@@ -119,11 +119,12 @@ class Agent(nn.Module, Choice):
             return loss(batch)
 
     def projections(self, name: str) -> list[Callable[[], None]]:
-        """`project_` of every block whose parameters one objective trains, see `deeprl.learning.networks.blocks.Block`. A learner calls
-        them after each update of the objective; targets are not trained, hence not projected."""
+        """`project_` of every block whose parameters one objective trains, its own or those of its parts, see
+        `deeprl.learning.networks.blocks.Block`; parts before their whole. A learner calls them after each update of the objective; targets
+        are not trained, hence not projected."""
         trained = {id(parameter) for parameter in self.objectives[name].parameters}
-        own = [m for m in self.modules() if any(id(parameter) in trained for parameter in m.parameters(recurse=False))]
-        return [project_ for module in own if (project_ := getattr(module, "project_", None)) is not None]
+        constrained = [module for module in reversed([*self.modules()]) if hasattr(module, "project_")]
+        return [module.project_ for module in constrained if any(id(parameter) in trained for parameter in module.parameters())]
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:
         """Output of the networks for (M, *obs) when the agent acts: a pure function of parameters, buffers and its arguments. With a core

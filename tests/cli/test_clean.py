@@ -8,6 +8,10 @@ import pytest
 
 from deeprl.cli import clean, exits
 from deeprl.running.runs.folder import RunFolder
+from deeprl.system import machine
+from deeprl.tools.sweep.folder import SweepFolder
+from deeprl.tools.sweep.grid import Job
+from deeprl.tools.tune.settings import Settings
 from tests.builders import console
 from tests.tools.report.folders import write_run
 
@@ -64,6 +68,38 @@ def test_data_of_a_run_that_may_go_on_stay(tmp_path, capsys):
     RunFolder(tmp_path / "runs" / "offline").write_status("finished", 500, 10, saved=500)
     assert console("clean", tmp_path / "runs", "--yes") == exits.FINISHED
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["begun", "played_begun"]
+
+
+def test_runs_that_are_read_by_relative_paths_and_by_waiting_jobs_stay(tmp_path, monkeypatch, capsys):
+    """A relative path was taken from where `deeprl clean` was called, and jobs that had not begun were not asked."""
+    (home := tmp_path / "home").mkdir()
+    for name in ("played", "swept", "tuned", "free"):
+        write_run(home / "runs" / name)
+    reader = write_run(home / "runs" / "reader", state="stopped")
+    (reader / "config.yaml").write_text("replay: {data: runs/played@1000}")
+    with monkeypatch.context() as patch:
+        patch.chdir(home)
+        RunFolder(reader).append_system(machine.system_entry())
+        (home / "runs" / "sweep").mkdir()
+        SweepFolder(home / "runs" / "sweep", [], [Job("seed=0", ("init_from=runs/swept", "seed=0"))]).store()
+        settings = Settings(("replay.data='runs/tuned@1000'",), None, 1, 1, "none", 0, (), 1, 1, str(home))
+        (home / "runs" / "study").mkdir()
+        settings.store(home / "runs" / "study")
+    assert console("clean", home / "runs", "--yes") == exits.FINISHED
+    assert sorted(path.name for path in (home / "runs").iterdir()) == ["played", "reader", "study", "sweep", "swept", "tuned"]
+
+
+def test_a_run_that_another_has_begun_to_read_while_the_question_was_open_stays(tmp_path, monkeypatch, capsys):
+    played = write_run(tmp_path / "runs" / "played")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+
+    def answered(question):
+        (write_run(tmp_path / "runs" / "reader", state="running") / "config.yaml").write_text(f"init_from: {played}")
+        return "y"
+
+    monkeypatch.setattr("builtins.input", answered)
+    assert console("clean", tmp_path / "runs") == exits.FINISHED
+    assert played.exists()
 
 
 def test_nothing_goes_without_a_yes(runs, tmp_path, capsys, monkeypatch):

@@ -26,7 +26,7 @@ class Block(nn.Module):
     """Base class of modules that declare an initialiser, `initial[name]`, for each parameter.
 
     A block whose parameters obey a constraint, such as weights of length 1, has a method `project_()` that restores it in place. The method
-    is called by `initialise`, and after every update of the parameters.
+    is called by `initialise`, and after every update of the parameters: its own, or those of its parts, whose `project_` come first.
 
     A buffer that follows the weights, such as an estimate of their largest singular vectors, is made by `carry`. A block that has one has a
     method `restart_()`, which finds it for new weights, see `initialise`.
@@ -74,7 +74,7 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
     "place.name", i), or that of its block, see `Init.together`.
 
     So entry 0 of a stack of five equals a stack of one, and another part does not change the rest. Blocks with `project_` are projected,
-    and blocks whose buffers depend on batches or weights before have `restart_`, which forgets these.
+    and blocks whose buffers depend on batches or weights before have `restart_`, which forgets these; parts before their whole.
 
     Raises:
         ValueError: a parameter has no entry in its owner's `initial`.
@@ -89,6 +89,7 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 drawn = path.rpartition(".")[0] if init.together else path
                 for i, entry in enumerate(parameter):
                     fill_(entry, init, torch_generator(seed, "init", drawn, i))
+        for owner in reversed([*module.modules()]):
             if hasattr(owner, "project_"):
                 owner.project_()
             if hasattr(owner, "restart_"):

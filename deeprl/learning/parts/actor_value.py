@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from deeprl.learning.networks.blocks import has_statistics
+from deeprl.learning.networks.blocks import Block, has_statistics
 from deeprl.learning.networks.critics import Critics, ensemble_returns
 from deeprl.learning.networks.value_network import ValueNetwork
 from deeprl.learning.parts.chains import Chain
@@ -94,6 +94,9 @@ class CriticSubset:
 
     def __init__(self, template: ValueNetwork, ensemble: int):
         self.names = {name for name, _ in template.named_parameters()}
+        blocks = [(place, block) for place, block in template.named_modules() if isinstance(block, Block)]
+        self.followers = {f"{place}.{name}".removeprefix(".") for place, block in blocks for name in block.followers}
+        """Buffers with a stack axis, see `Block.carry`"""
         self.reading = Reading(template, ensemble).to("meta")
 
     def __call__(self, network: ValueNetwork, entries: Tensor | slice, x: Tensor, noise: NetworkNoise) -> Returns:
@@ -105,9 +108,9 @@ class CriticSubset:
             x: (*B, S + D)
         """
         parameters = {name: parameter[entries] for name, parameter in network.named_parameters() if name in self.names}
-        tensors = parameters | dict(network.named_buffers())
+        buffers = {name: buffer[entries] if name in self.followers else buffer for name, buffer in network.named_buffers()}
         noise = noise._replace(layers={name: numbers[entries] for name, numbers in noise.layers.items()})
-        return functional_call(self.reading, {f"network.{name}": tensor for name, tensor in tensors.items()}, (x, noise))
+        return functional_call(self.reading, {f"network.{name}": tensor for name, tensor in (parameters | buffers).items()}, (x, noise))
 
 
 def serving(k: Tensor | None, length: int, ensemble: int, first_only: bool) -> Tensor | slice:

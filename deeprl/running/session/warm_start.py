@@ -115,7 +115,7 @@ def agree_(agent: Agent, loaded: Collection[str]) -> tuple[list[str], list[str]]
     """
     gains = measure_gains_(agent, kept=loaded)
     projections = [project_ for name in agent.objectives for project_ in agent.projections(name)]
-    for place, block in agent.named_modules():
+    for place, block in reversed([*agent.named_modules()]):  # parts before their whole
         followers = [f"{place}.{name}".removeprefix(".") for name in getattr(block, "followers", ())]
         if hasattr(block, "restart_") and not all(name in loaded for name in followers):
             block.restart_()

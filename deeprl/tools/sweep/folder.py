@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from deeprl.errors import ConfigError, RunFolderError
+from deeprl.running.config.overrides import key_of
 from deeprl.running.runs.folder import JSON_LIMIT, RunFolder, holder
 from deeprl.running.runs.moved import word_of_today
 from deeprl.system.files import machine_fault, own_folder, read_regular, replace_file, said
@@ -180,8 +181,8 @@ class SweepFolder:
             ConfigError: `other` lacks a job, or takes configurations from another folder, or a new job has the name of another one, or of
                 something that is there.
         """
-        here = {frozenset(job.overrides): job for job in self.jobs}  # in any order
-        jobs = [here.get(frozenset(job.overrides), job) for job in other.jobs]
+        here = {tuple(sorted(job.overrides, key=key_of)): job for job in self.jobs}  # in any order, but for a key that is given twice
+        jobs = [here.get(tuple(sorted(job.overrides, key=key_of)), job) for job in other.jobs]
         kept = f"choose another folder, or {self.resume_command()}."
         if other.config_dir != self.config_dir:
             raise ConfigError(f"--dir={self.path} holds a sweep with --config-dir {self.config_dir}, not {other.config_dir}: {kept}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -125,6 +126,7 @@ def command(path: Path, settings: Settings, space: Space) -> str:
     if settings.config_dir is None:
         return f"deeprl train --config-dir {shlex.quote(str(path / 'best'))} experiment=best seed={seed}"
     file, folder = path / "best" / "experiment" / "best.yaml", Path(settings.config_dir)
-    place = shlex.quote(str(folder / "experiment"))
-    copied = f"mkdir -p {place} && cp {shlex.quote(str(file))} {place}"
-    return f"{copied} && deeprl train --config-dir {shlex.quote(str(folder))} experiment=best seed={seed}"
+    name = "_".join(["best", *re.findall(r"[\w-]+", path.absolute().name)])  # of the study, so that the files of several stay
+    copy = shlex.quote(str(folder / "experiment" / f"{name}.yaml"))
+    copied = f"mkdir -p {shlex.quote(str(folder / 'experiment'))} && cp {shlex.quote(str(file))} {copy}"
+    return f"{copied} && deeprl train --config-dir {shlex.quote(str(folder))} experiment={name} seed={seed}"

@@ -60,6 +60,10 @@ def test_a_sweep_takes_more_seeds(folder, tmp_path):
     assert [job.name for job in two.jobs] == ["run", "seed=1"]  # a sweep of one job named nothing
     turned = one.grown(SweepFolder(tmp_path, ["seed=0,1", "agent=dqn"], expand(["seed=0,1", "agent=dqn"]), cwd="/"))
     assert (turned.jobs[0], turned.cwd) == (one.jobs[0], one.cwd)
+    twice = SweepFolder(tmp_path, [], expand(["discount=0.9", "seed=0", "discount=0.99"]))  # the last one holds
+    assert twice.grown(SweepFolder(tmp_path, [], expand(["seed=0", "discount=0.9", "discount=0.99"]))) is twice
+    with pytest.raises(ConfigError, match="another sweep"):
+        twice.grown(SweepFolder(tmp_path, [], expand(["discount=0.99", "seed=0", "discount=0.9"])))
     with pytest.raises(ConfigError, match="holds a sweep with --config-dir None, not mine: choose another folder"):
         one.grown(SweepFolder(tmp_path, ["seed=0"], one.jobs, "mine"))
     one.run(two.jobs[1]).mkdir()  # as somebody made who started the seed by hand: it was taken for a job that is finished

@@ -135,12 +135,13 @@ def test_without_a_complete_trial_nothing_is_best(tmp_path):
 
 
 def test_the_command_takes_a_seed_that_no_trial_has_seen(tmp_path):
+    """And writes no file of another study."""
     space = parse(["a=interval(0,1)", "seed=3"])
     words = shlex.split(results.command(Path("my runs"), SETTINGS, space))
     assert words == ["deeprl", "train", "--config-dir", "my runs/best", "experiment=best", "seed=5"]
     words = shlex.split(results.command(Path("d"), replace(SETTINGS, config_dir="/mine"), space))
-    assert words[-4:] == ["--config-dir", "/mine", "experiment=best", "seed=5"]
-    assert words[words.index("cp") :][:3] == ["cp", "d/best/experiment/best.yaml", "/mine/experiment"]
+    assert words[-4:] == ["--config-dir", "/mine", "experiment=best_d", "seed=5"]
+    assert words[words.index("cp") :][:3] == ["cp", "d/best/experiment/best.yaml", "/mine/experiment/best_d.yaml"]
 
 
 def test_the_parameter_that_decides_is_the_important_one(tmp_path):
