@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeprl.cli.arguments import allow_connection, allow_package, counting, natural
-from deeprl.cli.sweep import allowed_to, read_configs, words_to_resume
+from deeprl.cli.sweep import allowed_to, read_configs, tell_edited, words_to_resume
 from deeprl.errors import FAILED, FINISHED, STOPPED, ConfigError, RunFolderError
 from deeprl.running.config.rules import get
 from deeprl.running.config.trust import Allowed
@@ -98,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
         trials = Trials(study, space, settings, runs, grid)
         runs.require_own(runs.jobs)
         runs.require_free(runs.jobs)
+        tell_edited(runs, trials.complete()[:: settings.seeds], allowed)  # one of each trial; the next ones would be compared with them
         say(f"{runs.path}: {len(trials.open)} trials to go on with, {max(settings.trials - trials.asked, 0)} to sample")
         stopped = False
         view, launcher = TableView(runs, dict.fromkeys((job.name for job in runs.jobs), grid.steps), slots), Local(slots)

@@ -134,6 +134,11 @@ class Trials:
         waiting = [Job(name, ()) for number in range(self.asked, settings.trials) for name in self._names(number)]
         runs.jobs = [job for each in self.open.values() for job in each.jobs] + waiting
 
+    def complete(self) -> list[Job]:
+        """The runs of trials that are complete."""
+        found = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
+        return [job for trial in found for job in self._opened(trial).jobs]
+
     def jobs(self) -> Iterator[Job]:
         """The runs to start, in order: those of interrupted trials, then those of new ones. A trial is sampled when its first run is asked
         for, so that the sampler knows the results of all trials that are over by then."""

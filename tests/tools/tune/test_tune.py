@@ -18,6 +18,7 @@ import pytest
 from deeprl.cli import exits
 from deeprl.cli import tune as command
 from deeprl.errors import ConfigError
+from deeprl.running.config import folders
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
@@ -71,9 +72,18 @@ def test_a_study_ends_with_a_table_figures_and_settings_that_train(tmp_path, her
     assert here.started == ["trial=002,seed=3", "trial=003,seed=3"]
 
 
-def test_the_same_folder_takes_no_other_study(tmp_path, here, capsys):
-    folder = tmp_path / "study"
-    assert console(*STUDY, "--seeds", 1, "--trials", 1, "--dir", folder) == exits.FINISHED
+def test_the_same_folder_takes_no_other_study(tmp_path, here, monkeypatch, capsys):
+    """A file of the additional folder that was edited makes no other one, but trials of both were compared without a word."""
+    monkeypatch.setattr(folders, "_added", [])
+    folder, own = tmp_path / "study", tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\ndiscount: 0.9\n")
+    words = (*STUDY, "experiment=mine", "--config-dir", own.parent, "--seeds", 1, "--trials", 1, "--dir", folder)
+    assert console(*words) == exits.FINISHED
+    (own / "mine.yaml").write_text("# @package _global_\ndiscount: 0.95\n")
+    capsys.readouterr()
+    assert console(*words) == exits.FINISHED
+    assert "trial=000,seed=0 finished with other settings than" in capsys.readouterr().err
     assert console(*STUDY, "--seeds", 2, "--trials", 1, "--dir", folder) == exits.WRONG
     assert f"--dir={folder} holds another study" in capsys.readouterr().err
     (tmp_path / "thesis.txt").touch()
