@@ -84,7 +84,8 @@ def sorted_out(options: argparse.Namespace) -> tuple[dict[Path, tuple[str, Path]
     readers += [(path, source) for path in stay for source in read_by(path)]
     places = {path.resolve(): path for path in chosen}
     for user, source in readers:  # which grows: a run that stays may read another one
-        if (path := places.pop(source.resolve(), None)) is not None:
+        if source.resolve() in places:
+            path = places.pop(source.resolve())
             kept[path] = user
             del chosen[path]
             readers += [(path, source) for source in read_by(path)]
@@ -107,13 +108,13 @@ def read_by(path: Path) -> Iterator[Path]:
 
 
 def read_by_jobs(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """What runs will read that sweeps and studies below a folder have not begun yet, each with the sweep or the study. Of a study it is what
-    any run of it reads, because the number of its trials may grow."""
+    """What runs will read that sweeps and studies below a folder have not begun yet, each with the sweep or the study. Of a study it is
+    what any run of it reads, because the number of its trials may grow."""
     for place, names, files in os.walk(folder):
         if "config.yaml" in files:  # a run
             names.clear()
         names[:] = [name for name in names if not name.startswith(".")]
-        path, jobs = Path(place), []
+        path, jobs = Path(place), list[tuple[str | None, tuple[str, ...]]]()
         with contextlib.suppress(RunFolderError):  # one that is damaged begins no run
             if "sweep.json" in files:
                 from deeprl.tools.sweep.folder import SweepFolder

@@ -37,7 +37,7 @@ from deeprl.running.config.rules import FIXED
 from deeprl.running.config.rules import check as check_keys
 from deeprl.running.runs.config_file import Config, folder_of
 from deeprl.running.runs.folder import RunFolder, holder
-from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new, unmakeable
+from deeprl.running.runs.places import auto_folder, discard, holds_run, require_new, unmakeable, unusable
 from deeprl.system import terminal
 from deeprl.system.terminal import front_door, print_end, print_result, say
 from deeprl.system.torchrun import place
@@ -265,12 +265,13 @@ def require_source(source: str | None) -> None:
 
     Raises:
         ConfigError: there is none.
+        MachineError: it could not be read now.
     """
     try:
         if source is not None:
             RunFolder(Path(folder_of(source)).expanduser()).read_config()
     except RunFolderError as error:
-        raise ConfigError(f"init_from={source}: {error}") from error
+        raise unusable("init_from", source, error) from error
 
 
 def continue_if_found(path: Path, config: Config) -> None:

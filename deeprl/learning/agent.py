@@ -123,7 +123,8 @@ class Agent(nn.Module, Choice):
         `deeprl.learning.networks.blocks.Block`; parts before their whole. A learner calls them after each update of the objective; targets
         are not trained, hence not projected."""
         trained = {id(parameter) for parameter in self.objectives[name].parameters}
-        constrained = [module for module in reversed([*self.modules()]) if hasattr(module, "project_")]
+        modules: list[Any] = [*self.modules()]
+        constrained = [module for module in reversed(modules) if hasattr(module, "project_")]
         return [module.project_ for module in constrained if any(id(parameter) in trained for parameter in module.parameters())]
 
     def infer(self, obs: Tensor, noise: NetworkNoise, *state: Tensor) -> Any:

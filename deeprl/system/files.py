@@ -48,6 +48,15 @@ def machine_fault(error: BaseException) -> str | None:
     return None
 
 
+PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of a disk, a server or a system that may be another one at the next try. Permissions and read-only places are none of them."""
+
+
+def passing(error: BaseException) -> bool:
+    """Whether an exception, or the cause of it, is one of `PASSING`, so that the command may be right."""
+    return any(isinstance(each, OSError) and each.errno in PASSING for each in (error, error.__cause__))
+
+
 def said(error: BaseException) -> str:
     """Its words, for a message that names the file: without Python's number and that name. Its type where it has no words."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -7,7 +7,7 @@ the flag.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,8 @@ def initialise(module: nn.Module, seed: int, place: str) -> None:
                 drawn = path.rpartition(".")[0] if init.together else path
                 for i, entry in enumerate(parameter):
                     fill_(entry, init, torch_generator(seed, "init", drawn, i))
-        for owner in reversed([*module.modules()]):
+        owners: list[Any] = [*module.modules()]
+        for owner in reversed(owners):
             if hasattr(owner, "project_"):
                 owner.project_()
             if hasattr(owner, "restart_"):

@@ -241,13 +241,13 @@ def twin(tensor: Tensor) -> Tensor:
 
 
 NOISE = 1e-5
-"""What float32 sums of some hundred numbers of size 1 may have instead of 0. A mean that is 0 by construction, such as that of a layer behind
-normalised inputs, has nothing else: 2e-6 in XQC's first update on Humanoid, with 393 inputs."""
+"""What float32 sums of some hundred numbers of size 1 may have instead of 0. A mean that is 0 by construction, such as that of a layer
+behind normalised inputs, has nothing else: 2e-6 in XQC's first update on Humanoid, with 393 inputs."""
 
 
 def disagree(expected: Tensor, got: Tensor) -> bool:
-    """Whether most rows differ, numbers by more than a hundredth of the largest and by more than `NOISE`; never of a single number, which may
-    be a mean near 0."""
+    """Whether most rows differ, numbers by more than a hundredth of the largest and by more than `NOISE`; never of a single number, which
+    may be a mean near 0."""
     if expected.numel() < 2:
         return False
     if expected.is_floating_point():

@@ -154,7 +154,7 @@ def read_config(path: Path) -> Config:
     except NotADirectoryError:
         raise no_folder(path.parent) from None
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} cannot be read: {said(error)}") from None
+        raise RunFolderError(f"{path} cannot be read: {said(error)}") from error
 
 
 def instead(path: Path) -> str:

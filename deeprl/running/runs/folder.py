@@ -259,7 +259,7 @@ class RunFolder:
             return None
         except (OSError, ValueError) as error:
             if fault := machine_fault(error):
-                raise RunFolderError(f"{path} cannot be read: {fault}. It may be whole, so try again") from None
+                raise RunFolderError(f"{path} cannot be read: {fault}. It may be whole, so try again") from error
             raise RunFolderError(f"{path} is damaged: {said(error)}; move it away to go on") from None
 
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deeprl.errors import ConfigError, RunFolderError
+from deeprl.errors import ConfigError, MachineError, RunFolderError
 from deeprl.running.runs.config_file import CHANGEABLE_ONCE, DATA, Config, config_hash, container, instead, no_folder, without_changeable
 from deeprl.running.runs.folder import holder
 from deeprl.running.runs.moved import automatic
-from deeprl.system.files import full, read_regular, sole, utf8
+from deeprl.system.files import full, passing, read_regular, sole, utf8
 from deeprl.system.terminal import say, some
 
 STAMP = "%y%m%d-%H%M%S"
@@ -61,10 +61,15 @@ def make_place(path: Path, what: str, remedy: str) -> None:
 
 
 def unmakeable(what: str, error: OSError, remedy: str) -> ConfigError | RunFolderError:
-    """The error of a place where nothing can be made. A full disk is no fault of the command."""
-    if full(error):
+    """The error of a place where nothing can be made. A full disk, or one that does not answer, is no fault of the command."""
+    if full(error) or passing(error):
         return RunFolderError(f"{what} cannot be made: {error}")
     return ConfigError(f"{what} cannot be made: {error}. Name another one: {remedy}.")
+
+
+def unusable(key: str, value: object, error: Exception) -> ConfigError | MachineError:
+    """The error of a run that a key names and that cannot be used. What the machine could not read now is no fault of the key."""
+    return (MachineError if passing(error) else ConfigError)(f"{key}={value}: {error}")
 
 
 def run_path(root: str | Path, env: str, agent: str, last: str) -> Path:

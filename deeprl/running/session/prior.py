@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from deeprl.errors import CheckpointError, ConfigError, RunFolderError
+from deeprl.errors import CheckpointError, RunFolderError
 from deeprl.learning.agent import Agent
 from deeprl.running.config import folders
 from deeprl.running.config.rules import get, put
@@ -18,6 +18,7 @@ from deeprl.running.runs.checkpoint import DAMAGE
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.places import unusable
 from deeprl.running.session.warm_start import parsed
 from deeprl.system.terminal import say
 
@@ -30,6 +31,7 @@ def embed_prior(config: Config) -> None:
 
     Raises:
         ConfigError: the folder holds no run, or one that names what is not allowed.
+        MachineError: the machine could not read it now.
     """
     given = get(config, KEY, None)
     if given is None or get(config, NETWORK, None) is not None:
@@ -40,7 +42,7 @@ def embed_prior(config: Config) -> None:
     try:
         theirs = checked(RunFolder(path).read_config(), folders.packages())
     except RunFolderError as error:
-        raise ConfigError(f"{KEY}={given}: {error}") from error
+        raise unusable(KEY, given, error) from error
     put(config, NETWORK, {**theirs["agent"], "_partial_": True})
 
 
@@ -60,6 +62,7 @@ def load_prior(agent: Agent, config: Config) -> None:
 
     Raises:
         ConfigError: it has no readable checkpoint, or one of other spaces.
+        MachineError: the machine could not read it now.
     """
     given = get(config, KEY, None)
     if given is None:
@@ -70,5 +73,5 @@ def load_prior(agent: Agent, config: Config) -> None:
         step, parts = Checkpoints(path).load(which, only={"agent"}, most={"agent": prior.state_bytes()})
         prior.load_state(parts["agent"], optimizers=False)
     except (RunFolderError, CheckpointError, *DAMAGE) as error:
-        raise ConfigError(f"{KEY}={given}: {error}") from error
+        raise unusable(KEY, given, error) from error
     say(f"{KEY}: the value of {os.path.abspath(path)}, step {step:,}")

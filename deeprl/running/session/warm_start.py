@@ -16,6 +16,7 @@ from deeprl.packing import check_kept
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import folder_of, step_of
 from deeprl.running.runs.folder import RunFolder
+from deeprl.running.runs.places import unusable
 from deeprl.system.terminal import say
 
 SILENT = ("chain.target.", "target_actor.", "normalize.factor")
@@ -35,6 +36,7 @@ def warm_start(agent: Agent, source: str) -> str:
     Raises:
         ConfigError: the folder holds no readable checkpoint, or nothing in it fits, or it is of other parts of observations; or the agent
             has no losses, and keeps what it learns together with counts of its own episodes.
+        MachineError: the machine could not read it now.
     """
     if not agent.objectives:
         raise ConfigError(f"init_from={source}: this agent keeps what it learns together with counts of its own episodes: leave it out.")
@@ -44,7 +46,7 @@ def warm_start(agent: Agent, source: str) -> str:
         step, parts = Checkpoints(path).load(which, only={"agent"})
         theirs, own = weights(parts["agent"]), agent.state_dict()
     except (RunFolderError, CheckpointError) as error:
-        raise ConfigError(f"init_from={source}: {error}") from error
+        raise unusable("init_from", source, error) from error
     if "parts" in parts["agent"] and agent.spec.parts:  # a plain array has no parts to compare
         try:
             check_kept(parts["agent"]["parts"], agent.spec.parts)

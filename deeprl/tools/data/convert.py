@@ -22,7 +22,7 @@ from deeprl.running.collect.minari import described as described_set
 from deeprl.running.collect.stored import Stored
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.runs.config_file import DATA, folder_of, step_of
-from deeprl.system.files import create, full, make_folder, sync_file, sync_folder
+from deeprl.system.files import create, full, make_folder, passing, sync_file, sync_folder
 from deeprl.system.temporary import temporary
 from deeprl.system.variables import variable
 from deeprl.tools.data.episodes import StoredEpisode
@@ -166,7 +166,7 @@ def move_set(made: Path, name: str) -> None:
 def unwritable(folder: Path, error: OSError, instead: str) -> Exception:
     """The error of a folder that cannot be written, of which nothing is left."""
     said = f"{folder} cannot be written: {error.strerror or error}. "
-    if full(error):
+    if full(error) or passing(error):
         return MachineError(f"{said}Make space, or name {instead}; nothing is left of it.")
     return ConfigError(f"{said}Name {instead}; nothing is left of it.")
 
@@ -179,7 +179,7 @@ def write_folder(folder: Path, found: DataSet, stored: Stored) -> None:
 
     Raises:
         ConfigError: `folder` exists, or cannot be written, or has a name that `replay.data` reads otherwise.
-        MachineError: the disk is full.
+        MachineError: the disk is full, or does not answer.
     """
     name = str(folder)
     if name.startswith("minari:") or step_of(name):

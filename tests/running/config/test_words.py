@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import make_dataclass
 from typing import Optional
 
@@ -12,7 +14,7 @@ from deeprl.cli.list import installable
 from deeprl.cli.main import parsed
 from deeprl.cli.resume import in_yaml
 from deeprl.cli.train import require_source, split
-from deeprl.errors import ConfigError
+from deeprl.errors import ConfigError, MachineError
 from deeprl.running.config import folders
 from deeprl.running.config.compose import compose
 from deeprl.running.config.explain import explain
@@ -20,6 +22,7 @@ from deeprl.running.config.instantiate import accepted, instantiate
 from deeprl.running.config.overrides import check_words, fault_of_grammar
 from deeprl.running.config.rules import check, put
 from deeprl.running.config.stored import checked
+from deeprl.running.runs import config_file
 from tests.builders import composed, console
 
 
@@ -124,6 +127,17 @@ def test_the_run_of_init_from_is_asked_for_first(tmp_path):
     require_source(None)
     with pytest.raises(ConfigError, match=f"init_from={tmp_path}@best: .* is no run folder"):
         require_source(f"{tmp_path}@best")
+
+
+def test_a_source_that_the_disk_does_not_give_now_is_no_wrong_configuration(tmp_path, monkeypatch):
+    """A scheduler would not have tried again."""
+
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(config_file, "read_regular", broken)
+    with pytest.raises(MachineError, match=f"init_from={tmp_path}: .* cannot be read: Input/output error"):
+        require_source(str(tmp_path))
 
 
 @pytest.mark.parametrize(

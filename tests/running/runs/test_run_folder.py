@@ -59,6 +59,8 @@ def test_a_place_that_takes_no_folder_has_a_remedy(tmp_path, monkeypatch):
         api.train(folder=tmp_path / "file" / "run")
     with pytest.raises(RunFolderError, match="cannot be made: .*No space left"), making("the folder of the sweep", "--dir FOLDER"):
         refusing(errno.ENOSPC)()
+    with pytest.raises(RunFolderError, match="cannot be made: .*Stale"), making("the folder of the sweep", "--dir FOLDER"):
+        refusing(errno.ESTALE)()  # by which a trial of a study had failed for ever
 
 
 def test_folders_are_exclusive_among_threads(tmp_path):
