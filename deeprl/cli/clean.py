@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from deeprl.running.config.rules import get
 from deeprl.running.runs.config_file import folder_of
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.running.runs.places import find_runs
+from deeprl.system.files import passing, said
 from deeprl.system.terminal import amount, one_line, print_result, say
 
 FILES = re.compile(
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             return FINISHED
         still, _ = sorted_out(options)  # what has started while the question was open may read a run
         for path in [path for path in chosen if path not in still]:
-            say(f"{path} stays: it has changed meanwhile, or a run that has started reads it")
+            say(f"{one_line(str(path))} stays: it has changed meanwhile, or a run that has started reads it")
             del chosen[path]
     left = [not remove(path, why, options.below, folder) for path, (why, folder) in chosen.items()]
     return FAILED if any(left) else FINISHED
@@ -94,11 +94,17 @@ def sorted_out(options: argparse.Namespace) -> tuple[dict[Path, tuple[str, Path]
 
 def read_by(path: Path) -> Iterator[Path]:
     """What a run reads when it goes on: its `replay.data`, and before its first checkpoint the run that it starts from. A relative path is
-    meant from where the run was started, hence there is one for each start, and one for a start from here."""
+    meant from where the run was started, hence there is one for each start, and one for a start from here.
+
+    Raises:
+        RunFolderError: its files cannot be read now, so that nobody knows. A run whose files are damaged goes on with nothing.
+    """
     try:
         run = RunFolder(path)
         config, starts = run.read_config(), run.read_system()
-    except RunFolderError:
+    except RunFolderError as error:
+        if passing(error):
+            raise
         return
     keys = SOURCES if not any((path / "checkpoints").glob("step_*")) else SOURCES[:1]
     homes = {Path.cwd(), *(Path(start["folder"]) for start in starts if isinstance(start, dict) and isinstance(start.get("folder"), str))}
@@ -109,13 +115,18 @@ def read_by(path: Path) -> Iterator[Path]:
 
 def read_by_jobs(folder: Path) -> Iterator[tuple[Path, Path]]:
     """What runs will read that sweeps and studies below a folder have not begun yet, each with the sweep or the study. Of a study it is
-    what any run of it reads, because the number of its trials may grow."""
-    for place, names, files in os.walk(folder):
+    what any run of it reads, because the number of its trials may grow. Errors are those of `read_by`."""
+
+    def unlisted(error: OSError) -> None:
+        if passing(error):  # a folder that is closed to this user is left out, as everywhere
+            raise RunFolderError(f"{error.filename} cannot be read: {said(error)}. A run in it may read others, so try again") from error
+
+    for place, names, files in os.walk(folder, onerror=unlisted):
         if "config.yaml" in files:  # a run
             names.clear()
         names[:] = [name for name in names if not name.startswith(".")]
         path, jobs = Path(place), list[tuple[str | None, tuple[str, ...]]]()
-        with contextlib.suppress(RunFolderError):  # one that is damaged begins no run
+        try:
             if "sweep.json" in files:
                 from deeprl.tools.sweep.folder import SweepFolder
 
@@ -126,6 +137,10 @@ def read_by_jobs(folder: Path) -> Iterator[tuple[Path, Path]]:
 
                 study = Settings.read(path)
                 jobs = [(study.cwd, study.overrides)]
+        except RunFolderError as error:
+            if passing(error):
+                raise
+            continue  # one that is damaged begins no run
         for home, overrides in jobs:
             for override in overrides:
                 key, _, value = override.lstrip("+").partition("=")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from deeprl.cli import clean, exits
 from deeprl.running.runs.folder import RunFolder
-from deeprl.system import machine
+from deeprl.system import files, machine
 from deeprl.tools.sweep.folder import SweepFolder
 from deeprl.tools.sweep.grid import Job
 from deeprl.tools.tune.settings import Settings
@@ -87,6 +90,32 @@ def test_runs_that_are_read_by_relative_paths_and_by_waiting_jobs_stay(tmp_path,
         settings.store(home / "runs" / "study")
     assert console("clean", home / "runs", "--yes") == exits.FINISHED
     assert sorted(path.name for path in (home / "runs").iterdir()) == ["played", "reader", "study", "sweep", "swept", "tuned"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.yaml", "replay: {data: PATH@1000}"), ("sweep.json", "{}"), ("tune.json", "{}"), ("listing", "")],
+)
+def test_nothing_goes_while_what_may_read_it_cannot_be_read(name, content, tmp_path, capsys, monkeypatch):
+    """A run, a sweep or a study on a disk that did not answer counted as one that reads nothing."""
+    played = write_run(tmp_path / "runs" / "played")
+    reader = write_run(tmp_path / "runs" / "reader", state="stopped") if name == "config.yaml" else tmp_path / "runs" / "reader"
+    reader.mkdir(exist_ok=True)
+    (reader / name).write_text(content.replace("PATH", str(played)))
+    regular, scan = files.read_regular, os.scandir
+
+    def broken(path, *given, call):
+        if reader in (path, path.parent):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return call(path, *given)
+
+    if name == "listing":
+        monkeypatch.setattr(os, "scandir", lambda path=".": broken(Path(path), call=scan))
+    for module in ("deeprl.running.runs.folder", "deeprl.running.runs.config_file", "deeprl.tools.sweep.folder"):
+        monkeypatch.setattr(f"{module}.read_regular", lambda path, limit: broken(path, limit, call=regular))
+    assert console("clean", tmp_path / "runs", "--yes") == exits.FAILED
+    assert "cannot be read" in capsys.readouterr().err
+    assert played.exists()
 
 
 def test_a_run_that_another_has_begun_to_read_while_the_question_was_open_stays(tmp_path, monkeypatch, capsys):
