@@ -47,10 +47,6 @@ class FlatAdaGrad(Flat):
         super().__init__(choice, parameters)
         self.square = torch.full_like(self.flat, choice.initial)
 
-    def reset(self) -> None:
-        super().reset()
-        self.square.fill_(self.choice.initial)
-
     def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor | float]) -> tuple[Tensor, ...]:
         square = gradient.square()
         square = averages[0] + (square.sum() if self.choice.form == "norm" else square)

@@ -197,9 +197,10 @@ class Flat:
         return [getattr(self, name) for name in self.averages]
 
     def reset(self) -> None:
-        """Set the averages to their values before the first update."""
-        for tensor in self.tensors():
-            tensor.zero_()
+        """Set the averages to their values before the first update, those of an optimizer of the parameters as they are now."""
+        new = self.choice.build([nn.Parameter(parameter.detach().clone(), requires_grad=False) for parameter in self.parameters])
+        for own, begun in zip(self.tensors(), new.tensors(), strict=True):
+            own.copy_(begun)
         self.taken = 0
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -29,6 +29,9 @@ class OwnSteps(Flat):
             self.flat.copy_(to)
             self.length.fill_(float(length))
 
+    def reset(self) -> None:
+        self.length.zero_()
+
     def rate(self, step: int) -> float:
         return float(self.length)
 

@@ -59,10 +59,6 @@ class FlatRMSProp(Flat):
         self.square = torch.full_like(self.flat, choice.initial)
         self.moment, self.velocity = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
 
-    def reset(self) -> None:
-        super().reset()
-        self.square.fill_(self.choice.initial)
-
     def updated(self, flat: Tensor, averages: Sequence[Tensor], gradient: Tensor, numbers: Sequence[Tensor | float]) -> tuple[Tensor, ...]:
         choice = self.choice
         square, moment, velocity = averages

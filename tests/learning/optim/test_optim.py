@@ -7,6 +7,7 @@ from torch import nn
 
 from deeprl.learning.networks.blocks import initialise
 from deeprl.learning.networks.mlp import MLP
+from deeprl.learning.optim.adagrad import AdaGrad
 from deeprl.learning.optim.adam import Adam
 from deeprl.learning.optim.flat import flatten_
 from deeprl.learning.optim.radam import RAdam
@@ -78,7 +79,7 @@ def test_a_small_gradient_is_not_scaled_up(choice):
     torch.testing.assert_close(optimizer.clipped(large, large.norm()), large / 4)
 
 
-@pytest.mark.parametrize("choice", [Adam(lr=0.1), RMSProp(lr=0.1, momentum=0.5), RAdam(lr=0.1)])
+@pytest.mark.parametrize("choice", [Adam(lr=0.1), RMSProp(lr=0.1, momentum=0.5), RAdam(lr=0.1), AdaGrad(lr=0.1)])
 def test_after_a_reset_it_is_as_it_was_built_and_a_loaded_one_goes_on(choice):
     def built():
         return choice.build([nn.Parameter(torch.ones(3), requires_grad=False)])

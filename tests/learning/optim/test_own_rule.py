@@ -51,6 +51,12 @@ def test_it_goes_on_from_what_it_has_saved():
     torch.testing.assert_close(one.detach(), torch.full((3,), 1 - 0.5 - 0.5 * 1.9))
 
 
+@dataclass(frozen=True)
+class Ball(Heavy):
+    def build(self, parameters):
+        return FlatBall(self, parameters)
+
+
 class FlatBall(FlatHeavy):
     """θ ← θ − lr / (1 + updates so far) g + 0.9 (θ − θ of before)"""
 
@@ -70,7 +76,7 @@ class FlatBall(FlatHeavy):
 def test_a_rule_may_keep_the_parameters_of_before_and_count_updates():
     """The new parameters were stored as those of before, so that nothing moved by momentum; and a resume counted from 0."""
     (one, other), gradient = (nn.Parameter(torch.ones(1), requires_grad=False) for _ in range(2)), [torch.ones(1)]
-    first, second = (FlatBall(Heavy(lr=1.0), [each]) for each in (one, other))
+    first, second = (Ball(lr=1.0).build([each]) for each in (one, other))
     for step in range(2):
         first.step(gradient, step)
     torch.testing.assert_close(one.detach(), torch.tensor([1 - 1 - 0.5 - 0.9]))
@@ -79,6 +85,10 @@ def test_a_rule_may_keep_the_parameters_of_before_and_count_updates():
     for optimizer in (first, second):
         optimizer.step(gradient, 2)
     assert torch.equal(one, other)
+    one.fill_(5.0)
+    first.reset()  # with zeros as the parameters of before, new weights would have moved by 0.9 of themselves
+    first.step(gradient, 0)
+    torch.testing.assert_close(one.detach(), torch.tensor([5.0 - 1.0]))
 
 
 def test_a_module_that_is_named_beside_its_whole_is_stepped_once():
