@@ -142,10 +142,22 @@ def read_by_jobs(folder: Path) -> Iterator[tuple[Path, Path]]:
                 raise
             continue  # one that is damaged begins no run
         for home, overrides in jobs:
-            for override in overrides:
-                key, _, value = override.lstrip("+").partition("=")
-                if key in SOURCES:
-                    yield path, Path(home or "") / Path(folder_of(value.strip("'\""))).expanduser()
+            for value in (each for override in overrides for each in values(override)):
+                yield path, Path(home or "") / Path(folder_of(value)).expanduser()
+
+
+def values(override: str) -> list[str]:
+    """Values of an override that names a run, or several, over which a study searches."""
+    if override.split("=", 1)[0].lstrip("+") not in SOURCES:
+        return []
+    from hydra.errors import HydraException
+
+    from deeprl.running.config.overrides import parsed, swept  # with Hydra, for which the question of --yes does not wait
+
+    try:
+        return [str(parsed(each).value()) for each in swept(override, glob=True)]
+    except (ConfigError, HydraException):  # a file that somebody has changed
+        return []
 
 
 def agreed(question: str) -> bool:

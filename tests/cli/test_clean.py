@@ -76,7 +76,7 @@ def test_data_of_a_run_that_may_go_on_stay(tmp_path, capsys):
 def test_runs_that_are_read_by_relative_paths_and_by_waiting_jobs_stay(tmp_path, monkeypatch, capsys):
     """A relative path was taken from where `deeprl clean` was called, and jobs that had not begun were not asked."""
     (home := tmp_path / "home").mkdir()
-    for name in ("played", "swept", "tuned", "free"):
+    for name in ("played", "swept", "tuned", "a", "b", "free"):
         write_run(home / "runs" / name)
     reader = write_run(home / "runs" / "reader", state="stopped")
     (reader / "config.yaml").write_text("replay: {data: runs/played@1000}")
@@ -85,11 +85,12 @@ def test_runs_that_are_read_by_relative_paths_and_by_waiting_jobs_stay(tmp_path,
         RunFolder(reader).append_system(machine.system_entry())
         (home / "runs" / "sweep").mkdir()
         SweepFolder(home / "runs" / "sweep", [], [Job("seed=0", ("init_from=runs/swept", "seed=0"))]).store()
-        settings = Settings(("replay.data='runs/tuned@1000'",), None, 1, 1, "none", 0, (), 1, 1, str(home))
+        words = "replay.data='runs/tuned@1000'", "init_from=choice('runs/a', runs/b)"
+        settings = Settings(words, None, 1, 1, "none", 0, (), 1, 1, str(home))
         (home / "runs" / "study").mkdir()
         settings.store(home / "runs" / "study")
     assert console("clean", home / "runs", "--yes") == exits.FINISHED
-    assert sorted(path.name for path in (home / "runs").iterdir()) == ["played", "reader", "study", "sweep", "swept", "tuned"]
+    assert sorted(path.name for path in (home / "runs").iterdir()) == ["a", "b", "played", "reader", "study", "sweep", "swept", "tuned"]
 
 
 @pytest.mark.parametrize(

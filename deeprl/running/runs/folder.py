@@ -225,8 +225,8 @@ class RunFolder:
         return [found for _, found in read_lines(self.path / "evaluations.jsonl")]
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of the files that grow line by line. A checkpoint stores them."""
-        return {name: (self.path / name).stat().st_size for name in GROWING if plain_file(self.path / name)}
+        """Bytes of the files that grow line by line, 0 without one. A checkpoint stores them."""
+        return {name: (self.path / name).stat().st_size if plain_file(self.path / name) else 0 for name in GROWING}
 
     def truncate_after(self, step: int, sizes: dict[str, int] | None = None) -> None:
         """Remove lines that were logged after the checkpoint of `step`, and an incomplete line that a crash left.

@@ -30,6 +30,7 @@ class Guarded(Logger):
         self._waiting: queue.Queue[tuple[str, tuple[object, ...]]] = queue.Queue(most)
         self._failed = False
         self._lost = 0
+        self._last: list[tuple[str, tuple[object, ...]]] = []  # what is told before it is closed, and takes no place among the lines
         self._thread = threading.Thread(target=self._work, args=(make,), name=f"logger {name}", daemon=True)
         self._thread.start()
 
@@ -38,8 +39,9 @@ class Guarded(Logger):
             logger = make()
             while True:
                 method, given = self._waiting.get()
-                if method != "ended" or hasattr(logger, method):  # a class of one's own may be older than it
-                    getattr(logger, method)(*given)
+                for told, values in [*(self._last if method == "close" else ()), (method, given)]:
+                    if told != "ended" or hasattr(logger, told):  # a class of one's own may be older than it
+                        getattr(logger, told)(*values)
                 if method == "close":
                     return
         except BaseException as error:  # SystemExit too, which a package may raise where nobody is logged in
@@ -66,10 +68,13 @@ class Guarded(Logger):
         self._give("animation", step, name, gif)
 
     def hparams(self, config: Config, final: dict[str, float] | None) -> None:
-        self._give("hparams", dict(config), final and dict(final))
+        if final is None:
+            self._give("hparams", dict(config), None)
+        else:
+            self._last.append(("hparams", (dict(config), dict(final))))
 
     def ended(self, state: str) -> None:
-        self._give("ended", state)
+        self._last.append(("ended", (state,)))
 
     def flush(self, durable: bool) -> None:
         """Nothing: a checkpoint does not wait for it. What it has not got when a run is killed is in metrics.jsonl."""

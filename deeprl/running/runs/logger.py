@@ -28,7 +28,7 @@ class Logger(Protocol):
         return
 
     def hparams(self, config: Config, final: dict[str, float] | None) -> None:
-        """Keys of the configuration, joined by dots: at the start of a run; and at its end, with the final metrics."""
+        """Keys of the configuration, joined by dots: whenever the run starts or goes on; and at its end, with the final metrics."""
         return
 
     def flush(self, durable: bool) -> None:

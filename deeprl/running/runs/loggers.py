@@ -66,12 +66,18 @@ class Loggers:
         for logger in self.loggers:
             logger.animation(step, name, gif)
 
-    def hparams(self, config: Config, final: dict[str, float] | None = None) -> None:
+    def hparams(self, config: Config, final: dict[str, float] | None = None, again: bool = False) -> None:
         """Called at the start with the configuration, and at the end with the final metrics too. Nested keys are joined by dots; without
-        `_partial_`, which is true or false by the class of a part, and without where else the numbers go."""
+        `_partial_`, which is true or false by the class of a part, and without where else the numbers go.
+
+        Args:
+            again: the run goes on from a checkpoint. Loggers elsewhere are told anew, because they may be new, or may have been killed
+                before they had passed it on; the files in the folder have it.
+        """
         settings = {key: value for key, value in flatten(config) if not (key.endswith("_partial_") or key.startswith("logger.also."))}
         for logger in self.loggers:
-            logger.hparams(settings, final)
+            if isinstance(logger, Guarded) or not again:
+                logger.hparams(settings, final)
 
     def flush(self, durable: bool = True) -> None:
         """Write all lines to disk. Called before a checkpoint, because all lines up to its step must then be on disk.

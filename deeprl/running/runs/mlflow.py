@@ -28,7 +28,7 @@ class MLflowLogger(Logger):
             own = self._client.create_run(number, run_name=folder.resolve().name).info.run_id
             keep_id(folder, "mlflow_id", own)
         self._client.update_run(own, status="RUNNING")
-        self._id, self._begun, self._state = own, resumed, "FINISHED"
+        self._id, self._state = own, "FINISHED"
 
     def scalars(self, step: int, values: dict[str, float], elapsed: float) -> None:
         from mlflow.entities import Metric
@@ -39,12 +39,12 @@ class MLflowLogger(Logger):
     def hparams(self, config: Config, final: dict[str, float] | None) -> None:
         from mlflow.entities import Param
 
-        if final is None and self._begun:
-            return  # MLflow takes each parameter once
-        if final is None:
-            self._client.log_batch(self._id, params=[Param(key, str(value)[:LONGEST]) for key, value in config.items()])
-        else:
+        if final is not None:
             self.scalars(0, final, 0.0)
+            return
+        known = self._client.get_run(self._id).data.params  # MLflow takes each parameter once
+        left = [Param(key, str(value)[:LONGEST]) for key, value in config.items() if key not in known]
+        self._client.log_batch(self._id, params=left)
 
     def ended(self, state: str) -> None:
         self._state = {"stopped": "KILLED", "failed": "FAILED"}.get(state, "FINISHED")

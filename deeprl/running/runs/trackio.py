@@ -20,7 +20,7 @@ class TrackioLogger(Logger):
         self._run: Any = None
 
     def _opened(self, config: Config | None = None) -> Any:
-        if self._run is None:  # Trackio takes the configuration where a run is opened, and a resumed run has given it before
+        if self._run is None:  # Trackio takes the configuration where a run is opened
             import trackio
 
             self._run = trackio.init(

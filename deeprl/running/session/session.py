@@ -284,6 +284,7 @@ def started(trainer: Trainer, logging: Logging, resume: bool) -> Loggers:
     if known:
         loggers = logging.open(folder.path, purge_step=trainer.step + (known.standing.pending is None))
         loggers.load_state_dict(known.loggers)
+        loggers.hparams(config, again=True)
     else:
         loggers = logging.open(folder.path, purge_step=0 if resume else None)
         loggers.text(0, "config", as_page(config))

@@ -7,9 +7,10 @@ compared after the same evaluations of as many seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import NamedTuple
 
 from deeprl.errors import RunFolderError
@@ -34,14 +35,21 @@ class Evaluations(NamedTuple):
     """The evaluations of one run so far."""
 
     means: dict[int, float]
-    """Position -> mean return, in the order of positions."""
+    """Position -> mean return, in the order of positions. A run that meets `stop.return` has two at its last one, of which this is the
+    second, its final evaluation."""
     finished: bool
+    first: Mapping[int, float] = MappingProxyType({})
+    """Those that were followed at their position by another one"""
 
     def at(self, position: int) -> float | None:
         """The mean return at a position. A run that finished early keeps its last one. None: the run has not got there."""
         if not self.means or (position > max(self.means) and not self.finished):
             return None
         return next((self.means[each] for each in sorted(self.means, reverse=True) if each <= position), None)
+
+    def reported(self, position: int) -> float | None:
+        """As `at`, and at a position with two evaluations the first, because a look at the run may come before or after the second."""
+        return self.first.get(position, self.at(position))
 
 
 def read(run: Path, grid: Grid) -> Evaluations:
@@ -53,13 +61,18 @@ def read(run: Path, grid: Grid) -> Evaluations:
     folder = RunFolder(run)
     status = folder.read_status()
     finished = status is not None and status["state"] == "finished"  # read first, because evaluations are written before it
+    means, first = dict[int, float](), dict[int, float]()
     try:
-        means = {grid.position(line["step"]): fmean(line["returns"]) for line in folder.read_evaluations()}
+        for line in folder.read_evaluations():
+            position, mean = grid.position(line["step"]), fmean(line["returns"])
+            if position in means:
+                first.setdefault(position, means[position])
+            means[position] = mean
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{run / 'evaluations.jsonl'} is damaged: {error}") from error
     if finished and not means:
         raise RunFolderError(f"{run} is finished, but {run / 'evaluations.jsonl'} holds no evaluation")
-    return Evaluations(means, finished)
+    return Evaluations(means, finished, first)
 
 
 def reports(curves: Sequence[Evaluations], together: int, grid: Grid) -> Iterator[tuple[int, float]]:
@@ -71,7 +84,7 @@ def reports(curves: Sequence[Evaluations], together: int, grid: Grid) -> Iterato
     """
     for wave, end in enumerate(range(together, len(curves) + together, together)):
         for position in grid.positions():
-            values = [curve.at(position) for curve in curves[:end]]
+            values = [curve.reported(position) for curve in curves[:end]]
             known = [value for value in values if value is not None]
             if len(known) < len(values):
                 return

@@ -532,12 +532,17 @@ def test_a_slow_logger_with_a_full_queue_is_closed_all_the_same(tmp_path):
             time.sleep(0.02)
             super().scalars(step, values, elapsed)
 
+        def hparams(self, config, final):
+            self.got.append((config, final))
+
     kept = Slow()
     loggers = Loggers([Guarded("slow", lambda: kept, most=2, patience=30.0)])
     for step in range(10):
         loggers.scalars(step, {"a": 2.0})
+    loggers.hparams({"seed": 0}, {"return": 1.0})  # as the state at the end, it was left out
+    loggers.ended("failed")
     loggers.close()
-    assert kept.got[-1] == "closed"
+    assert kept.got[-3:] == [({"seed": 0}, {"return": 1.0}), "failed", "closed"]
 
 
 def test_a_logger_that_fails_with_a_full_queue_is_not_waited_for():
@@ -574,14 +579,14 @@ def test_mlflow_gets_the_same_numbers_and_goes_on_under_its_id(tmp_path):
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
     for resumed in (False, True):
         logger = MLflow(uri=uri).open(tmp_path, resumed)
-        logger.hparams({"seed": 0, "agent.lr": 0.2 if resumed else 0.1}, None)  # MLflow refuses another value
+        logger.hparams({"seed": 0, "agent.lr": 0.2, "new": 1} if resumed else {"seed": 0, "agent.lr": 0.1}, None)  # it takes no other value
         logger.scalars(5 + resumed, {"train/loss": 0.5, "rollout/nan": math.nan}, 1.0)
         logger.ended("failed")
         logger.close()
     (run,) = mlflow.MlflowClient(uri).search_runs(["1"])
     assert run.info.status == "FAILED"
     assert run.info.run_id == (tmp_path / "mlflow_id").read_text().strip()
-    assert run.data.params == {"seed": "0", "agent.lr": "0.1"}
+    assert run.data.params == {"seed": "0", "agent.lr": "0.1", "new": "1"}  # one that was killed before it had told any had none for ever
     history = mlflow.MlflowClient(uri).get_metric_history(run.info.run_id, "train/loss")
     assert [(each.step, each.value) for each in history] == [(5, 0.5), (6, 0.5)]
 
@@ -593,13 +598,12 @@ def test_trackio_gets_the_same_numbers_and_goes_on_under_its_name(tmp_path, monk
     monkeypatch.setitem(sys.modules, "trackio", fake)
     for resumed in (False, True):
         logger = Trackio().open(tmp_path, resumed)
-        if not resumed:
-            logger.hparams({"seed": 0}, None)
+        logger.hparams({"seed": 0}, None)
         logger.scalars(5 + resumed, {"train/loss": 0.5}, 1.0)
         logger.close()
     name = (tmp_path / "trackio_id").read_text().strip()
     assert calls == [
-        (name, {"seed": 0}, "allow"), (5, {"train/loss": 0.5}), "finish", (name, None, "allow"), (6, {"train/loss": 0.5}), "finish",
+        (name, {"seed": 0}, "allow"), (5, {"train/loss": 0.5}), "finish", (name, {"seed": 0}, "allow"), (6, {"train/loss": 0.5}), "finish",
     ]  # fmt: skip
 
 

@@ -447,6 +447,15 @@ def test_a_file_of_any_size_is_cut_at_its_checkpoint_in_constant_memory(tmp_path
     assert path.read_text() == kept
 
 
+def test_a_first_evaluation_after_the_checkpoint_of_its_step_is_not_kept(tmp_path):
+    """The final evaluation of a run that was killed before its last checkpoint stood there twice, if it was the only one."""
+    run = RunFolder(tmp_path)
+    sizes = run.sizes()
+    run.append_evaluation({"step": 500, "returns": [1.0]})
+    run.truncate_after(500, sizes)
+    assert run.read_evaluations() == []
+
+
 @pytest.mark.parametrize(("name", "read"), [("config.yaml", RunFolder.read_config), ("metrics.jsonl", lambda run: run.truncate_after(0))])
 def test_a_file_that_nobody_may_read_is_named_once_and_without_an_errno(name, read, tmp_path, monkeypatch):
     """It was "PATH is refused: [Errno 13] Permission denied: 'PATH'". The superuser of a container may read all."""

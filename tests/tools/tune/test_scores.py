@@ -44,6 +44,18 @@ def test_a_run_that_stopped_early_keeps_its_last_evaluation():
     assert list(reports([curve(1.0, 9.0, finished=True)], 1, GRID)) == [(10, 1.0), (20, 9.0), (30, 9.0)]
 
 
+def test_a_look_before_and_one_after_the_final_evaluation_of_a_run_that_met_its_goal_see_the_same(tmp_path):
+    """The pruner saw 480 or 300 at 20, as the clock had it, and compared later trials with that."""
+    folder = RunFolder(tmp_path)
+    looks = []
+    for step, mean, state in ((10, 100.0, "running"), (20, 480.0, "running"), (20, 300.0, "finished")):
+        folder.append_evaluation({"step": step, "returns": [mean]})
+        folder.write_status(state, step, 0)
+        looks.append(list(reports([read(tmp_path, GRID)], 1, GRID)))
+    assert looks == [[(10, 100.0)], [(10, 100.0), (20, 480.0)], [(10, 100.0), (20, 480.0), (30, 300.0)]]
+    assert score(read(tmp_path, GRID), 2, GRID) == 300.0
+
+
 def test_a_run_without_an_evaluation_has_no_value():
     assert list(reports([curve()], 1, GRID)) == []
 
@@ -65,7 +77,7 @@ def test_a_run_folder_is_read_with_the_last_line_of_a_position(tmp_path):
     for step, returns in ((10, [1.0, 3.0]), (22, [0.0]), (22, [4.0, 8.0])):  # the last evaluation of a run stopped at 22 follows its own
         folder.append_evaluation({"step": step, "seed": 0, "returns": returns, "lengths": [1] * len(returns)})
     folder.write_status("finished", 22, 0)
-    assert read(tmp_path, GRID) == Evaluations({10: 2.0, 20: 6.0}, True)
+    assert read(tmp_path, GRID) == Evaluations({10: 2.0, 20: 6.0}, True, {20: 0.0})
 
 
 @pytest.mark.parametrize("state", ["running", "stopped", "failed"])
