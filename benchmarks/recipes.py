@@ -152,7 +152,7 @@ STICKY_RIVALS = {  # one of which is chosen on Pong alone; the rule: docs/claims
     "sticky_munchausen_iqn": "experiment=pong agent=munchausen_iqn agent.head.samples=8 agent.head.target_samples=8 "
     f"agent.head.policy_samples=8 {STICKY}",
     "sticky_btr": "experiment=btr_atari_small env.protocol.noop_max=0 env.protocol.eval_noop_max=0 "
-    f"agent.explore.schedule.duration=500000 {STICKY}",
+    f"agent.explore.schedule.decay=40000 agent.explore.schedule.duration=500000 {STICKY}",
 }
 SOONER = "agent.explore.schedule.duration=0.04"  # of 500,000 steps: as many as 0.1 of 200,000
 LOST_LEAD = {  # why i-QN is ahead of DQN on MinAtar after 200,000 steps and not after 500,000; the rule: docs/claims.md

@@ -42,6 +42,27 @@ def is_new(env: gymnasium.Env | VectorEnv, function: str, example: str) -> None:
     RETURNED.add(env.unwrapped)
 
 
+def remedy(function: str, cause: BaseException | None) -> str:
+    """What helps where the function of a name, module:function, cannot be imported because of `cause`."""
+    module, _, name = function.partition(":")
+    if module.endswith(".py"):
+        return f"a module is named without .py, {module.removesuffix('.py').replace('/', '.')}:{name}"
+    if isinstance(cause, ModuleNotFoundError) and cause.name not in (None, *parents(module)):
+        return f"{module} imports {cause.name}, which is not installed here"
+    if isinstance(cause, ModuleNotFoundError):
+        return f"PYTHONPATH=. before the command adds the current folder, {Path.cwd()}, where modules of your own are looked for"
+    return (
+        "it must stand at the top of its module. A lambda or a function of a notebook exists only in the process that called "
+        "deeprl.train(env=...)"
+    )
+
+
+def parents(module: str) -> list[str]:
+    """a, a.b and a.b.c of a.b.c"""
+    names = module.split(".")
+    return [".".join(names[: i + 1]) for i in range(len(names))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Function(EnvChoice):
     """An environment made by a function.
@@ -83,12 +104,7 @@ class Function(EnvChoice):
         try:
             function = found(self.function)
         except ImportError as error:
-            place = f"PYTHONPATH=. before the command adds the current folder, {Path.cwd()}, where modules of your own are looked for; "
-            raise ValueError(
-                f"function={self.function} cannot be imported ({error}): {'' if isinstance(error.__cause__, AttributeError) else place}"
-                "it must stand at the top of its module. A lambda or a function of a notebook exists only in the process that called "
-                "deeprl.train(env=...)"
-            ) from error
+            raise ValueError(f"function={self.function} cannot be imported ({error}): {remedy(self.function, error.__cause__)}") from error
         try:
             env = function(**self.kwargs)
         except TypeError as error:

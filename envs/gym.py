@@ -78,7 +78,8 @@ class GymGame(Game):
 
     def __init__(self, env: gymnasium.Env, form: Form = Form()):
         self.env = env
-        self.conversion = Conversion(env.observation_space, env.action_space, form)
+        observed: Any = getattr(env, "observation_space", None)  # a class of one's own may have none
+        self.conversion = Conversion(observed, getattr(env, "action_space", None), form)  # type: ignore[arg-type]
         self.spec, self.actions, self.observation = self.conversion.spec, self.conversion.actions, self.conversion.observation
         self.fps = float(env.metadata.get("render_fps") or self.fps)
         self.limit = env.spec.max_episode_steps if env.spec else None

@@ -174,7 +174,8 @@ def comparable(configs: dict[str, Config]) -> Grid:
         ConfigError: trials would differ in environment, steps or evaluations, or have evaluations that cannot be told apart.
     """
     (first, config), *rest = configs.items()
-    for key in ("names.env", "env.id", "env.game", "steps", "evaluation.every"):
+    lengths = ("env.max_episode_steps", "env.protocol.max_episode_steps")  # a return over longer episodes is another one
+    for key in ("names.env", "env.id", "env.game", *lengths, "steps", "evaluation.every"):
         for name, other in rest:
             if (ours := get(config, key)) != (theirs := get(other, key)):
                 key = key.removeprefix("names.")

@@ -271,7 +271,7 @@ def test_what_channels_share():
     assert common["channels.1.advantage.weight_0"] == (1, 4, 3)
     normed = log_agent(LOG, torso=torso, head=Scalar(layer_norm=True)).chain.online.head.common
     assert normed.layer_norm
-    unit = log_agent(LOG, torso=torso, head=Scalar(unit=True)).chain.online.head.common
+    unit = log_agent(replace(LOG, zero_negative=False), torso=torso, head=Scalar(unit=True)).chain.online.head.common
     torch.testing.assert_close(unit.weight_0.norm(dim=1), torch.ones(1, 4))
     apart, _ = shapes(shared=False)
     assert "common.weight_0" not in apart
@@ -496,6 +496,8 @@ def test_rewards_of_either_sign_are_refused_with_the_way_out():
         wrapped(Nature(), LOG, Polar())
     with pytest.raises(ValueError, match="mapping LogLinear takes no negative values"):
         value_agent(mapping=LogLinear())
+    with pytest.raises(ValueError, match="^agent.head.unit=true projects .*: set agent.mapping.zero_negative=false"):
+        log_agent(LOG, head=Scalar(unit=True))  # the first update made units of the zeros, and a reward's size of the least value
     assert wrapped(Scalar(), LOG, Polar()).offers == frozenset()
     assert wrapped(Scalar(), Identity(averaging=0.5), Raw()).offers == {"signed", "scalar"}
 

@@ -60,6 +60,11 @@ def test_targets_are_averages_of_projected_weights_and_not_projected():
     assert agent.chain.target.torso.weight_1[0, :2, 0].tolist() == pytest.approx([0.8, 0.4])
 
 
+def test_the_key_of_actors_is_refused_in_a_critic():
+    with pytest.raises(ValueError, match=r"^agent\.torso\.every_update=true is of actors"):
+        sac(torso=UnitBatchNorm(every_update=True), chain=partial(JointPolyak, tau=TAU))
+
+
 @pytest.mark.parametrize("update_of", ["critic", "actor"])
 def test_the_actors_averages_move_with_the_critics(update_of):
     agent = xqc()

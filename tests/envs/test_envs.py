@@ -701,7 +701,7 @@ def test_a_wrong_observation_is_set_beside_its_space():
 
 @pytest.mark.parametrize("name", ["observation_space", "action_space"])
 def test_an_environment_without_a_space_is_told_to_set_it(name, monkeypatch):
-    monkeypatch.setattr(OldReset, name, None)
+    monkeypatch.delattr(OldReset, name)
     with pytest.raises(ValueError, match=f"its {name} is None, and must be a space of Gymnasium: set self.{name}"):
         GymGame(OldReset())
 

@@ -212,6 +212,18 @@ def test_the_nearest_function_of_a_module_is_named():
     with pytest.raises(ValueError, match=r"has no attribute 'mak'\. Did you mean make\?\): it must stand") as told:
         Function(function=f"{module}:mak").build()
     assert "PYTHONPATH" not in str(told.value)
+    with pytest.raises(ValueError, match=rf": a module is named without \.py, {module}:make$"):
+        Function(function=f"{module.replace('.', '/')}.py:make").build()
+
+
+def test_a_package_that_a_module_lacks_is_named(tmp_path, monkeypatch):
+    """Its folder was said to be missing in PYTHONPATH, where it stood."""
+    (tmp_path / "lacking_one.py").write_text("import nowhere_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"\(No module named 'nowhere_at_all'\): lacking_one imports nowhere_at_all, which is not installed"
+    ):
+        Function(function="lacking_one:make").build()
 
 
 def test_functions_without_an_importable_name():
@@ -405,6 +417,7 @@ def test_overrides_as_arguments_are_explained():
     ("arguments", "says"),
     [
         ({"on_step": print}, "there is no argument on_step: deeprl.train calls on_log, on_evaluation and on_checkpoint"),
+        ({"callback": print}, "there is no argument callback, and a configuration has no functions: deeprl.train calls on_log, on_eval"),
         ({"folder": 123}, "folder takes the path of a run folder, not 123"),
         ({"env": "CartPole-v1"}, r'deeprl.train\(\["env=gym", "env.id=CartPole-v1"\]\)'),
     ],

@@ -89,6 +89,12 @@ class MappedHead(nn.Module):
     def __init__(self, choice: Mapped, features: int, hidden: tuple[int, ...], actions: int, n: int, init: str):
         super().__init__()
         head, mapping, channels = choice.head, choice.mapping, len(choice.scales)
+        zeros = [scale < 0 and mapping.zero_negative for scale in choice.scales]
+        if any(zeros) and head.unit:
+            raise ValueError(
+                "agent.head.unit=true projects weights to length 1 after each update, and the negative channel starts with zeros, of which "
+                "the first update would make units: set agent.mapping.zero_negative=false, or agent.head.unit=false"
+            )
         self.units = Units(mapping, choice.scales, choice.signed)
         self.common: MLP | None = None
         if hidden and mapping.shared:
@@ -96,8 +102,8 @@ class MappedHead(nn.Module):
             features, hidden = hidden[-1], ()
         self.channels = nn.ModuleList([head.build(features, hidden, actions, n, init) for _ in range(channels)])
         self.gradient = channels**-0.5 if mapping.scale_gradient else 1.0
-        for scale, channel in zip(choice.scales, self.channels):
-            if scale < 0 and mapping.zero_negative:
+        for zero, channel in zip(zeros, self.channels):
+            if zero:
                 start_at_zero(channel)
 
     def noise_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -42,7 +42,7 @@ def weight_normalise(module: nn.Module, which: str) -> None:
                 length = lengths(getattr(block, f"weight_{layer}"))
                 if which == "all" and not length.all():
                     raise ValueError(
-                        "weight_norm=all divides by the length of a unit's weights, and a last layer starts with zeros: set "
+                        "agent.torso.weight_norm=all divides by the length of a unit's weights, and a last layer starts with zeros: set "
                         "agent.torso.weight_norm=hidden, or agent.mapping.zero_negative=false where a mapping starts it so"
                     )
                 block.add(f"gain_{layer}", tuple(length.shape), Init("constant", value=1.0))

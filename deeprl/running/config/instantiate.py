@@ -106,7 +106,7 @@ def refusal(cls: type, path: str, error: ValueError, option: str | None = None, 
     if cls.__module__.split(".")[0] == "deeprl" and (place := line_of_users(error)):  # a part of ours has built it
         text += f" ({place})"
     field = text.split()[0].partition("=")[0] if text else ""  # replay.data=DATA: ..., replay.share must be ...
-    if "/" in field and "=" in text.split()[0]:  # agent/torso=nature needs ..., which a chain has built
+    if field.startswith(("agent/", "agent.")) and "=" in text.split()[0]:  # agent/torso=nature needs ..., which a chain has built
         return ConfigError(f"{text}.")
     return ConfigError(f"{key or path}.{text}." if field in accepted(cls) else f"{labelled(path, cls, option)}: {text}.")
 

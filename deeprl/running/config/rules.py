@@ -216,8 +216,10 @@ def _words(rule: Range) -> str:
 
 def with_fractions(config: Config) -> list[str]:
     """Keys that take steps or a share of `steps`."""
-    durations = [key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith(".duration")]
-    return [key for key, rule in RULES.items() if rule.fraction] + durations
+    schedules = [
+        key for key, _ in flatten(config) if key.startswith(("agent.", "replay.")) and key.endswith((".duration", ".schedule.decay"))
+    ]
+    return [key for key, rule in RULES.items() if rule.fraction] + schedules
 
 
 def finalise(config: Config) -> Config:

@@ -45,6 +45,11 @@ def check_arguments(folder: object, others: Mapping[str, object]) -> None:
     """
     if calls := [name for name in others if name.startswith("on_")]:
         raise ConfigError(f"there is no argument {calls[0]}: deeprl.train calls on_log, on_evaluation and on_checkpoint.")
+    if calls := [name for name, value in others.items() if callable(value)]:
+        raise ConfigError(
+            f"there is no argument {calls[0]}, and a configuration has no functions: deeprl.train calls on_log, on_evaluation and "
+            "on_checkpoint."
+        )
     if others:
         raise ConfigError(f"{', '.join(others)}: overrides are one dictionary or list, deeprl.train({others!r:.200}, ...).")
     if not isinstance(folder, str | os.PathLike | None):
@@ -75,12 +80,12 @@ def worded(overrides: Mapping[str, object], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping) and value:
             words += worded(value, f"{prefix}{key}.")
         else:
-            words.append(f"{prefix}{key}={literal(value)}")
+            words.append(f"{prefix}{key}={literal(value, f'{prefix}{key}')}")
     return words
 
 
-def literal(value: object) -> str:
-    """A value in the grammar of overrides.
+def literal(value: object, key: str) -> str:
+    """A value in the grammar of overrides, of a key or within one.
 
     Raises:
         ConfigError: a configuration cannot hold a value of this type.
@@ -90,13 +95,15 @@ def literal(value: object) -> str:
     if isinstance(value, (str, Path)):
         return quoted(str(value))
     if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(literal, value))}]"
+        return f"[{','.join(literal(item, key) for item in value)}]"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{name}:{literal(item, key)}" for name, item in value.items()) + "}"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if not isinstance(value, (int, float)):
+        remedy = " What makes an environment is an argument: deeprl.train(..., env=make)." if key == "env" else ""
         raise ConfigError(
-            f"{value!r:.100}, a {type(value).__name__}, is no value: a configuration takes texts, numbers, True, False, None and lists."
+            f"{key}: {value!r:.100}, a {type(value).__name__}, is no value: a configuration takes texts, numbers, True, False, None and "
+            f"lists.{remedy}"
         )
     return repr(value)

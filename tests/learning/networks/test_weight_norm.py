@@ -52,7 +52,7 @@ def test_weights_and_gradients():
 
 
 def test_weights_that_start_with_zeros_have_no_direction():
-    with pytest.raises(ValueError, match=r"weight_norm=all divides by the length .*agent\.mapping\.zero_negative=false"):
+    with pytest.raises(ValueError, match=r"^agent\.torso\.weight_norm=all divides by the length .*agent\.mapping\.zero_negative=false"):
         build_agent(settled("agent=log_dqn", "env=toy/chain", "agent.torso.weight_norm=all"), spec_of("toy/chain"))
     words = "agent=log_dqn env=toy/chain agent.torso.weight_norm=all agent.mapping.zero_negative=false"
     build_agent(settled(*words.split()), spec_of("toy/chain"))

@@ -166,7 +166,7 @@ def test_what_is_wrong_is_said_before_anything_starts(tmp_path, monkeypatch, her
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("key", ["id", "game"])
+@pytest.mark.parametrize("key", ["id", "game", "max_episode_steps"])
 def test_a_study_is_for_one_environment_although_its_name_is_one(key):
     configs = {name: {"names": {"env": "x"}, "env": {key: name}, "steps": 9, "evaluation": {"every": None}} for name in ("A", "B")}
     with pytest.raises(ConfigError, match=f"env.{key} is A with A and B with B"):
