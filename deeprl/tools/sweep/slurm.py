@@ -162,7 +162,11 @@ class Slurm:
                     f"{task.run}: Slurm refused the job: {reason}. Resume as it is, or with other values: one --slurm then replaces all."
                 ) from error
             if has_queue(self.executor):  # else the number is that of a process
-                replace_file(note, f"{job.job_id} {self.executor.folder.name}\n")
+                try:
+                    replace_file(note, f"{job.job_id} {self.executor.folder.name}\n")
+                except OSError:
+                    job.cancel()  # without its note a resumed sweep would put it into the queue a second time
+                    raise
         self._queued.append(Queued(job, task.log))
         return self._queued[-1]
 

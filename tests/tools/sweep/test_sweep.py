@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -24,7 +25,7 @@ from deeprl.errors import ConfigError
 from deeprl.running.config.connections import require_allowed
 from deeprl.running.runs.folder import RunFolder, holder
 from deeprl.system.signals import HANDLED, leave_at_signals
-from deeprl.tools.sweep import plan
+from deeprl.tools.sweep import plan, slurm
 from deeprl.tools.sweep.folder import Place, SweepFolder
 from deeprl.tools.sweep.grid import Job, expand
 from deeprl.tools.sweep.process import Task
@@ -505,6 +506,18 @@ def test_a_job_that_slurm_refuses_ends_the_sweep_with_its_remedy(tmp_path, monke
     assert f"{folder / 'seed=2'}: Slurm refused the job: sbatch: error: no room. Resume as it is" in said
     assert f"deeprl sweep resume {folder}" in said
     assert "scancel 12\n" in said
+
+
+def test_a_job_of_slurm_whose_number_cannot_be_kept_is_cancelled(tmp_path, monkeypatch):
+    """It stayed in the queue, and a resumed sweep put it there once more."""
+    pytest.importorskip("submitit")
+    job = SimpleNamespace(job_id="12", cancel=Mock())
+    monkeypatch.setattr(slurm, "replace_file", Mock(side_effect=OSError(errno.ENOSPC, "no space")))
+    launcher = slurm.Slurm(SimpleNamespace(folder=tmp_path / "submitit" / "one", submit=lambda submission: job))
+    with pytest.raises(OSError, match="no space"):
+        launcher.start(toy_task(tmp_path))
+    job.cancel.assert_called_once_with()
+    assert launcher.farewell() == ""
 
 
 def test_a_job_that_trains_elsewhere_is_not_submitted_to_slurm(tmp_path, monkeypatch, capsys):
