@@ -16,7 +16,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from deeprl.choice import in_range, one_of
+from deeprl.choice import in_range, of_rewards, one_of
+from deeprl.errors import ConfigError
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.optim.flat import Optimizer, Trained
 from deeprl.learning.parts.rate import Rate, undiscounted
@@ -67,9 +68,10 @@ class AverageReward(Rate):
         loss = average((batch.weight * 0.5 * error.square()).sum(1), batch.valid).mean()
         return Term(loss, {"train/average_reward": self.average.clone()})
 
+    @of_rewards
     def observe(self, rows: Rows) -> None:
         if rows.terminated.any():
-            raise ValueError(
+            raise ConfigError(
                 "agent/rate=average learns values up to a constant, and this environment terminates, where a value is 0: "
                 "the result would depend on the constant. Use a task that does not terminate, agent/rate=relative, or agent/rate=none "
                 "with a discount"

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ def state_values(agent: ActorCritic, obs: Tensor) -> Tensor:
 
 
 def value_slopes(agent: ActorCritic, obs: Tensor) -> Tensor:
-    """∇V_j(s), (B, J, S), without a graph."""
+    """∇V_j(s), (B, J, S), without a graph, in units of raw rewards, as those of the model: critics may learn scaled ones."""
     found = obs.new_empty(0)
     for start in range(0, len(obs), CHUNK):
         with torch.enable_grad():
@@ -49,7 +49,8 @@ def value_slopes(agent: ActorCritic, obs: Tensor) -> Tensor:
         if not start:
             found = obs.new_empty(len(obs), len(each), obs.shape[1])  # one tensor: a list and its concatenation take twice the memory
         torch.stack(each, 1, out=found[start : start + CHUNK])
-    return found
+    rewards: Any = agent.rewards
+    return found.div_(rewards.unit())
 
 
 @dataclass(frozen=True)

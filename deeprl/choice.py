@@ -88,6 +88,12 @@ def of_tensors(observe: Observe) -> Observe:
     return observe
 
 
+def of_rewards(observe: Observe) -> Observe:
+    """Mark of a `Part.observe` that reads no observations, so that stored images need not be read for it."""
+    observe.of_rewards = True  # type: ignore[attr-defined]
+    return observe
+
+
 class Part(nn.Module, Choice):
     """A choice with parameters or statistics of its own. The defaults of every method are neutral."""
 

@@ -45,8 +45,9 @@ class Classic(Registered):
     def terminates(self) -> Callable[[Tensor], Tensor] | None:
         return rule_of(self.id, self.kwargs)
 
-    def build(self, evaluation: bool = False) -> GymGame:
+    def made(self) -> gymnasium.Env:
         env = make(self.id, self.max_episode_steps, self.kwargs)
-        if self.visible is not None:
-            env = Columns(env, list(self.visible))
-        return GymGame(env)
+        return env if self.visible is None else Columns(env, list(self.visible))
+
+    def build(self, evaluation: bool = False) -> GymGame:
+        return GymGame(self.made())

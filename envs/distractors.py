@@ -11,7 +11,7 @@ import numpy as np
 from deeprl.choice import counts
 
 from .classic import Classic
-from .gym import GymGame, make
+from .gym import GymGame
 
 EDGE = 20.0
 """Size at which all of them start anew"""
@@ -64,4 +64,4 @@ class Distracted(Classic):
         counts(self, distractors=1)
 
     def build(self, evaluation: bool = False) -> GymGame:
-        return GymGame(Distractors(make(self.id, self.max_episode_steps, self.kwargs), self.distractors))
+        return GymGame(Distractors(self.made(), self.distractors))

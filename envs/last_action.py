@@ -61,3 +61,6 @@ class GymLastAction(Gym):
         env = super().made()
         discrete = not isinstance(env.action_space, spaces.Box)
         return LastAction(env, self.mask is not False and discrete and observes_mask(env.observation_space))
+
+    def terminates(self) -> None:
+        """A rule of the environment reads observations without the action in front, so that a model learns terminations."""

@@ -217,6 +217,12 @@ class Agent(nn.Module, Choice):
         """Whether `observe` takes rows that are tensors, see `deeprl.choice.of_tensors`."""
         return all(getattr(observe, "of_tensors", False) for observe in self.observers)
 
+    @property
+    def observes_images(self) -> bool:
+        """Whether `observe` may read observations, see `deeprl.choice.of_rewards`. That of an agent of one's own may."""
+        own = not type(self).observe.__module__.startswith("deeprl.")
+        return own or not all(getattr(observe, "of_rewards", False) for observe in self.observers)
+
     def due(self, update: int) -> tuple[str, ...]:
         """Names of objectives, and "target" for target networks that follow updates, due at an update, counted from 1. They depend on no
         data."""

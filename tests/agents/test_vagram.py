@@ -13,6 +13,7 @@ from deeprl.agents.vagram import ValueGradient, state_values, value_slopes
 from deeprl.errors import ConfigError
 from deeprl.learning.networks.cores import GRU
 from deeprl.learning.networks.critics import ensemble_returns, pair
+from deeprl.learning.transforms.rewards import Scaled
 from deeprl.running.config.alternatives import option_class
 from deeprl.running.config.build import check_replay, require_model
 from deeprl.running.config.instantiate import Deferred
@@ -68,6 +69,9 @@ def test_gradients_are_those_of_each_value_alone(agent, values):
         value = ensemble_returns(networks[j](pair(built.normalize(at), action)), 2).mean()[0, critic]
         (alone,) = torch.autograd.grad(value.sum(), at)
         assert torch.allclose(slopes[:, 2 * j + critic], alone, atol=1e-6)
+    built.rewards = Scaled(discount=0.9)
+    built.rewards.scale.fill_(0.25)  # the model's rewards are raw: its states would have counted a sixteenth beside them
+    assert torch.equal(value_slopes(built, obs), 4 * slopes)
     assert state_values(built, obs).shape == (values, 6)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from deeprl.envs.classic import Classic
 from deeprl.envs.distractors import Distracted
 from deeprl.envs.function import Function
 from deeprl.envs.gym import Gym
+from deeprl.envs.last_action import GymLastAction
 from deeprl.envs.mujoco import MuJoCo
 from deeprl.envs.terminations import rule_of
 
@@ -83,6 +86,7 @@ def test_an_own_environment_says_its_rule_by_a_method():
     gymnasium.register("Known-v0", Known, max_episode_steps=50)
     try:
         assert Gym(id="Known-v0").terminates()(obs).tolist() == [False, True]
+        assert GymLastAction(id="Known-v0").terminates() is None  # it read the action, which stands in front
     finally:
         del gymnasium.registry["Known-v0"]
 
@@ -97,6 +101,7 @@ def test_distractors_are_a_linear_map_that_starts_anew_and_change_nothing_else()
     choice = Distracted(id="Pendulum-v1", distractors=3)
     game, plain = choice.build(), Classic(id="Pendulum-v1").build()
     assert game.spec.obs_shape == (6,)
+    assert replace(choice, visible=[0, 1]).build().spec.obs_shape == (5,)
     before, (start, random) = game.reset(0), (plain.reset(0), np.random.default_rng(0))
     assert np.array_equal(before[:3], start)
     matrix, fresh = random.normal(size=(3, 3)), 0

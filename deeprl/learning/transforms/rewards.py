@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deeprl.choice import Part, bounds_above_zero, in_range, of_tensors
+from deeprl.choice import Part, bounds_above_zero, in_range, of_rewards, of_tensors
 from deeprl.learning.transforms.moments import merge_, move_
 from deeprl.types import Rows, Series
 
@@ -22,6 +22,10 @@ class Raw(Part):
 
     def forward(self, reward: Tensor) -> Tensor:
         return reward
+
+    def unit(self) -> Tensor | float:
+        """What a raw reward of 1 is worth where all are scaled, (); else 1."""
+        return 1.0
 
 
 class Clip(Raw):
@@ -69,6 +73,10 @@ class Scaled(Raw):
         scaled = reward * self.scale.to(reward.device)
         return scaled if self.clip is None else scaled.clamp(-self.clip, self.clip)
 
+    def unit(self) -> Tensor:
+        return self.scale
+
+    @of_rewards
     @of_tensors
     def observe(self, rows: Rows) -> None:
         reward: Any = rows.reward

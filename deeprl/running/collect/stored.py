@@ -133,13 +133,14 @@ class Stored(Replay):
         self.show(observe)
 
     def show(self, observe: Callable[[Rows], object]) -> None:
-        """Call `observe` with all transitions, one environment after the other, a few thousand at a time. Images alone are left out,
-        because they have no running statistics."""
+        """Call `observe` with all transitions, one environment after the other, a few thousand at a time. Observations that are images
+        are empty for an agent that looks at none (`Agent.observes_images`), because reading them takes its time."""
+        images = bool(self.spec.parts) or getattr(getattr(observe, "__self__", None), "observes_images", True)
         numbers = self.numbers()
         for each in range(self.num):
             own = numbers[numbers % self.num == each]
             for number in np.array_split(own, -(-len(own) // 4096)):
-                rows = Series(*self.transitions(number, images=bool(self.spec.parts)))
+                rows = Series(*self.transitions(number, images=images))
                 observe(rows._replace(ended=rows.ended | (number == own[-1])))
 
     def numbers(self) -> np.ndarray:

@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
+from deeprl.agents.random_rewards import RandomRewards
 from deeprl.cli import exits
 from deeprl.errors import ConfigError, DataError, RunFolderError, UnreadableError
+from deeprl.learning.transforms.rewards import Scaled
 from deeprl.packing import kept, packed_spec
 from deeprl.replay.samplers import Prioritized, Uniform
 from deeprl.replay.sequences import Recurrence
@@ -29,7 +32,7 @@ from deeprl.running.session.session import played_elsewhere
 from deeprl.running.training.idle import Idle
 from deeprl.system.ranks import ALONE
 from deeprl.types import ObsPart, Spec
-from tests.builders import begin, console, same, train
+from tests.builders import begin, console, same, train, value_agent
 from tests.replay.test_replay import Stream, make
 
 SHORT = ("runtime.threads=1", "agent.torso.hidden=[8]", "evaluation.every=null", "evaluation.final_episodes=1", "log.every=100")
@@ -362,6 +365,30 @@ def test_data_without_the_probabilities_that_a_trace_divides_by_are_refused(play
     for each, known in ((1.0, False), (0.5, True)):  # a policy stores 1
         rows[:, at.probability] = torch.where(rows[:, at.real] > 0, each, 0.0)
         assert source.knows_probabilities(rows) is known
+
+
+class Looking:
+    """What the source knows of an agent."""
+
+    def __init__(self, observes_images):
+        self.observes_images, self.seen = observes_images, []
+
+    def observe(self, rows):
+        self.seen.append(rows.obs.shape)
+
+
+def test_images_are_shown_to_an_agent_that_looks_at_them(monkeypatch):
+    """Statistics of a part over images were those of empty ones, and random rewards failed at the start."""
+    spec = Spec((2, 8, 8), torch.uint8, 3, 0)
+    stream, played = Stream(spec, 1, seed=0), make(spec)
+    for _ in range(20):
+        played.append(next(stream))
+    monkeypatch.setattr("deeprl.running.collect.stored.find", lambda *_: Found(20, 1, 100, played.state_dict(), [played.rows()], "x"))
+    for agent, shape in ((Looking(True), (20, 2, 8, 8)), (Looking(False), (20, 0))):
+        Stored(data="x", batch_size=8, spec=spec, num=1, discount=0.99).connect(0, "x", agent.observe, lambda batch: {})
+        assert agent.seen == [shape]
+    assert not value_agent(rewards=partial(Scaled, discount=0.9)).observes_images
+    assert value_agent(auxiliary=partial(RandomRewards, discount=0.9, heads=4)).observes_images
 
 
 def test_a_replay_that_began_anew_at_a_resume_does_not_begin_with_an_episode(monkeypatch):
