@@ -17,6 +17,23 @@ from .vector.observations import brief
 from .vector.parts import Form, are_flags, leaves, seen, whole
 
 
+def has_form(space: spaces.Space, obs: Any) -> bool:
+    """Whether it has the keys and shapes of a space's observations. Of numbers the type does not matter, nor their bounds, which a running
+    environment is not held to either."""
+    if isinstance(space, spaces.Dict):
+        return isinstance(obs, Mapping) and obs.keys() == space.keys() and all(has_form(space[key], obs[key]) for key in space)
+    if isinstance(space, spaces.Tuple):
+        own = isinstance(obs, tuple | list | np.ndarray) and len(obs) == len(space)
+        return own and all(has_form(part, each) for part, each in zip(space, obs))
+    if isinstance(obs, Mapping):
+        return False
+    if isinstance(space, spaces.Box):
+        return np.shape(obs) == space.shape
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):  # floats of that shape may be a row of agents
+        return np.shape(obs) == (space.shape or ()) and np.asarray(obs).dtype.kind in "iub"
+    return bool(space.contains(obs))
+
+
 class Conversion:
     """Observations are checked. Action masks are their last columns.
 
@@ -91,9 +108,10 @@ class Conversion:
             Rows (M, *obs), and whether it was one; None if `obs` holds anything else.
 
         Raises:
-            ValueError: an observation has the wrong type, or a mask is wrong.
+            ValueError: an observation has the wrong type, or a mask is missing or wrong.
         """
-        if isinstance(self.mask, ToldMask) != (mask is not None):
+        told = isinstance(self.mask, ToldMask)
+        if mask is not None and not told:
             return None
         if self.hidden:
             several = [whole(self.space, each, self.hidden) for each in (obs if isinstance(obs, list) else [obs])]
@@ -104,13 +122,17 @@ class Conversion:
             several, masks, single = list(obs), [None] * len(obs) if mask is None else list(mask), False
         else:
             return None
-        return np.stack([self.row(each, {KEY: own}, False) for each, own in zip(several, masks, strict=True)]), single
+        if told and mask is None:
+            raise ValueError(f"mask is missing: the environment tells its masks in info, act(obs, mask=info[{KEY!r}])")
+        if len(masks) != len(several) or any(own is not None and np.ndim(own) == 0 for own in masks):
+            raise ValueError(f"mask must be ({len(several)}, A), a row for each observation, not {mask!r:.100}")
+        return np.stack([self.row(each, {KEY: own}, False) for each, own in zip(several, masks)]), single
 
     def _raw(self, obs: Any) -> bool:
-        """Whether it is one observation of the environment's space. Of a Box the type does not matter."""
-        if not isinstance(self.space, spaces.Box):
-            return bool(self.space.contains(obs))
-        return not isinstance(obs, Mapping) and np.shape(obs) == self.space.shape
+        try:
+            return has_form(self.space, obs)
+        except ValueError:  # numbers of no one shape
+            return False
 
     def action(self, action: Any) -> Any:
         """An action of `actions.to_env`, or several, in the type of the space."""

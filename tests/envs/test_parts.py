@@ -108,6 +108,40 @@ def test_privileged_parts_stand_last_and_a_policy_needs_none_of_them():
     assert conversion.rows({"speed": np.float32([0.5, 0.5])}, None) is not None
 
 
+CAMERA = spaces.Box(-2, 2, (1, 4, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("space", "obs"),
+    [
+        (spaces.Dict(speed=SPEED, camera=CAMERA), {"speed": np.float32([3.0, 0.5]), "camera": np.full((1, 4, 4), -1.0, np.float32)}),
+        (spaces.Dict(speed=SPEED, image=IMAGE), {"speed": np.array([0.1, 0.5]), "image": np.full((8, 8, 3), 7, np.uint8)}),
+        (spaces.Dict(speed=SPEED, gear=FOUR), {"speed": np.float32([3.0, 0.5]), "gear": 2}),
+        (spaces.Tuple([SPEED, FOUR]), (np.array([0.1, 0.5]), np.int64(3))),
+        (spaces.Dict(observation=SPEED, action_mask=spaces.MultiBinary(4)), {"observation": [0.1, 0.5], "action_mask": [1, 0, 1, 1]}),
+    ],
+)
+def test_types_and_bounds_decide_not_what_a_policy_is_given(space, obs):
+    """Training takes numbers beyond their bounds, and float64. A policy that was asked took them for rows: the camera was not scaled."""
+    conversion = seen(space)
+    rows, single = conversion.rows(obs, None)
+    assert single
+    assert np.array_equal(rows[0], conversion.row(obs, {}, False))
+    assert np.array_equal(conversion.rows([obs, obs], None)[0], np.stack([rows[0]] * 2))
+
+
+def test_masks_that_are_missing_or_too_few_are_named():
+    conversion = seen(SPEED, mask=True)
+    speed, mask = np.zeros(2, np.float32), np.int8([1, 0, 1, 1])
+    assert conversion.rows([speed, speed], np.stack([mask, mask]))[0].shape == (2, 6)
+    assert conversion.rows(np.zeros((2, 6), np.float32), None) is None  # rows that end with their masks
+    with pytest.raises(ValueError, match=r"^mask is missing: .* act\(obs, mask=info\['action_mask'\]\)"):
+        conversion.rows(speed, None)
+    for wrong in (mask, np.stack([mask] * 3)):
+        with pytest.raises(ValueError, match=r"^mask must be \(2, A\), a row for each observation"):
+            conversion.rows([speed, speed], wrong)
+
+
 V = np.float32([0.5, 0.5])
 MASK = np.int8([1, 0, 1, 1])
 

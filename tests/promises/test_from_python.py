@@ -72,14 +72,16 @@ def test_values_of_numpy_and_paths_are_written_as_python_writes_them():
 
 
 def test_a_function_makes_the_environment_and_any_process_finds_it(capfd):
-    run = deeprl.train(PLAIN, env=make)
+    run = deeprl.train({**PLAIN, "log.info": ["place:last"]}, env=make)
     assert run.config["env"]["function"] == "tests.promises.test_from_python:make"
     assert run.folder.parent.parent.name == "function_tests.promises.test_from_python_make"
     assert run.summary["final"]["length"] <= 20
     assert console("eval", run.folder) == exits.WRONG  # a stranger's function is not imported unasked
     assert "--allow-package tests" in capfd.readouterr().err
     assert console("eval", run.folder, "--allow-package", "tests") == exits.FINISHED
-    assert deeprl.load(run.folder, allow=("tests",)).act(np.zeros(4)) == run.act(np.zeros(4))
+    loaded = deeprl.load(run.folder, allow=("tests",))
+    assert loaded.act(np.zeros(4)) == run.act(np.zeros(4))
+    assert loaded.env == run.env  # whose evaluations lacked the numbers of info
 
 
 def test_one_environment_for_all_is_refused():

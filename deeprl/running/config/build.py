@@ -84,6 +84,11 @@ UNBUILDABLE = (MemoryError, RuntimeError, AttributeError, TypeError, NameError, 
 """Errors of a constructor: memory is missing, for which torch has no class of its own, or a value has the wrong type."""
 
 
+def with_info(env: Any, config: Config) -> Any:
+    """An environment that hands on the numbers of `info` for which `log.info` asks; one of one's own may not know how."""
+    return env.asked(asked_info(config)) if hasattr(env, "asked") else env
+
+
 def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = False) -> tuple[Any, Spec]:
     """The object that `env` describes, and the `Spec` of its environments.
 
@@ -98,8 +103,7 @@ def environment(config: Config, allowed: Allowed = PACKAGES, trains: bool = Fals
     if not all(hasattr(env, name) for name in ("spec", "make")):
         raise ConfigError(f"env._target_={config['env'].get('_target_')!r:.100} is no environment.")
     require_of_run(env, "env", config)
-    if hasattr(env, "asked"):
-        env = env.asked(asked_info(config))
+    env = with_info(env, config)
     try:
         spec = env.spec()
         if trains and hasattr(env, "try_evaluation"):

@@ -14,7 +14,7 @@ import torch
 from deeprl.errors import STOPPED, CheckpointError, ConfigError
 from deeprl.running.accelerate.modes import compute_as
 from deeprl.running.config import folders
-from deeprl.running.config.build import build_agent, check_actions, check_device, environment
+from deeprl.running.config.build import build_agent, check_actions, check_device, environment, with_info
 from deeprl.running.config.compose import compose
 from deeprl.running.config.dry_run import dry_run
 from deeprl.running.config.instantiate import Allowed, instantiate
@@ -188,4 +188,5 @@ def train(
         said = f"{trainer.stop} at step {trainer.step:,} and saved. Go on with: deeprl.train(..., folder={str(ranks.home)!r}, resume=True)"
         say(said, urgent=True)
         raise KeyboardInterrupt if trainer.stop == "stopped by SIGINT" else SystemExit(STOPPED)
-    return Run(ranks.home, config, trainer.agent, trainer.step, trainer.folder.read_summary(), instantiate(config["env"], "env", None))
+    env = with_info(instantiate(config["env"], "env", None), config)
+    return Run(ranks.home, config, trainer.agent, trainer.step, trainer.folder.read_summary(), env)

@@ -29,11 +29,26 @@ def require_observation(obs: object, space: spaces.Space | None) -> None:
         raise ValueError("this observation is a tensor that requires a gradient, and greedy actions have none: act(obs.detach())")
 
 
+def require_bytes(values: np.ndarray, what: str = "an observation") -> None:
+    """
+    Args:
+        values: for an image, whose numbers are bytes.
+
+    Raises:
+        ValueError: a number is none.
+    """
+    with np.errstate(invalid="ignore"):
+        same = np.asarray(values).astype(np.uint8) == values
+    if not np.all(same):
+        found = np.asarray(values)[~same][0]
+        raise ValueError(f"{what} holds {found}, and its numbers are bytes here, from 0 to 255, as the environment gives them")
+
+
 def of_parts(spec: Spec, obs: Mapping[str, object], mask: np.ndarray | None) -> tuple[np.ndarray, bool]:
     """Rows (M, *obs) of parts by name, one observation or M of them, and whether it was one. Privileged parts may be missing.
 
     Raises:
-        ValueError: a part is missing or has another shape.
+        ValueError: a part is missing or has another shape, or one of an image holds other numbers than bytes.
     """
     first = next(part for part in spec.parts if not part.privileged)
     lead = np.asarray(obs.get(first.name)).shape[: -len(first.shape)][:1]
@@ -43,6 +58,8 @@ def of_parts(spec: Spec, obs: Mapping[str, object], mask: np.ndarray | None) -> 
         if value is None or value.shape != (*lead, *part.shape) or value.dtype.kind not in "fiub":
             found = "missing" if value is None else f"{value.dtype} of shape {value.shape}"
             raise ValueError(f"part {one_line(part.name)} is {found}, and must have shape {part.shape}, or (M, …) of several observations")
+        if part.dtype == torch.uint8:
+            require_bytes(value, f"part {one_line(part.name)}")
         values.append(value if lead else value[None])
     masks = None if mask is None else np.reshape(mask, (len(values[0]), spec.mask_size))
     if spec.masked != (masks is not None):

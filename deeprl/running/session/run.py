@@ -19,7 +19,7 @@ from deeprl.running.runs.config_file import Config
 from deeprl.running.runs.folder import read_lines
 from deeprl.running.session.columns import NamedColumns
 from deeprl.running.session.computation import computing_as
-from deeprl.running.session.observed import of_parts, require_observation
+from deeprl.running.session.observed import of_parts, require_bytes, require_observation
 from deeprl.running.training.evaluation import evaluate, interval, recorded, repeated_seed, summarise
 from deeprl.running.training.overestimation import Overestimation
 from deeprl.system import generators
@@ -104,6 +104,8 @@ class Run:
 
     def act_on_rows(self, rows: np.ndarray) -> np.ndarray:
         """As `act`, for observations as the network sees them, (M, *obs): those of `make_evaluation`."""
+        if self.agent.spec.obs_dtype == torch.uint8:
+            require_bytes(rows)
         batch = torch.as_tensor(rows, dtype=self.agent.spec.obs_dtype).to(self.config["device"])
         with torch.no_grad():
             if self.agent.state_size:

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 from deeprl.packing import packed_spec, unpacked
-from deeprl.running.session.observed import of_parts, require_observation
+from deeprl.running.session.observed import of_parts, require_bytes, require_observation
 from deeprl.types import ObsPart
 
 IMAGE = ObsPart("image", (1, 2, 2), torch.uint8, image=True)
@@ -40,6 +40,16 @@ def test_one_observation_or_several_without_what_a_policy_does_not_see(size):
 def test_a_part_of_another_form_is_named(changed, words):
     with pytest.raises(ValueError, match=words):
         of_parts(SPEC, {**seen(), **changed}, None)
+
+
+@pytest.mark.parametrize("numbers", [np.full((1, 2, 2), 0.5), np.full((1, 2, 2), 300), np.full((1, 2, 2), np.nan)])
+def test_numbers_of_an_image_that_are_no_bytes_are_refused(numbers):
+    """They were cast: an image in [0, 1] was black."""
+    with pytest.raises(ValueError, match="^part image holds (0.5|300|nan), and its numbers are bytes here"):
+        of_parts(SPEC, {**seen(), "image": numbers}, None)
+    with pytest.raises(ValueError, match="^an observation holds"):
+        require_bytes(numbers)
+    require_bytes(np.array([0.0, 1.0, 255.0]))
 
 
 def test_a_missing_part_and_a_missing_mask_are_named():
