@@ -34,7 +34,7 @@ class Listeners:
     Args:
         on_log: (step, metrics by name), for every line of metrics.jsonl but the last, of the final evaluation.
         on_evaluation: (step, summary of the evaluation: mean, iqm, std, episodes, …).
-        on_checkpoint: (step, folder of the checkpoint).
+        on_checkpoint: (step, folder of the checkpoint), whenever one is written: at the last step before and after the final evaluation.
 
     Raises:
         ConfigError: one of them is no function of two arguments.
