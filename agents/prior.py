@@ -26,10 +26,14 @@ def state_values(agent: Agent, obs: Tensor) -> Tensor:
     """V(s) of an agent, (*B,), of observations as its environment gives them, (*B, *obs).
 
     Raises:
-        ValueError: it learns no value of states.
+        ValueError: it learns no value of states, or one that is no mean of the environment's returns.
     """
     lead = obs.shape[: obs.dim() - len(agent.spec.obs_shape)]
     rows = obs.flatten(0, len(lead) - 1)
+    if not getattr(getattr(agent, "preference", None), "neutral", True):
+        raise ValueError("run must be of an agent whose values are mean returns, and that of agent/utility is none")
+    if isinstance(agent, PolicyGradient) and agent.intrinsic.gives:
+        raise ValueError("run must be of an agent whose values are those of the environment's rewards, and agent/intrinsic gives others")
     if isinstance(agent, PolicyGradient):
         found = agent.baseline_value(rows, agent.evaluated(agent.seen(rows)[0])[1])
     elif agent.actions == "discrete" and agent.objectives:

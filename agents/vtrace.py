@@ -5,11 +5,12 @@
     Â_t = ρ_t (R_t + d_t v_{t+1} − V(s_t))
 
 V is fitted to v. With μ = π, v is the λ-return. Â is then GAE's at λ = 1 only: for λ < 1 it is one step of reward and the λ-return of the
-next state. Rollouts are of an older policy where actors collect while the learner works (`collect=ray`).
+next state. Rollouts of a run are collected by the present policy as a whole, also by actors (`collect=ray`), so that ratios are 1 there.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from deeprl.choice import bounds_above_zero
 from deeprl.learning.parts.advantage import Advantage
+from deeprl.learning.policy_agent import SMALLEST
 from deeprl.learning.values.recursion import goes_on, linear_recursion
 from deeprl.types import Batch
 
@@ -37,7 +39,9 @@ class VTrace(Advantage):
         bounds_above_zero(self, "rho", "c")
 
     def __call__(self, rollout: Batch, value: Tensor, after: Tensor, log_prob: Tensor, lam: float) -> tuple[Tensor, Tensor]:
-        ratio, on = (log_prob - rollout.extra["behavior_probability"].log()).exp(), goes_on(rollout.ended)
+        least = math.log(SMALLEST)  # densities of many dimensions are smaller, and stored so
+        ratio = (log_prob.clamp(least, -least) - rollout.extra["behavior_probability"].log()).exp()
+        on = goes_on(rollout.ended)
         rho, c = (ratio if most is None else ratio.clamp(max=most) for most in (self.rho, self.c))
         delta = rho * (rollout.reward + rollout.discount * after - value)
         correction = linear_recursion(delta, rollout.discount * lam * c * on)  # v_t − V(s_t)

@@ -105,6 +105,20 @@ def test_discrete_actions_are_refused(choice):
         agent_of(DISCRETE, policy=choice)
 
 
+@pytest.mark.parametrize("sigma", ["free", "state"])
+def test_a_free_deviation_beyond_its_bounds_goes_back_to_them_and_keeps_its_gradient(sigma):
+    """Its gradient was 0 for the rest of the run. A deviation of the state may be beyond them, as h(s) brings it back."""
+    agent = agent_of(CONTINUOUS, policy=BoundedGaussian(sigma=sigma, low=-1.0, high=0.5))
+    policy = agent.policy
+    policy.log_std[:2].copy_(torch.tensor([0.7, -1.2]))
+    for project in agent.projections("policy"):
+        project()
+    assert policy.log_std[:2].tolist() == (pytest.approx([0.5, -1.0]) if sigma == "free" else pytest.approx([0.7, -1.2]))
+    if sigma == "free":
+        weight = policy.deviations.log_std.requires_grad_(True)
+        assert torch.autograd.grad(policy.log_prob(torch.zeros(1, policy.dim), torch.ones(1, policy.dim)).sum(), weight)[0].all()
+
+
 def test_an_initial_deviation_outside_of_its_bounds_is_refused():
     with pytest.raises(ValueError, match="low must be at most 0"):
         BoundedGaussian(low=1.0)

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from deeprl.agents.prior import MixedPrior, ResidualPrior, state_values
+from deeprl.agents.stock import CVaRActionSelection
+from deeprl.learning.networks.distributional import Quantile
 from deeprl.learning.networks.mlp import MLP
 from deeprl.learning.networks.weight_norm import initialise_with_gains, zero_last_
 from deeprl.learning.parts.baseline import Baseline
@@ -88,6 +90,16 @@ def test_a_value_that_follows_the_steps_of_its_run_is_no_prior():
     """After a resume its share was that of step 0."""
     with pytest.raises(ValueError, match="a has agent/baseline=mix, whose share follows the steps"):
         ResidualPrior(spec=spec_of("classic/cartpole"), run="a", network=lambda spec, seed: ppo(MixedPrior, kappa=Constant(0.5)))
+
+
+def test_values_that_are_no_mean_returns_are_no_prior(monkeypatch):
+    risk_averse = partial(value_agent, head=Quantile(quantiles=4), utility=CVaRActionSelection(tau=0.5))
+    with pytest.raises(ValueError, match="agent/utility is none"):
+        ResidualPrior(spec=spec_of("classic/cartpole"), run="a", network=risk_averse)
+    curious = ppo()
+    monkeypatch.setattr(type(curious.intrinsic), "gives", True)
+    with pytest.raises(ValueError, match="agent/intrinsic gives others"):
+        state_values(curious, torch.zeros(1, 4))
 
 
 @pytest.mark.parametrize(("baseline", "own"), [(ResidualPrior, {}), (MixedPrior, {"kappa": Constant(0.5)})])

@@ -7,6 +7,7 @@ import torch
 
 from deeprl.agents.vtrace import VTrace
 from deeprl.learning.parts.advantage import GAE
+from deeprl.learning.policy_agent import SMALLEST
 from deeprl.types import NetworkNoise
 from tests.agents.test_ppo import agent_of
 from tests.builders import CONTINUOUS, DISCRETE, collecting, entry, make_batch
@@ -43,6 +44,16 @@ def test_without_bounds_weights_are_ratios():
     """The last step alone: ρ δ = 3 · 1.88."""
     assert found((1.0, 1.0, 3.0), rho=None, c=None)[0][2] == pytest.approx(3 * 1.88, rel=1e-6)
     assert found((1.0, 1.0, 3.0))[0][2] == pytest.approx(1.88, rel=1e-6)
+
+
+def test_densities_of_many_dimensions_have_a_ratio_of_one():
+    """They are stored as 1e-30, and the policy's own were not: ratios of a humanoid's actions were nearly 0."""
+    column = torch.tensor([[1.0], [0.0], [2.0]])
+    batch = make_batch(torch.zeros(3, 1, 1), torch.zeros(3, 1).long(), column, 0.9, torch.zeros(3, 1, 1))
+    batch = batch._replace(extra={"behavior_probability": torch.full((3, 1), -80.0).exp().clamp(SMALLEST, 1 / SMALLEST)})
+    value, after = 0.5 * torch.ones(3, 1), 0.4 * torch.ones(3, 1)
+    for found, expected in zip(VTrace()(batch, value, after, torch.full((3, 1), -80.0), 1.0), GAE()(batch, value, after, value, 1.0)):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("spec", [DISCRETE, CONTINUOUS])

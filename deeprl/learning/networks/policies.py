@@ -107,11 +107,21 @@ def normal_log_density(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 
 
 class Deviations(Block):
-    """log σ of a Gaussian, the same in every state: (1, D)."""
+    """log σ of a Gaussian, the same in every state: (1, D).
 
-    def __init__(self, dimension: int, initial: float):
+    Args:
+        bounds: to which it goes back after an update, because beyond them its gradient is 0.
+    """
+
+    def __init__(self, dimension: int, initial: float, bounds: tuple[float, float] | None = None):
         super().__init__()
+        self.bounds = bounds
         self.add("log_std", (1, dimension), Init("constant", value=initial))
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        if self.bounds is not None:
+            self.get_parameter("log_std").clamp_(*self.bounds)
 
     def layers(self, outputs: bool) -> Sequence[int]:
         return ()  # there are no weights to normalise
@@ -138,7 +148,7 @@ class GaussianPolicy(Policy):
     ):
         super().__init__(spec, torso, spec.action_dim * (1 + of_state), choice.last_init, unit=False, core=core)
         self.dim, self.of_state, self.bounds = spec.action_dim, of_state, bounds
-        self.deviations = Deviations(spec.action_dim, choice.log_std)
+        self.deviations = Deviations(spec.action_dim, choice.log_std, None if of_state else bounds)
 
     @property
     def log_std(self) -> Tensor:
