@@ -32,9 +32,9 @@ def state_values(agent: Agent, obs: Tensor) -> Tensor:
     rows = obs.flatten(0, len(lead) - 1)
     if not getattr(getattr(agent, "preference", None), "neutral", True):
         raise ValueError("run must be of an agent whose values are mean returns, and that of agent/utility is none")
-    if isinstance(agent, PolicyGradient) and agent.intrinsic.gives:
-        raise ValueError("run must be of an agent whose values are those of the environment's rewards, and agent/intrinsic gives others")
     if isinstance(agent, PolicyGradient):
+        if agent.intrinsic.gives:
+            raise ValueError("run must be of an agent whose values are of the environment's rewards, and agent/intrinsic gives others")
         found = agent.baseline_value(rows, agent.evaluated(agent.seen(rows)[0])[1])
     elif agent.actions == "discrete" and agent.objectives:
         found = agent.greedy_values(rows).amax(-1)

@@ -49,8 +49,8 @@ def value_slopes(agent: ActorCritic, obs: Tensor) -> Tensor:
         if not start:
             found = obs.new_empty(len(obs), len(each), obs.shape[1])  # one tensor: a list and its concatenation take twice the memory
         torch.stack(each, 1, out=found[start : start + CHUNK])
-    rewards: Any = agent.rewards
-    return found.div_(rewards.unit())
+    unit: Any = getattr(agent.rewards, "unit", None)
+    return found if unit is None else found.div_(unit())
 
 
 @dataclass(frozen=True)

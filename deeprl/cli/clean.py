@@ -150,11 +150,14 @@ def values(override: str) -> list[str]:
     """Values of an override that names a run, or several, over which a study searches."""
     if override.split("=", 1)[0].lstrip("+") not in SOURCES:
         return []
+    from hydra.core.override_parser.types import ValueType
     from hydra.errors import HydraException
 
     from deeprl.running.config.overrides import parsed, swept  # with Hydra, for which the question of --yes does not wait
 
     try:
+        if parsed(override).value_type is ValueType.RANGE_SWEEP:  # numbers, as many as a stranger's file says, and no runs
+            return []
         return [str(parsed(each).value()) for each in swept(override, glob=True)]
     except (ConfigError, HydraException):  # a file that somebody has changed
         return []

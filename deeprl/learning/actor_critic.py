@@ -90,7 +90,7 @@ class ActorCritic(Agent):
         self.target_period = actor.period if target.period is None else target.period
         counts(self, ensemble=1, actor_period=1, target_period=1)
         if getattr(critic.torso, "every_update", False):
-            raise ValueError("agent.torso.every_update=true is of actors, see `renewed`: set agent.actor_torso.every_update=true")
+            raise ValueError("agent.torso.every_update=true is of actors: set agent.actor_torso.every_update=true")
         if not spec.action_dim:
             raise ValueError("this agent takes continuous actions, and the environment's actions are discrete")
         self.seed, self.backup, self.explore = seed, target.backup, explore

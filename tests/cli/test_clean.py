@@ -85,7 +85,7 @@ def test_runs_that_are_read_by_relative_paths_and_by_waiting_jobs_stay(tmp_path,
         RunFolder(reader).append_system(machine.system_entry())
         (home / "runs" / "sweep").mkdir()
         SweepFolder(home / "runs" / "sweep", [], [Job("seed=0", ("init_from=runs/swept", "seed=0"))]).store()
-        words = "replay.data='runs/tuned@1000'", "init_from=choice('runs/a', runs/b)"
+        words = "replay.data='runs/tuned@1000'", "init_from=choice('runs/a', runs/b)", "agent.baseline.run=range(1000000000000)"
         settings = Settings(words, None, 1, 1, "none", 0, (), 1, 1, str(home))
         (home / "runs" / "study").mkdir()
         settings.store(home / "runs" / "study")

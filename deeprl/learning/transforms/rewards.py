@@ -23,10 +23,6 @@ class Raw(Part):
     def forward(self, reward: Tensor) -> Tensor:
         return reward
 
-    def unit(self) -> Tensor | float:
-        """What a raw reward of 1 is worth where all are scaled, (); else 1."""
-        return 1.0
-
 
 class Clip(Raw):
     """Rewards cut off at ± bound (1 in Mnih et al., 2015); None leaves rewards as they are."""
@@ -74,6 +70,7 @@ class Scaled(Raw):
         return scaled if self.clip is None else scaled.clamp(-self.clip, self.clip)
 
     def unit(self) -> Tensor:
+        """(): what a raw reward of 1 is for the agent. Transforms without this method scale nothing."""
         return self.scale
 
     @of_rewards

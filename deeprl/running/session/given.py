@@ -77,10 +77,11 @@ def worded(overrides: Mapping[str, object], prefix: str = "") -> list[str]:
     """Overrides by key as those of a command line: {"agent": "dqn", "replay": {"n_step": 3}} -> ["agent=dqn", "replay.n_step=3"]."""
     words: list[str] = []
     for key, value in overrides.items():
+        full = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            words += worded(value, f"{prefix}{key}.")
+            words += worded(value, f"{full}.")
         else:
-            words.append(f"{prefix}{key}={literal(value, f'{prefix}{key}')}")
+            words.append(f"{full}={literal(value, full)}")
     return words
 
 
