@@ -55,14 +55,14 @@ class StateSpaceCore(Core):
             self.add(f"bias_{i}", (n, 1, 2 * width), Init("torch", width))
 
     def prepare(self, x: Tensor) -> Tensor:
-        return linear(x, self.get_parameter("weight_in"), self.get_parameter("bias_in"))
+        return linear(x, self.weight_in, self.bias_in)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         n, rows = x.shape[:2]
         parts = state.reshape(n, rows, self.depth, 2, self.features, self.states)
         new = []
         for i in range(self.depth):
-            weight, bias, c, d = (self.get_parameter(f"{name}_{i}") for name in ("weight", "bias", "c", "d"))
+            weight, bias, c, d = (getattr(self, f"{name}_{i}") for name in ("weight", "bias", "c", "d"))
             u = standard(x).to(x.dtype)
             s = self.moved(i, parts[:, :, i].unbind(2), u)
             new.append(torch.stack(s, 2))
@@ -73,7 +73,7 @@ class StateSpaceCore(Core):
 
     def moved(self, i: int, s: tuple[Tensor, ...], u: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary part of the state after an input u (n, B, width)."""
-        rate, step = self.rate(self.get_parameter(f"w_{i}")), self.get_parameter(f"log_step_{i}").exp()[..., None]
+        rate, step = self.rate(getattr(self, f"w_{i}")), getattr(self, f"log_step_{i}").exp()[..., None]
         angle = step * self.frequency.to(rate.dtype)
         decay, size = (step * rate).exp(), rate.square() + self.frequency.to(rate.dtype).square()
         real, imaginary = decay * angle.cos(), decay * angle.sin()

@@ -138,3 +138,14 @@ def test_without_a_value_of_states_nothing_changes():
         update(one, batch)
         update(other, batch)
     assert same(snapshot(one), snapshot(other))
+
+
+def test_a_deviation_beyond_its_bounds_goes_back_to_them():
+    """Its gradient was 0 for the rest of the run."""
+    agent = actor_critic(actor=Gaussian(low=-1.0, high=0.5), improvement=AdvantageWeighted(beta=2.0), **LEARNING)
+    log_std = agent.actor.deviations.log_std
+    with torch.no_grad():
+        log_std.copy_(torch.tensor([[0.7, -1.2]]))
+    for project in agent.projections("actor"):
+        project()
+    assert log_std.tolist() == [pytest.approx([0.5, -1.0])]

@@ -283,6 +283,16 @@ def test_the_critics_that_serve_the_actor_are_those_of_the_whole_network(head, r
     torch.testing.assert_close(agent.actor_value(pair(batch.obs, action), batch.noise), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_chain_of_one_iteration_with_shared_hidden_layers_serves_the_actor():
+    """Its critics have a trunk, which the network for those that serve the actor had not."""
+    chain = partial(Iterated, length=1, torso="shared_hidden")
+    agent = actor_critic(torso=MLPTorso(hidden=(7,), head_hidden=(5,)), chain=chain)
+    (batch,) = batches(agent, 1)
+    x = pair(batch.obs, torch.rand(B, 2))
+    expected = agent.chain.online(x, batch.noise["critic"]).expect(torch.zeros((), dtype=torch.int64)).mean()[0]
+    torch.testing.assert_close(agent.actor_value(x, batch.noise), expected)
+
+
 def test_worked_entries_of_the_critics_that_serve():
     """K = 3, E = 2: critics 0 and 1 are Q_1, 2 and 3 Q_2, 4 and 5 Q_3."""
     second = torch.tensor([1])

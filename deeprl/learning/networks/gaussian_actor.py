@@ -22,7 +22,7 @@ class GaussianActor(Actor):
 
     def __init__(self, choice: Gaussian, spec: Spec, torso: TorsoChoice, core: CoreChoice = Memoryless()):
         super().__init__(spec, torso, spec.action_dim, choice.last_init, unit=False, core=core)
-        self.choice, self.deviations = choice, Deviations(spec.action_dim, choice.log_std)
+        self.choice, self.deviations = choice, Deviations(spec.action_dim, choice.log_std, (choice.low, choice.high))
 
     def log_std(self) -> Tensor:
         """(D,)"""

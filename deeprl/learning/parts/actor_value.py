@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from deeprl.learning.networks.blocks import Block, has_statistics
 from deeprl.learning.networks.critics import Critics, ensemble_returns
-from deeprl.learning.networks.value_network import ValueNetwork
+from deeprl.learning.networks.value_network import Trunk, ValueNetwork
 from deeprl.learning.parts.chains import Chain
 from deeprl.learning.values.reduce import Reduction
 from deeprl.learning.values.returns import Returns
@@ -40,13 +40,14 @@ class ActorValue:
         self.subset = self.subset_for(critics)
 
     def subset_for(self, critics: Critics) -> CriticSubset | None:
-        """Evaluation of the critics that serve the actor; None if all of them do, or if the iterations share torsos."""
+        """Evaluation of the critics that serve the actor; None if all of them do, or if the iterations share layers."""
         chain = self.chain
         iterations = 1 if chain.rule.serves_one else chain.length
         each = 1 if self.reduce.first_only else self.ensemble
         everything = (iterations, each) == (chain.length, self.ensemble) or chain.torsos < chain.length
-        whole = has_statistics(chain.online.torso) or chain.online.core is not None  # statistics and states are of the whole stack
-        if everything or whole:
+        torso = chain.online.torso
+        whole = has_statistics(torso) or chain.online.core is not None  # statistics and states are of the whole stack
+        if everything or whole or isinstance(torso, Trunk):  # the template has no trunk
             return None
         single = replace(critics, ensemble=1, beside=lambda *_: None)  # one critic is one stack entry of the template
         return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)

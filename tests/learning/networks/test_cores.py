@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.func import functional_call
 
 from deeprl.agents.elstm import ELSTM, ELSTMCore, ExactELSTM, ExactELSTMCore
 from deeprl.agents.srwm import rewritten
@@ -25,6 +27,15 @@ def made(choice, dtype=torch.float64):
 def rows(seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(N, T, B, INPUTS, generator=generator, dtype=torch.float64)
+
+
+class Unrolled(nn.Module):
+    def __init__(self, core):
+        super().__init__()
+        self.core = core
+
+    def forward(self, x):
+        return unroll(self.core, x, self.core.start(B), NEVER)[0]
 
 
 NEVER = torch.zeros(T, B, dtype=torch.bool)
@@ -51,6 +62,15 @@ def test_the_first_row_of_an_episode_starts_anew(choice):
     going, _ = unroll(core, x, core.start(B), NEVER)
     torch.testing.assert_close(y[:, 3:, 1], fresh[:, :, 1], rtol=0, atol=1e-14)
     torch.testing.assert_close(y[:, :, 0], going[:, :, 0], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+def test_a_core_takes_plain_tensors_for_its_parameters(choice):
+    """Compiled code gives them: a core that asked for its parameters by name ended the run."""
+    core, x = made(choice), rows()
+    plain = {name: parameter.detach().clone() for name, parameter in core.named_parameters()}
+    found = functional_call(Unrolled(core), {f"core.{name}": value for name, value in plain.items()}, x)
+    torch.testing.assert_close(found, unroll(core, x, core.start(B), NEVER)[0], rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
