@@ -55,7 +55,8 @@ class StateSpaceCore(Core):
             self.add(f"bias_{i}", (n, 1, 2 * width), Init("torch", width))
 
     def prepare(self, x: Tensor) -> Tensor:
-        return linear(x, *(getattr(self, name) for name in ("weight_in", "bias_in")))
+        weight, bias = (getattr(self, f"{name}_in") for name in ("weight", "bias"))
+        return linear(x, weight, bias)
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         n, rows = x.shape[:2]

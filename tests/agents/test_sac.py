@@ -284,9 +284,10 @@ def test_the_critics_that_serve_the_actor_are_those_of_the_whole_network(head, r
 
 
 def test_a_chain_of_one_iteration_with_shared_hidden_layers_serves_the_actor():
-    """Its critics have a trunk, which the network for those that serve the actor had not."""
+    """Its critics have a trunk, which the network for those that serve the actor lacked."""
     chain = partial(Iterated, length=1, torso="shared_hidden")
     agent = actor_critic(torso=MLPTorso(hidden=(7,), head_hidden=(5,)), chain=chain)
+    assert isinstance(agent.actor_value.subset, CriticSubset)
     (batch,) = batches(agent, 1)
     x = pair(batch.obs, torch.rand(B, 2))
     expected = agent.chain.online(x, batch.noise["critic"]).expect(torch.zeros((), dtype=torch.int64)).mean()[0]

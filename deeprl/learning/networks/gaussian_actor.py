@@ -49,7 +49,7 @@ class Gaussian(ActorChoice):
     """
     Args:
         mean: `tanh` bounds μ (authors' code of IQL), `linear` does not (AWAC in CORL).
-        low, high: interval of log σ.
+        low, high: interval of log σ, to which it goes back after an update, see `Deviations`.
         log_std: its initial value.
         last_init: initialiser of the last layer; null takes the torso's.
     """

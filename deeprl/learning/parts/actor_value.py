@@ -47,10 +47,11 @@ class ActorValue:
         everything = (iterations, each) == (chain.length, self.ensemble) or chain.torsos < chain.length
         torso = chain.online.torso
         whole = has_statistics(torso) or chain.online.core is not None  # statistics and states are of the whole stack
-        if everything or whole or isinstance(torso, Trunk):  # the template has no trunk
+        if everything or whole:
             return None
         single = replace(critics, ensemble=1, beside=lambda *_: None)  # one critic is one stack entry of the template
-        return CriticSubset(single("actor", stack=iterations * each, torsos=iterations * each), each)
+        n = iterations * each
+        return CriticSubset(single("actor", stack=n, torsos=n, trunk=isinstance(torso, Trunk)), each)
 
     def __call__(self, x: Tensor, noise: Noise, taken: Batch | None = None) -> Tensor:
         """Values (*B,) of pairs (*B, S + D), with the random numbers of an update.
