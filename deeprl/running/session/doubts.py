@@ -3,9 +3,10 @@ says them when it begins; `deeprl check` adds what it measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
+from deeprl.learning.networks.torsos import Auto, MinAtarTorso, Nature, PartsTorso
 from deeprl.running.config.rules import get
 from deeprl.running.runs.config_file import Config, flatten
 from deeprl.running.session.prospect import Prospect, prospect
@@ -26,11 +27,15 @@ class Suspicion(NamedTuple):
     text: str
 
 
-def tell_doubts(trainer: Trainer) -> None:
-    """Say what looks wrong in a run that begins, a line each. One without updates is not judged."""
+def tell_doubts(trainer: Trainer, asked: Collection[str]) -> None:
+    """Say what looks wrong in a run that begins, a line each. One without updates is not judged.
+
+    Args:
+        asked: keys that the user set.
+    """
     if not trainer.source.paced_by:
         return
-    for doubt in doubts(prospect(trainer)):
+    for doubt in doubts(prospect(trainer, asked)):
         say(doubt.text.removesuffix("."))
 
 
@@ -195,6 +200,26 @@ def units(run: Prospect) -> Found:
         yield "agent.surrogate.clip", f"{setting(run.config, 'agent.surrogate.clip')} {lowest}: lower it; PPO has 0.2."
 
 
+def idle(run: Prospect) -> Found:
+    """Keys of the user's that nothing reads in this run."""
+    because = "has no effect here, because"
+    for place, torso in run.torsos.items():
+        image = torso.image if isinstance(torso, PartsTorso) else torso
+        for name in ("hidden", "activation") if type(image) in (Auto, Nature, MinAtarTorso) else ():
+            if (key := f"{place}.{name}") in run.asked:
+                yield (
+                    key,
+                    f"{setting(run.config, key)} {because} images get convolutions, and {name} is of the layers of vectors: leave it out, "
+                    "or choose the torso; agent/torso=nature, minatar and impala have dense layers in head_hidden.",
+                )
+    key = "agent.head.sigma"
+    if key in run.asked and get(run.config, "agent.head.noisy", None) is False:
+        yield key, f"{setting(run.config, key)} {because} the head has no noise: set agent.head.noisy=true."
+    key, critic = "agent.head.layer_norm", run.torsos.get("agent.torso")
+    if key in run.asked and get(run.config, key) is True and critic is not None and not critic.head_hidden:
+        yield key, f"{setting(run.config, key)} {because} the head has no hidden layers: agent.torso.layer_norm=true is of those before it."
+
+
 FINDERS: tuple[Callable[[Prospect], Found], ...] = (
-    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap, imitation, units,
+    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap, imitation, units, idle,
 )  # fmt: skip

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.replay.source import Source
+from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.rules import get
 from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.config_file import Config
@@ -54,6 +56,10 @@ class Prospect:
     """The agent learns the policy of its data, and has none but its own steps"""
     seen: float | None = None
     """Mean length of episodes; None: none was seen"""
+    torsos: Mapping[str, TorsoChoice] = field(default_factory=dict)
+    """As they follow from the observations, by the place of their slot"""
+    asked: Collection[str] = frozenset()
+    """Keys that the user set"""
 
     @property
     def episode(self) -> float | None:
@@ -61,7 +67,11 @@ class Prospect:
         return self.limit if self.limit is not None else self.seen
 
 
-def prospect(trainer: Trainer) -> Prospect:
+def prospect(trainer: Trainer, asked: Collection[str]) -> Prospect:
+    """
+    Args:
+        asked: keys that the user set.
+    """
     config, agent, source = trainer.config, trainer.agent, trainer.source
     state, free = size(agent.state_dict().values()), available_memory()
     return Prospect(
@@ -77,6 +87,8 @@ def prospect(trainer: Trainer) -> Prospect:
         disk_available=disk_available(trainer.folder.path),
         cores=usable_cores(),
         imitates=imitates(agent, source),
+        torsos=torsos(config, agent),
+        asked=asked,
     )
 
 
@@ -88,6 +100,14 @@ def limit(envs: Any) -> int | None:
 
 def imitates(agent: Agent, source: Source) -> bool:
     return agent.imitates and (source.imagines or not source.provenance)  # steps of a model have actions of the agent too
+
+
+def torsos(config: Config, agent: Agent) -> dict[str, TorsoChoice]:
+    """The torsos of actors and critics, which see what an encoder makes of images."""
+    encoder = getattr(agent, "encoder", None)
+    seen = agent.spec if encoder is None else encoder.encoded(agent.spec)
+    choices = {f"agent.{name}": instantiate(get(config, f"agent.{name}", None), "", None) for name in ("torso", "actor_torso")}
+    return {place: choice.resolve(seen) for place, choice in choices.items() if isinstance(choice, TorsoChoice)}
 
 
 def averages(agent: Agent) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,14 @@ def train(
     allowed: Allowed = None,
     listeners: Listeners = Listeners(),
     ranks: Ranks | None = None,
-    doubts: bool = False,
+    asked: Collection[str] | None = None,
 ) -> tuple[str, Trainer]:
     """Train in the run folder `path`. With `resume`, start from its last checkpoint, if there is one.
 
     Args:
         path: absolute, because an environment may change the current folder.
         ranks: the processes of the run, if this one has met the others already.
-        doubts: say what looks wrong in a run that begins.
+        asked: keys that the user set, with which a run that begins says what looks wrong; None: it says nothing.
 
     Returns:
         "finished" or "stopped", and the trainer.
@@ -89,8 +89,8 @@ def train(
         if status is not None and ranks.first:
             require_checkpoints(folder, status)
         trainer = built(config, folder, allowed, ranks, status, cluster=cluster, check_stop=signals.raise_if_stopped)
-        if doubts and not resume and ranks.first:
-            tell_doubts(trainer)
+        if asked is not None and not resume and ranks.first:
+            tell_doubts(trainer, asked)
         going = False  # whether the folder says that it runs
         ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.running.runs.config_file import Config
 from deeprl.running.session.prospect import Prospect, Target
 from deeprl.system.strict_json import JsonObject
@@ -167,6 +169,10 @@ class Record:
     seen: Seen
     first_phase: tuple[str, int] = ("", 0)
     """See `Agent.first_phase`"""
+    torsos: Mapping[str, TorsoChoice] = field(default_factory=dict)
+    """See `Prospect.torsos`"""
+    asked: Collection[str] = frozenset()
+    """Keys that the user set"""
 
     @property
     def prospect(self) -> Prospect:
@@ -175,6 +181,7 @@ class Record:
         return Prospect(
             self.config, self.updates, self.targets, self.average_reward, self.sequences, self.environment.limit, at.replay, at.available,
             at.disk, at.disk_available, self.system["cores"], self.imitates, self.seen.length,
+            self.torsos, self.asked,
         )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from deeprl.running.session.doubts import FINDERS, horizon, units
+from deeprl.learning.networks.torsos import Auto, MLPTorso, Nature, PartsTorso
+from deeprl.running.session.doubts import FINDERS, horizon, idle, units
 
 
 def test_numbers_of_another_unit_are_told():
@@ -21,3 +22,25 @@ def test_a_discount_of_one_has_no_number_of_steps():
     """It was said to look inf steps ahead."""
     told = dict(horizon(SimpleNamespace(config={"discount": 1}, limit=500, average_reward=False)))
     assert told["discount"].startswith("discount=1 has no horizon, and episodes have at most 500 steps: lower it; discount=0.998 looks")
+
+
+def test_a_key_that_nothing_reads_is_told_to_who_set_it():
+    """Widths of an MLP did nothing on Atari without a word, as did the scale of noise and norms of layers that a head does not have."""
+    agent = {
+        "torso": {"hidden": [64], "activation": "tanh"},
+        "actor_torso": {"hidden": [64]},
+        "head": {"sigma": 0.3, "noisy": False, "layer_norm": True},
+    }
+    keys = ("agent.torso.hidden", "agent.torso.activation", "agent.actor_torso.hidden", "agent.head.sigma", "agent.head.layer_norm")
+
+    def found(torso, asked=keys, noisy=False):
+        head = {**agent["head"], "noisy": noisy}
+        torsos = {"agent.torso": torso, "agent.actor_torso": torso}
+        return [*dict(idle(SimpleNamespace(config={"agent": {**agent, "head": head}}, torsos=torsos, asked=asked)))]
+
+    assert idle in FINDERS
+    assert found(Nature()) == [*keys[:4]]
+    assert found(PartsTorso(Auto(), (512,), "torch", "none")) == [*keys[:4]]
+    assert found(MLPTorso()) == [*keys[3:]]
+    assert not found(MLPTorso(head_hidden=(64,)), noisy=True)
+    assert not found(Nature(), asked=())  # agent=ppo has widths for vectors, which its user did not choose
