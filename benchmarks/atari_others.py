@@ -2,6 +2,7 @@
 
     python -m benchmarks.evidence atari_choice --folder FOLDER --mode fast    a rival of DQN is chosen on Pong
     python -m benchmarks.evidence atari_others --folder FOLDER --mode fast    DQN and the rival on Pong, Breakout and Space Invaders
+    python -m benchmarks.evidence atari_choice --table    what the rule chooses
     python -m benchmarks.evidence atari_others --table
 
 Protocol: sticky actions with probability 0.25 in each emulator frame, whole games of at most 108,000 frames, no no-ops, the minimal set
@@ -14,13 +15,36 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.learning import interval
-from benchmarks.recipes import RECIPES, STICKY_GAMES
+from benchmarks.recipes import RECIPES, STICKY_GAMES, STICKY_RIVALS
 
 SEEDS = 3
 """Runs of an agent on a game that a verdict needs"""
 MRQ = dict(zip(STICKY_GAMES, ((15.0, 3.2), (25.6, 9.3), (478.5, 75.4))))
 """MR.Q (Fujimoto and others, 2025) after 1,000,000 steps: mean and population deviation over ten seeds of one evaluation of ten games each,
 calculated from `facebookresearch/MRQ`, results/atari_results.txt. It trains on raw rewards, ours on rewards cut off at ±1."""
+
+
+CHOICE_SEEDS = 2
+"""Runs of each rival on Pong from which one is chosen"""
+NEAR = 1.0
+"""Points of the best mean within which the rival that took the least processor time is chosen"""
+
+
+def chosen(lines: list[dict]) -> str:
+    """A row for each rival on Pong: the mean over its runs of all evaluations, and the processor time of its runs. Below them the one that
+    the rule chooses: none before the runs of all are stored."""
+    means, hours = {}, {}
+    rows = ["| rival | runs | mean of all evaluations | processor hours |", "|---" * 4 + "|"]
+    for rival in STICKY_RIVALS:
+        runs = [line for line in lines if line["name"] == rival]
+        if runs:
+            means[rival] = float(np.mean([np.mean([mean for _, mean in run["curve"]]) for run in runs]))
+            hours[rival] = sum(run["processor_seconds"] for run in runs) / 3600
+            rows.append(f"| {rival} | {len(runs)} | {means[rival]:.2f} | {hours[rival]:.2f} |")
+    if len(lines) < CHOICE_SEEDS * len(STICKY_RIVALS):
+        return "\n".join([*rows, "", "Nothing is chosen before all runs are stored."])
+    near = [rival for rival in means if means[rival] >= max(means.values()) - NEAR]
+    return "\n".join([*rows, "", f"Chosen: {min(near, key=hours.__getitem__)}."])
 
 
 def beside_published(lines: list[dict]) -> str:

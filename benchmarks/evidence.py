@@ -446,6 +446,8 @@ def main() -> None:
         print(f"\n{against_goal(with_longer_runs(options.name, results), AGAINST_GOAL[options.name][-1])}")
     if options.name in PAIRS:
         print(f"\n{differences(options.name, results)}")
+    if options.name == "atari_choice":
+        print(f"\n{atari_others.chosen(stored(results / 'atari_choice.json'))}")
     if options.name == "atari_others":
         print(f"\n{atari_others.beside_published(stored(results / 'atari_others.json'))}")
     if options.name == "headline":

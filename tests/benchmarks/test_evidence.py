@@ -246,6 +246,25 @@ def test_atari_stands_beside_the_published_scores():
     assert atari_others.verdict([18.0, 18.1, 18.2], 15.0) == ", confirmed"
 
 
+def test_the_rival_is_chosen_by_its_evaluations_and_within_a_point_by_its_processor_time():
+    """The means of two runs are 8, 9 and 7.9, of which 8 is within a point of the best; nothing is chosen of five runs."""
+    curves = {"sticky_idqn": (7.0, 9.0), "sticky_munchausen_iqn": (9.0, 9.0), "sticky_btr": (7.9, 7.9)}
+    hours = {"sticky_idqn": 2, "sticky_munchausen_iqn": 3, "sticky_btr": 1}
+    lines = [
+        {"name": name, "curve": [(50_000, mean - 1), (100_000, mean + 1)], "processor_seconds": 3600 * hours[name]}
+        for name, means in curves.items()
+        for mean in means
+    ]
+    assert atari_others.chosen(lines).splitlines()[2:] == [
+        "| sticky_idqn | 2 | 8.00 | 4.00 |",
+        "| sticky_munchausen_iqn | 2 | 9.00 | 6.00 |",
+        "| sticky_btr | 2 | 7.90 | 2.00 |",
+        "",
+        "Chosen: sticky_idqn.",
+    ]
+    assert atari_others.chosen(lines[1:]).endswith("Nothing is chosen before all runs are stored.")
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SETS)
 def test_the_command_of_every_run_composes(name):
