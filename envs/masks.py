@@ -92,5 +92,5 @@ def column(mask: object, sizes: Sequence[int], terminated: bool) -> np.ndarray:
             f"action mask is {row.dtype} of shape {row.shape}, {mask!r:.100}, not {actions} zeros and ones, one for each action"
         )
     if not (terminated or all(part.any() for part in np.split(row, np.cumsum(sizes)[:-1]))):
-        raise ValueError("action mask has no valid action, and the episode goes on")
+        raise ValueError("action mask has no valid action, and the episode goes on, or was truncated, after which targets need one too")
     return row.astype(np.float32)

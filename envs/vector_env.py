@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
 from .answers import flags, numbers
@@ -56,6 +56,20 @@ def mode_of(vector: VectorEnv) -> AutoresetMode:
             f'{type(inner).__name__} declares metadata["autoreset_mode"] {declared!r}, which must be one of {modes}, because under a wrong '
             "one the first observation of an episode would be taken for the last one of the episode before"
         ) from error
+
+
+def limit_of(vector: VectorEnv) -> int | None:
+    """Steps after which each environment truncates its episodes, at the latest; None: it is not known.
+
+    A vector of an id has them in its `spec`, EnvPool's in the `config` of it. Of one that a function made, each environment is asked for
+    its `gymnasium.wrappers.TimeLimit`."""
+    spec, name = vector.spec, "_max_episode_steps"
+    told = getattr(spec, "max_episode_steps", None) or getattr(getattr(spec, "config", None), "max_episode_steps", None)
+    each = vector.unwrapped
+    if told is None and isinstance(each, SyncVectorEnv | AsyncVectorEnv) and all(each.call("has_wrapper_attr", name)):
+        limits = each.call("get_wrapper_attr", name)
+        return max(limits) if all(isinstance(limit, int) for limit in limits) else None
+    return told
 
 
 def listed(seeds: list[int | None]) -> Seeds:
@@ -109,7 +123,7 @@ class VectorGames(Backend):
             self.close()
             raise
         self.spec, self.actions = self.conversion.spec._replace(frame_stack=frames(self.vector)), self.conversion.actions
-        self.limit = getattr(self.vector.spec, "max_episode_steps", None)  # EnvPool's `spec` is another class
+        self.limit = limit_of(self.vector)
         self.one_by_one = self.mode != AutoresetMode.SAME_STEP and not seeded and (num == 1 or self.seed_form is not one_for_all)
 
     def _form_of_seeds(self) -> Callable[[list[int | None]], Seeds]:
@@ -189,7 +203,11 @@ class VectorGames(Backend):
         except BaseException as error:
             return [Failure(f"the vector raised {type(error).__name__}: {error}", own(error))] * self.num
 
-    def _step(self, actions: np.ndarray, seeds: list[int | None]) -> list[StepResult | Failure | None]:
+    def _step(self, actions: np.ndarray, seeds: list[int | None] | None) -> list[StepResult | Failure | None]:
+        """
+        Args:
+            seeds: of the next episodes; None: what has ended is not reset.
+        """
         obs, reward, terminated, truncated, info = self.vector.step(actions)
         rewards, terminated = numbers(reward), flags("terminated", terminated)
         ended = terminated | flags("truncated", truncated)
@@ -204,7 +222,7 @@ class VectorGames(Backend):
                 raise RuntimeError(f'info["final_obs"] belongs to AutoresetMode.SAME_STEP, and metadata["autoreset_mode"] is {self.mode}')
             rows = self._rows(obs, info, terminated)
             firsts = list(rows)
-            if which:
+            if which and seeds is not None:
                 rows = [row.copy() for row in rows]  # some vectors write all observations into one buffer
                 again = {i: seeds[i] for i in which}
                 for i, row in (self._reset_all(again) if len(which) == self.num else self._reset_some(again, rows)).items():
@@ -278,18 +296,29 @@ class Alone(Game):
         self.conversion = games.conversion
         self.fps = float((vector.metadata or {}).get("render_fps") or self.fps)
         self.limit = games.limit
+        self.gone = False
+        """The state in which the last episode ended is no longer there"""
+        self.picture: np.ndarray | None = None
 
     def layers(self):
         return [type(layer).__name__ for layer in layers_of(self.games.vector)]
 
     def reset(self, seed):
+        self.gone = False
         return answered(self.games.reset({0: seed})[0])
 
     def step(self, action):
-        _, obs, reward, terminated, ended, _ = answered(self.games.step(np.asarray(action)[None], [None])[0])
+        _, obs, reward, terminated, ended, _ = answered(self.games.step(np.asarray(action)[None], None)[0])
+        self.gone = ended and self.games.mode == AutoresetMode.SAME_STEP
         return obs, reward, terminated, ended
 
     def frame(self):
+        """The picture of the last step. A vector that has reset has none of it: then the one before."""
+        if not self.gone or self.picture is None:
+            self.picture = self._picture()
+        return self.picture
+
+    def _picture(self) -> np.ndarray:
         images = self.games.vector.render()
         if images is None or not isinstance(images[0], np.ndarray) or images[0].ndim != 3:
             raise ValueError("render() of the vector gives no picture for each environment")

@@ -151,7 +151,7 @@ class Environments:
         Raises:
             RuntimeError: the backend cannot reset some environments without the others.
         """
-        if not self.backend.one_by_one:
+        if not (self.backend.one_by_one or len(which) == self.num):
             raise RuntimeError(f"{self.name} cannot reset environments {which} alone: give it a time limit")
         told = dict(zip(which, self.backend.told(which)))  # before the reset, which forgets it
         self._start(which)

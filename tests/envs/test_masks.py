@@ -110,7 +110,7 @@ def test_a_mask_may_be_empty_where_an_episode_terminates():
     row, reward, terminated, ended = game.step(1)
     assert (row[3:].tolist(), reward, terminated, ended) == ([0, 0, 0, 0], -1.0, True, True)
     game.reset(0)
-    with pytest.raises(ValueError, match="no valid action, and the episode goes on"):
+    with pytest.raises(ValueError, match="no valid action, and the episode goes on, or was truncated, after which targets need one too"):
         game.step(3)
 
 

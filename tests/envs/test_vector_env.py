@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from functools import partial
+from typing import ClassVar
 from warnings import catch_warnings
 
 import gymnasium
@@ -25,8 +26,10 @@ from deeprl.envs.vectorized import Vectorized
 from deeprl.errors import ConfigError
 from deeprl.running.runs.checkpoints import Checkpoints
 from deeprl.running.session.given import worded
+from deeprl.running.training.evaluation import evaluate
 from tests.builders import same
 from tests.promises.test_resume import cut_and_resumed
+from tests.running.training.test_evaluation import Scripted
 
 PLACE = "tests.envs.test_vector_env:"
 MODES = [mode.value for mode in AutoresetMode]
@@ -666,3 +669,89 @@ def test_videos_set_the_render_mode_of_a_function_that_takes_one():
     assert able.rendering().build().env.render_mode == "rgb_array"
     assert unable.rendering() is unable
     assert "env.kwargs.render_mode=rgb_array" in unable.render_remedy
+
+
+class Lasting(gymnasium.Env):
+    """Episodes of given lengths, the last of them again and again. A picture is as bright as the step."""
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+
+    def __init__(self, *lengths: int):
+        self.observation_space, self.action_space = spaces.Box(0, 1e6, (1,)), spaces.Discrete(3)
+        self.lengths, self.episode = (1, *lengths), -1  # the first reset finds the form of the seeds
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode, self.t = min(self.episode + 1, len(self.lengths) - 1), 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.full(1, self.t, np.float32), 1.0, self.t >= self.lengths[self.episode], False, {}
+
+    def render(self):
+        return np.full((16, 16, 3), self.t, np.uint8)
+
+
+def lasting(num_envs, mode, lengths, limits=(None, None)):
+    def one(i):
+        env = Lasting(*lengths[i])
+        return gymnasium.wrappers.TimeLimit(env, limits[i]) if limits[i] else env
+
+    return SyncVectorEnv([partial(one, i) for i in range(num_envs)], autoreset_mode=mode)
+
+
+def evaluated(mode, *lengths, num=2):
+    """Lengths of two episodes of each environment, cut off after 100 steps, and the cut."""
+    make = Vectorized(function=f"{PLACE}lasting", num=num, kwargs={"mode": mode, "lengths": lengths}).make_evaluation
+    found = evaluate(Scripted(), make, 2 * num, num, 7, 0, longest=100)
+    assert found["returns"] == found["lengths"]
+    return found["lengths"], found.get("cut_off")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_evaluations_cut_episodes_off_in_every_mode(mode):
+    """A vector that resets by itself ended the run where the others cut an episode off. An environment that had played its share was cut
+    off too, and the evaluation counted as one with a cut."""
+    assert evaluated(mode, (5, 5, 1000), (90, 90)) == ([5, 5, 90, 90], None)
+    with pytest.warns(RuntimeWarning, match=r"put gymnasium\.wrappers\.TimeLimit\(env, STEPS\) around its environments"):
+        assert evaluated(mode, (150, 5), (90, 90)) == ([100, 5, 90, 90], 100)
+    with pytest.warns(RuntimeWarning):
+        assert evaluated(mode, (150, 5), num=1) == ([100, 5], 100)
+    with pytest.warns(RuntimeWarning):
+        assert evaluated(mode, (1000, 5), (1000, 5)) == ([100, 5, 100, 5], 100)  # all are reset together
+
+
+def test_the_rest_of_an_episode_must_end():
+    with pytest.warns(RuntimeWarning), pytest.raises(RuntimeError, match=r"lasting, which cannot be reset alone, does not end: "):
+        evaluated("SameStep", (10**6,), (90, 90))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_time_limits_inside_a_vector_are_known(mode):
+    """Evaluations cut such episodes off, and asked for the limit that they had."""
+    for limits, known in (((80, 70), 80), ((80, None), None), ((None, None), None)):
+        make = Vectorized(function=f"{PLACE}lasting", num=2, kwargs={"mode": mode, "lengths": ((1,), (1,)), "limits": limits}).make
+        envs = make(0)
+        envs.close()
+        assert envs.backend.limit == known
+    envs = Vectorized(id="CartPole-v1", num=2, kwargs={"vectorization_mode": "sync"}).make(0)
+    envs.close()
+    assert envs.backend.limit == 500
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_film_ends_with_the_picture_of_its_last_step(mode):
+    """It ended with that of the next episode. A vector that has reset has the one before."""
+    game = Vectorized(function=f"{PLACE}lasting", kwargs={"mode": mode, "lengths": ((3, 5),)}).build()
+    game.reset(0)
+    shown = [int(game.frame()[0, 0, 0])]
+    for _ in range(3):
+        ended = game.step(0)[3]
+        shown.append(int(game.frame()[0, 0, 0]))
+    assert ended
+    assert shown == [0, 1, 2, 2 if mode == "SameStep" else 3]
+    game.reset(0)
+    assert game.frame()[0, 0, 0] == 0
+    game.close()

@@ -103,7 +103,8 @@ def evaluate(
     """Run `episodes` episodes on at most `num` environments side by side.
 
     Environment i plays a fixed number of episodes, because taking the first ones that end would under-represent long episodes. Where no
-    time limit is known, or one above `LARGEST_LIMIT`, an episode counts with its first `longest` steps.
+    time limit is known, or one above `LARGEST_LIMIT`, an episode counts with its first `longest` steps. In a vector that resets by itself,
+    the rest of such an episode is played and does not count.
 
     Args:
         make: `make(seed, num)` -> environment layer with evaluation seeds.
@@ -120,7 +121,8 @@ def evaluate(
         of the task (`log.info`) by name, and stands there if an episode told some; "cut_off" is `longest`, if that cut off an episode.
 
     Raises:
-        RuntimeError: more episodes than are wanted were cut off by failures (`env.on_error=restart`).
+        RuntimeError: more episodes than are wanted were cut off by failures (`env.on_error=restart`), or the rest of an episode that was
+            cut off does not end.
     """
     num = max(1, min(num, episodes))
     envs = make(seed, num)
@@ -136,22 +138,27 @@ def evaluate(
         lengths: list[list[int]] = [[] for _ in range(num)]
         infos: list[list[Mapping[str, float]]] = [[] for _ in range(num)]
         running, length = np.zeros(num), np.zeros(num, dtype=np.int64)
+        rest = np.zeros(num, dtype=bool)  # what follows a cut that the vector could not reset
         obs, first = envs.reset(), np.ones(num, dtype=bool)
         memory: dict = {}
-        while any(counts := [len(r) < q for r, q in zip(returns, quota)]):
+        while any(owes := np.array([len(r) < q for r, q in zip(returns, quota)])):
+            counts = (owes & ~rest).tolist()
             each_tick(sum(map(len, returns)), ticks * num)
             ticks += 1
             acted = agent.act(torch.from_numpy(obs).to(device), torch.from_numpy(first), memory, step, noise.next(), explore=False)
             memory = acted.memory
             after = envs.step(acted.action.numpy())
             length += 1
-            late = np.flatnonzero((length >= most) & ~after.ended).tolist()
+            late = np.flatnonzero((length >= most) & ~after.ended & owes).tolist()
+            goes_on = late if late and not envs.backend.one_by_one and len(late) < num else []
             if late:
-                after = envs.truncate_episodes(after, late)
                 remedy = (
-                    "a function of your own can return gymnasium.wrappers.TimeLimit(env, STEPS), a game of your own truncate its episodes "
-                    "and tell its `limit`; other environments have the key env.max_episode_steps"
+                    "a function of your own can put gymnasium.wrappers.TimeLimit(env, STEPS) around its environments, a game of your own "
+                    "truncate its episodes and tell its `limit`; other environments have the key env.max_episode_steps"
                 )
+                if rest[late].any():
+                    raise RuntimeError(f"an episode of {envs.name}, which cannot be reset alone, does not end: {remedy}")
+                after = counted_as_ended(envs, after, late) if goes_on else envs.truncate_episodes(after, late)
                 known = "no time limit" if limit is None else f"no time limit but one of {limit:,} steps"
                 cause = f"an episode of an evaluation was cut off after {longest:,} steps, because {known} of {envs.name} is known"
                 warnings.warn(f"{cause}: {remedy}", RuntimeWarning, stacklevel=2)
@@ -167,11 +174,11 @@ def evaluate(
                     "evaluation out"
                 )
             for i in np.flatnonzero(after.ended):
-                if len(returns[i]) < quota[i] and i not in envs.restarted:
+                if counts[i] and i not in envs.restarted:
                     returns[i].append(float(running[i]))
                     lengths[i].append(int(length[i]))
                     infos[i].append(after.info[i])
-                running[i], length[i] = 0.0, 0
+                running[i], length[i], rest[i] = 0.0, 0, i in goes_on
             obs, first = after.obs, after.ended
     finally:
         envs.close()
@@ -179,6 +186,13 @@ def evaluate(
     names = sorted({name for info in given for name in info})
     info = {"info": {name: [each.get(name) for each in given] for name in names}} if names else {}
     return {"seed": seed, "returns": [x for r in returns for x in r], "lengths": [x for r in lengths for x in r], **info, **more}
+
+
+def counted_as_ended(envs: Any, after: Any, which: list[int]) -> Any:
+    """The tick `after`, in which the episodes of `which` count as truncated; they go on."""
+    told = dict(zip(which, envs.backend.told(which)))
+    info = [told.get(i, each) for i, each in enumerate(after.info)]
+    return after._replace(ended=after.ended | np.isin(np.arange(len(info)), which), info=info)
 
 
 class Tape:
