@@ -19,6 +19,8 @@ FAR = 10.0
 """Ratio of two quantities of the same kind from which they count as far apart"""
 MOST_MEMORY = 0.8
 """Share of the free memory above which networks, environments and evaluations may find too little"""
+COUNTS_WITH = {"agent.head.sigma": ("agent.head.noisy", False), "agent.backup.clip": ("agent.backup.smoothing", 0)}
+"""Keys that nothing reads while another one has a value"""
 Found = Iterator[tuple[str, str]]
 
 
@@ -212,9 +214,12 @@ def idle(run: Prospect) -> Found:
                     f"{setting(run.config, key)} {because} images get convolutions, and {name} is of the layers of vectors: leave it out, "
                     "or choose the torso; agent/torso=nature, minatar and impala have dense layers in head_hidden.",
                 )
-    key = "agent.head.sigma"
-    if key in run.asked and get(run.config, "agent.head.noisy", None) is False:
-        yield key, f"{setting(run.config, key)} {because} the head has no noise: set agent.head.noisy=true."
+    for key, (other, off) in COUNTS_WITH.items():
+        if key in run.asked and get(run.config, other, None) == off:
+            yield key, f"{setting(run.config, key)} {because} {setting(run.config, other)}: set that too, or leave it out."
+    for key in sorted(run.asked) if "agent.encoder_torso" not in run.torsos else ():
+        if key.startswith(("agent.encoder.", "agent.encoder_torso.")):
+            yield key, f"{setting(run.config, key)} {because} observations hold no image that is encoded: leave it out."
     key, critic = "agent.head.layer_norm", run.torsos.get("agent.torso")
     if key in run.asked and get(run.config, key) is True and critic is not None and not critic.head_hidden:
         yield key, f"{setting(run.config, key)} {because} the head has no hidden layers: agent.torso.layer_norm=true is of those before it."

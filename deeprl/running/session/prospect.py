@@ -103,11 +103,12 @@ def imitates(agent: Agent, source: Source) -> bool:
 
 
 def torsos(config: Config, agent: Agent) -> dict[str, TorsoChoice]:
-    """The torsos of actors and critics, which see what an encoder makes of images."""
+    """The torsos of an encoder, if there is one, and of critics and actors, which see what it makes of images."""
     encoder = getattr(agent, "encoder", None)
-    seen = agent.spec if encoder is None else encoder.encoded(agent.spec)
-    choices = {f"agent.{name}": instantiate(get(config, f"agent.{name}", None), "", None) for name in ("torso", "actor_torso")}
-    return {place: choice.resolve(seen) for place, choice in choices.items() if isinstance(choice, TorsoChoice)}
+    encoded = agent.spec if encoder is None else encoder.encoded(agent.spec)
+    specs = {"torso": encoded, "actor_torso": encoded} | ({} if encoder is None else {"encoder_torso": agent.spec})
+    choices = {name: instantiate(get(config, f"agent.{name}", None), f"agent.{name}", None) for name in specs}
+    return {f"agent.{name}": choice.resolve(specs[name]) for name, choice in choices.items() if isinstance(choice, TorsoChoice)}
 
 
 def averages(agent: Agent) -> bool:

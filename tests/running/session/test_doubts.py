@@ -43,4 +43,6 @@ def test_a_key_that_nothing_reads_is_told_to_who_set_it():
     assert found(PartsTorso(Auto(), (512,), "torch", "none")) == [*keys[:4]]
     assert found(MLPTorso()) == [*keys[3:]]
     assert not found(MLPTorso(head_hidden=(64,)), noisy=True)
+    agent |= {"encoder": {"shift": 4}, "backup": {"smoothing": 0.0, "clip": 0.5}}
+    assert found(MLPTorso(), ("agent.encoder.shift", "agent.backup.clip")) == ["agent.backup.clip", "agent.encoder.shift"]
     assert not found(Nature(), asked=())  # agent=ppo has widths for vectors, which its user did not choose
