@@ -207,12 +207,13 @@ def idle(run: Prospect) -> Found:
     because = "has no effect here, because"
     for place, torso in run.torsos.items():
         image = torso.image if isinstance(torso, PartsTorso) else torso
+        dense = "" if place == "agent.encoder_torso" else "; agent/torso=nature, minatar and impala have dense layers in head_hidden"
         for name in ("hidden", "activation") if type(image) in (Auto, Nature, MinAtarTorso) else ():
             if (key := f"{place}.{name}") in run.asked:
                 yield (
                     key,
                     f"{setting(run.config, key)} {because} images get convolutions, and {name} is of the layers of vectors: leave it out, "
-                    "or choose the torso; agent/torso=nature, minatar and impala have dense layers in head_hidden.",
+                    f"or choose the torso{dense}.",
                 )
     for key, (other, off) in COUNTS_WITH.items():
         if key in run.asked and get(run.config, other, None) == off:
