@@ -19,7 +19,11 @@ FAR = 10.0
 """Ratio of two quantities of the same kind from which they count as far apart"""
 MOST_MEMORY = 0.8
 """Share of the free memory above which networks, environments and evaluations may find too little"""
-COUNTS_WITH = {"agent.head.sigma": ("agent.head.noisy", False), "agent.backup.clip": ("agent.backup.smoothing", 0)}
+COUNTS_WITH = {
+    "agent.head.sigma": ("agent.head.noisy", False),
+    "agent.backup.clip": ("agent.backup.smoothing", 0),
+    "agent.explore.exponent": ("agent.explore.longest", 1),
+}
 """Keys that nothing reads while another one has a value"""
 Found = Iterator[tuple[str, str]]
 
@@ -203,27 +207,42 @@ def units(run: Prospect) -> Found:
 
 
 def idle(run: Prospect) -> Found:
-    """Keys of the user's that nothing reads in this run."""
-    because = "has no effect here, because"
-    for place, torso in run.torsos.items():
-        image = torso.image if isinstance(torso, PartsTorso) else torso
+    """Keys of the user's that nothing reads in this run, each with the reason and the remedy."""
+    for key in sorted(run.asked):
+        for why in (unread_layers, unread_switch, unread_schedule):
+            if because := why(run, key):
+                yield key, f"{setting(run.config, key)} has no effect here, because {because}."
+
+
+def unread_layers(run: Prospect, key: str) -> str:
+    """Why nothing reads a key of layers; "" if something does."""
+    place, _, name = key.rpartition(".")
+    torso = run.torsos.get(place)
+    image = torso.image if isinstance(torso, PartsTorso) else torso
+    if name in ("hidden", "activation") and type(image) in (Auto, Nature, MinAtarTorso):
         dense = "" if place == "agent.encoder_torso" else "; agent/torso=nature, minatar and impala have dense layers in head_hidden"
-        for name in ("hidden", "activation") if type(image) in (Auto, Nature, MinAtarTorso) else ():
-            if (key := f"{place}.{name}") in run.asked:
-                yield (
-                    key,
-                    f"{setting(run.config, key)} {because} images get convolutions, and {name} is of the layers of vectors: leave it out, "
-                    f"or choose the torso{dense}.",
-                )
-    for key, (other, off) in COUNTS_WITH.items():
-        if key in run.asked and get(run.config, other, None) == off:
-            yield key, f"{setting(run.config, key)} {because} {setting(run.config, other)}: set that too, or leave it out."
-    for key in sorted(run.asked) if "agent.encoder_torso" not in run.torsos else ():
-        if key.startswith(("agent.encoder.", "agent.encoder_torso.")):
-            yield key, f"{setting(run.config, key)} {because} observations hold no image that is encoded: leave it out."
-    key, critic = "agent.head.layer_norm", run.torsos.get("agent.torso")
-    if key in run.asked and get(run.config, key) is True and critic is not None and not critic.head_hidden:
-        yield key, f"{setting(run.config, key)} {because} the head has no hidden layers: agent.torso.layer_norm=true is of those before it."
+        return f"images get convolutions, and {name} is of the layers of vectors: leave it out, or choose the torso{dense}"
+    if key.startswith(("agent.encoder.", "agent.encoder_torso.")) and "agent.encoder_torso" not in run.torsos:
+        return "observations hold no image that is encoded: leave it out"
+    critic = run.torsos.get("agent.torso")
+    if key == "agent.head.layer_norm" and get(run.config, key) is True and critic is not None and not critic.head_hidden:
+        return "the head has no hidden layers: agent.torso.layer_norm=true is of those before it"
+    return ""
+
+
+def unread_switch(run: Prospect, key: str) -> str:
+    """Why nothing reads a key beside the value of another one; "" if something does."""
+    other, off = COUNTS_WITH.get(key, ("", None))
+    return f"{setting(run.config, other)}: set that too, or leave it out" if other and get(run.config, other, None) == off else ""
+
+
+def unread_schedule(run: Prospect, key: str) -> str:
+    """Why a duration is of a constant schedule; "" if it is not."""
+    schedule, _, name = key.rpartition(".")
+    target, start, end = (get(run.config, f"{schedule}.{each}", None) for each in ("_target_", "start", "end"))
+    if name in ("duration", "begin") and str(target).startswith("deeprl.schedules.") and start == end:
+        return f"{schedule} stays at {shown(start)}: set {schedule}.end too, or leave it out"
+    return ""
 
 
 FINDERS: tuple[Callable[[Prospect], Found], ...] = (

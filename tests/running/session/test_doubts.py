@@ -36,13 +36,18 @@ def test_a_key_that_nothing_reads_is_told_to_who_set_it():
     def found(torso, asked=keys, noisy=False):
         head = {**agent["head"], "noisy": noisy}
         torsos = {"agent.torso": torso, "agent.actor_torso": torso}
-        return [*dict(idle(SimpleNamespace(config={"agent": {**agent, "head": head}}, torsos=torsos, asked=asked)))]
+        return {*dict(idle(SimpleNamespace(config={"agent": {**agent, "head": head}}, torsos=torsos, asked=asked)))}
 
     assert idle in FINDERS
-    assert found(Nature()) == [*keys[:4]]
-    assert found(PartsTorso(Auto(), (512,), "torch", "none")) == [*keys[:4]]
-    assert found(MLPTorso()) == [*keys[3:]]
+    assert found(Nature()) == {*keys[:4]}
+    assert found(PartsTorso(Auto(), (512,), "torch", "none")) == {*keys[:4]}
+    assert found(MLPTorso()) == {*keys[3:]}
     assert not found(MLPTorso(head_hidden=(64,)), noisy=True)
     agent |= {"encoder": {"shift": 4}, "backup": {"smoothing": 0.0, "clip": 0.5}}
-    assert found(MLPTorso(), ("agent.encoder.shift", "agent.backup.clip")) == ["agent.backup.clip", "agent.encoder.shift"]
+    others = ("agent.encoder.shift", "agent.backup.clip")
+    assert found(MLPTorso(), others) == {*others}
+    line = {"_target_": "deeprl.schedules.Linear", "start": 1.0}
+    agent |= {"optimizer": {"schedule": {**line, "end": 1.0}}, "explore": {"schedule": {**line, "end": 0.1}}}
+    durations = ("agent.optimizer.schedule.duration", "agent.explore.schedule.duration")
+    assert found(MLPTorso(), durations) == {durations[0]}
     assert not found(Nature(), asked=())  # agent=ppo has widths for vectors, which its user did not choose
