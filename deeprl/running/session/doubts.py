@@ -233,7 +233,8 @@ def unread_layers(run: Prospect, key: str) -> str:
 def unread_switch(run: Prospect, key: str) -> str:
     """Why nothing reads a key beside the value of another one; "" if something does."""
     other, off = COUNTS_WITH.get(key, ("", None))
-    return f"{setting(run.config, other)}: set that too, or leave it out" if other and get(run.config, other, None) == off else ""
+    idle = bool(other) and get(run.config, other, None) == off
+    return f"{setting(run.config, other)}: change {other} too, or leave {key} out" if idle else ""
 
 
 def unread_schedule(run: Prospect, key: str) -> str:
