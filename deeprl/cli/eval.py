@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
         diagnostics = told["diagnostics"]
         if "value" in diagnostics:
             value, returned, over = (diagnostics[name] for name in ("value", "discounted_return", "overestimation"))
-            print_result(f"  discounted, in learned rewards: predicted {value:.2f}, return {returned:.2f}, overestimation {over:+.2f}")
+            print_result(
+                f"  discounted return, in learned rewards: the agent predicted {value:.2f}, {returned:.2f} came: overestimation {over:+.2f}"
+            )
 
     return each_policy(options.run, one)

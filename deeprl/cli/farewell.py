@@ -37,7 +37,7 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
     early = f"stopped early at step {trainer.step:,} of {trainer.config['steps']:,}, because {trainer.standing.stopped_early}"
     if str(trainer.standing.stopped_early).startswith("stop.return"):
         early += f". On to the last step:  {resume} stop.return=null{trusted}"
-    above = shlex.quote(str(shown if shown.is_absolute() else Path(*shown.parts[:1])))  # "." has no parts
+    above = shlex.quote(str(above_runs(shown)))
     return "\n".join(
         [
             f"{names['agent']} on {names['env']}: return {score} over {episodes}"
@@ -52,6 +52,14 @@ def farewell(outcome: str, trainer: Trainer, path: Path) -> str:
             *(f"  {front_door()} {words}" for words in following(names, trainer.config["seed"], sys.argv[1:])),
         ]
     )
+
+
+def above_runs(run: Path) -> Path:
+    """The folder with all runs beside one, as far as its name tells: that which is named runs, or the one above it."""
+    parts = run.parts
+    if run.is_absolute() or len(parts) < 2:
+        return run
+    return Path(*parts[: parts.index("runs") + 1]) if "runs" in parts[:-1] else run.parent
 
 
 def following(names: dict[str, str], seed: int, words: list[str]) -> list[str]:

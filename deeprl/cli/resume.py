@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
-from deeprl.errors import ConfigError, on_one_line
+from deeprl.errors import CheckpointError, ConfigError, on_one_line
 from deeprl.running.config.connections import connections, unasked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatten
@@ -75,6 +75,9 @@ def resume(
     if said := nothing_to_train(path, folder.read_status() or {}, stored, config, overrides):
         print_end(said)
         return FINISHED
+    if holds_weights_alone(path):
+        alone = f"{path} holds weights alone, as a packed policy does"
+        raise ConfigError(f"{alone}: start another run with init_from={shlex.quote(str(path))}")
     require_ahead(path, stored, config)
     require_sources(path, stored)
     require_connections(config, overrides)
@@ -108,9 +111,23 @@ def nothing_to_train(path: Path, status: dict, stored: Config, config: Config, o
     if config["steps"] > reached:
         return ""
     longer = f"To train longer: deeprl resume {named} steps={2 * reached}"
-    if rates_are_zero(config, reached):
+    if holds_weights_alone(path):
+        longer = f"It holds weights alone, as a packed policy does: to train longer, start another run with init_from={named}"
+    elif rates_are_zero(config, reached):
         longer = f"Its learning rate is 0 from here on: to train longer, start another run with more steps, or with init_from={named}"
     return f"{path} is finished at step {reached:,}{unused}. {longer}"
+
+
+def holds_weights_alone(path: Path) -> bool:
+    """Whether the newest checkpoint of a run is that of a packed policy, from which no training goes on. A damaged one is told later."""
+    from deeprl.running.runs.checkpoints import Checkpoints  # imports torch
+
+    checkpoints = Checkpoints(path)
+    try:
+        also = frozenset({"trainer"})
+        return bool(checkpoints.steps()) and also.isdisjoint(checkpoints.load("last", set(), replaced=False, also=also)[1])
+    except CheckpointError:
+        return False
 
 
 def rates_are_zero(config: Config, step: int) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from deeprl.cli.arguments import counting
@@ -25,25 +28,28 @@ class StatusRow(NamedTuple):
     state: str
     remark: str = ""
     """A sentence below the table"""
+    facts: Mapping[str, object] = MappingProxyType({})
+    """The row for programs"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     text = "run folders, and folders above several (default: runs)"
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("runs")], metavar="DIR", help=text)
     text = "again every so many seconds (10, if none are named), until Ctrl-C"
+    parser.add_argument("--json", action="store_true", help="print one JSON object a run, for programs")
     parser.add_argument("--watch", nargs="?", type=counting, const=10, metavar="SECONDS", help=text)
 
 
 def run(options: argparse.Namespace) -> int:
     while options.watch:
         clear()
-        show(options.folders)
+        show(options.folders, options.json)
         time.sleep(options.watch)
-    return show(options.folders)
+    return show(options.folders, options.json)
 
 
-def show(folders: list[Path]) -> int:
-    """The table of all runs in and below folders."""
+def show(folders: list[Path], json_lines: bool = False) -> int:
+    """The table of all runs in and below folders, or a line of JSON for each."""
     paths: dict[Path, Path] = {}
     for folder in folders:
         try:
@@ -55,7 +61,7 @@ def show(folders: list[Path]) -> int:
     if not paths:
         raise RunFolderError(f"{', '.join(map(str, folders))}: no run folder is there")
     rows = [row_of(path) for path in paths.values()]
-    print_result("\n".join(table([row.cells for row in rows])))
+    print_result("\n".join([json.dumps(dict(row.facts)) for row in rows] if json_lines else table([row.cells for row in rows])))
     for row in rows:
         if row.remark:
             say(row.remark)
@@ -70,11 +76,13 @@ def row_of(path: Path) -> StatusRow:
         folder = RunFolder(path)
         steps, status, standing = folder.read_config().get("steps"), folder.read_status() or {}, look(path)
     except RunFolderError as error:
-        return StatusRow((one_line(str(path)), "unreadable", *[""] * (len(HEADS) - 2)), "unreadable", str(error))
+        cells = (one_line(str(path)), "unreadable", *[""] * (len(HEADS) - 2))
+        return StatusRow(cells, "unreadable", str(error), {"run": str(path), "state": "unreadable", "error": str(error)})
     state = UNHELD if standing.state == "running" and holder(path) is None else standing.state
-    left = ""
+    seconds = None
     if state == "running" and standing.speed and isinstance(steps, int):
-        left = duration(max(steps - standing.step, 0) / standing.speed)
+        seconds = max(steps - standing.step, 0) / standing.speed
+    newest, age = saved(path)
     cells = (
         one_line(str(path)),
         state,
@@ -82,24 +90,29 @@ def row_of(path: Path) -> StatusRow:
         f"{steps:,}" if isinstance(steps, int) else "",
         "" if standing.returned is None else significant(standing.returned),
         f"{standing.speed:,.0f}" if standing.speed else "",
-        left,
-        saved(path),
+        "" if seconds is None else duration(seconds),
+        "never" if newest is None else f"{newest:,}" + ("" if age is None else f", {duration(age)} ago"),
     )
-    return StatusRow(cells, state, f"{path}: {status['error']}" if state == "failed" and status.get("error") else "")
+    failed = status.get("error") if state == "failed" else None
+    facts: Mapping[str, object] = {
+        "run": str(path), "state": state, "step": standing.step, "steps": steps, "return": standing.returned,
+        "steps_per_second": standing.speed, "seconds_left": seconds, "saved_step": newest, "saved_seconds_ago": age, "error": failed,
+    }  # fmt: skip
+    return StatusRow(cells, state, f"{path}: {failed}" if failed else "", facts)
 
 
-def saved(path: Path) -> str:
-    """Step and age of the newest checkpoint."""
+def saved(path: Path) -> tuple[int | None, float | None]:
+    """Step of the newest checkpoint, and its age in seconds."""
     from deeprl.running.runs.checkpoints import Checkpoints  # here, because it imports torch, and --help need not
 
     checkpoints = Checkpoints(path)
     if not (steps := checkpoints.steps()):
-        return "never"
+        return None, None
     try:
         written = checkpoints.at(steps[-1]).stat().st_mtime
     except OSError:  # replaced by a newer one meanwhile
-        return f"{steps[-1]:,}"
-    return f"{steps[-1]:,}, {duration(max(time.time() - written, 0))} ago"
+        return steps[-1], None
+    return steps[-1], max(time.time() - written, 0)
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:

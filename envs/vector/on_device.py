@@ -38,7 +38,7 @@ class DeviceEnvironments:
         device: where the networks compute.
     """
 
-    num_restarts = 0
+    num_restarts = num_recreated = 0
 
     def __init__(self, host: Any, world: TensorWorld, device: torch.device):
         self.host, self.world, self.device = host, world, device

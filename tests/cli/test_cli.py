@@ -23,7 +23,7 @@ import deeprl
 from deeprl.cli import exits
 from deeprl.cli import main as cli
 from deeprl.cli import train as door
-from deeprl.cli.farewell import ANOTHER, another, following
+from deeprl.cli.farewell import ANOTHER, above_runs, another, following
 from deeprl.cli.main import COMMANDS
 from deeprl.cli.resume import changed
 from deeprl.errors import ConfigError
@@ -277,7 +277,7 @@ def test_eval_reads_many_runs_and_writes_for_people(finished, capsys):
     assert console("eval", finished.parent, "--episodes", 2) == 0
     text = capsys.readouterr().out
     assert f"{finished}, step 300, seed" in text
-    found = re.search(r"learned rewards: predicted ([\d.-]+), return ([\d.-]+), overestimation ([+-][\d.]+)", text)
+    found = re.search(r"learned rewards: the agent predicted ([\d.-]+), ([\d.-]+) came: overestimation ([+-][\d.]+)", text)
     value, returned, over = map(float, found.groups())
     assert over == pytest.approx(value - returned, abs=0.011)  # each is rounded to two places
     assert over != 0
@@ -657,3 +657,32 @@ def test_parts_of_another_kind_of_agent_are_refused_by_name(agent, part, says, t
 )
 def test_the_first_job_of_a_sweep_is_the_one_that_is_checked(override, first):
     assert door.first_of(override) == first
+
+
+def test_a_packed_policy_is_no_run_to_resume(finished, tmp_path, capsys):
+    """`deeprl resume` named a command, which refused then what it had named."""
+    assert console("pack", finished, "--out", tmp_path / "p.zip") == exits.FINISHED
+    assert console("unpack", tmp_path / "p.zip", tmp_path / "policy") == exits.FINISHED
+    capsys.readouterr()
+    assert console("resume", tmp_path / "policy") == exits.FINISHED
+    assert f"To train longer, start another run with init_from={tmp_path / 'policy'}".lower() in capsys.readouterr().out.lower()
+    assert console("resume", tmp_path / "policy", "steps=600") != exits.FINISHED
+    told = capsys.readouterr()
+    assert f"holds weights alone, as a packed policy does: start another run with init_from={tmp_path / 'policy'}" in told.err
+    assert "300 -> 600" not in told.out
+
+
+@pytest.mark.parametrize(
+    ("run", "above"),
+    [
+        ("runs/classic_cartpole/dqn/1", "runs"),
+        ("my runs", "my runs"),
+        ("out/a", "out"),
+        ("tmp/lab/runs/classic_cartpole/dqn/1", "tmp/lab/runs"),
+        ("tmp/lab/moved/a", "tmp/lab/moved"),  # it was tmp
+        ("/tmp/a", "/tmp/a"),
+        (".", "."),
+    ],
+)
+def test_the_runs_beside_a_run_are_in_the_folder_above_it(run, above):
+    assert above_runs(Path(run)) == Path(above)

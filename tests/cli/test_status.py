@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -25,6 +26,20 @@ def test_a_line_for_each_run_and_reasons_below(tmp_path, capsys):
     assert lines[1][2:] == ["500", "500", "5", "never"]
     assert f"{tmp_path / 'b'}: RuntimeError: no more" in told.err
     assert f"{tmp_path / 'c'}" in told.err
+
+
+def test_programs_read_a_line_of_json_for_each_run(tmp_path, capsys):
+    """status.json of a killed run says that it runs; the table alone knew that no process does."""
+    path = write_run(tmp_path / "a", state="running")
+    assert console("status", path, "--json") == exits.FINISHED
+    found = json.loads(capsys.readouterr().out)
+    assert (found["run"], found["state"], found["steps"], found["saved_step"], found["error"]) == (str(path), UNHELD, 500, None, None)
+    write_run(tmp_path / "b", state="failed", error="RuntimeError: no more")
+    (write_run(tmp_path / "c") / "config.yaml").write_text("steps: &all 5")
+    console("status", tmp_path, "--json")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["state"] for row in rows] == [UNHELD, "failed", "unreadable"]
+    assert rows[1]["error"] == "RuntimeError: no more"
 
 
 def test_a_run_that_nobody_holds_is_told_from_one_at_work(tmp_path, capsys):

@@ -136,7 +136,8 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
         within = [k for k in keys if k.startswith(f"{key}.") and not k.endswith("._target_")]
         return f"{override}: {key} is no single value, but has the keys {', '.join(within)}: set these."
     name = key.rpartition(".")[2]
-    last = [k for k in keys if k.rpartition(".")[2] == name] or [k for k in ELSEWHERE.get(name, ()) if k in keys]
+    theirs = [k for k in ELSEWHERE.get(name, ()) if k in keys]
+    last = theirs if key == name and theirs else [k for k in keys if k.rpartition(".")[2] == name] or theirs
     part = key.rpartition(".")[0]
     slot = part.replace(".", "/")
     if slot in chosen and slot not in ("agent", "env"):
@@ -154,12 +155,17 @@ def _explain_one(good: list[str], override: str, error: Exception, known: list[s
     if slot in known and slot not in chosen:
         return f"{override}: {owner_of(slot, chosen)} has no slot {slot}, and {key} is a key of it: leave it out."
     meant = [unplaced(slot) for slot in chosen if slot.partition("@")[2].replace(".", "/") == key]  # agent/actor_torso
-    meant += [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2]]
+    option = override.partition("=")[2]
+    meant += [slot for slot in slots_of(known) if slot.rpartition("/")[2] == key.rpartition("/")[2] and option in ("", *options(slot))]
     if "/" in key:  # agent/target=polyak: the slot that has such an option
-        meant += [unplaced(slot) for slot in chosen if override.partition("=")[2] in options(slot.partition("@")[0])]
-    hint = f" Did you mean {meant[0]}={override.partition('=')[2]}?" if meant else nearest(key, last)
+        meant += [unplaced(slot) for slot in chosen if option in options(slot.partition("@")[0])]
+    hint = f" Did you mean {meant[0]}={option}?" if meant else nearest(key, last)
     if key in MANY:
         hint = ' A run has one seed: deeprl sweep … "seed=range(0,10)" trains ten of them side by side.'
     all_names = [k for k in (*keys, *parents, *known) if "._" not in k]
+    if name in ELSEWHERE and not last:  # of another option than those that are chosen
+        hint = hint or key_of_others("agent", ELSEWHERE[name][0].rpartition(".")[2], chosen, ELSEWHERE[name])
+    if override in PUBLISHED:
+        hint = f" Did you mean {PUBLISHED[override]}?"
     hint = renamed(key) or hint or (f" Did you mean {last[0]}?" if last else nearest(key, all_names))
     return f"{override}: there is no key {key}.{hint}"

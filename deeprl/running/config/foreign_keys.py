@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 
 from deeprl.running.config import settings, tuned
 from deeprl.running.config.menu import options
@@ -19,6 +20,9 @@ ELSEWHERE = {
     "learning_rate": ["agent.optimizer.lr"], "q_lr": ["agent.optimizer.lr"], "policy_lr": ["agent.actor_optimizer.lr"],
     "tau": ["agent.chain.tau"], "target_update_interval": ["agent.chain.target_update_period", "agent.target_period"],
     "target_network_frequency": ["agent.chain.target_update_period", "agent.target_period"],
+    "epsilon": ["agent.explore.schedule.end"], "eps": ["agent.explore.schedule.end"], "eps_decay": ["agent.explore.schedule.duration"],
+    "epsilon_decay": ["agent.explore.schedule.duration"], "hidden_size": ["agent.torso.hidden"], "hidden_sizes": ["agent.torso.hidden"],
+    "hidden_dim": ["agent.torso.hidden"], "width": ["agent.torso.hidden"], "layers": ["agent.torso.hidden"],
     "exploration_initial_eps": ["agent.explore.schedule.start"], "start_e": ["agent.explore.schedule.start"],
     "exploration_final_eps": ["agent.explore.schedule.end"], "end_e": ["agent.explore.schedule.end"],
     "exploration_fraction": ["agent.explore.schedule.duration"], "gae_lambda": ["agent.lam"], "clip_range": ["agent.surrogate.clip"],
@@ -34,12 +38,13 @@ ELSEWHERE = {
 PUBLISHED = {
     "agent=ddqn": "agent=double_dqn", "agent=d3qn": "agent=dueling_dqn", "agent=rlpd": "agent=redq replay=mixed",
     "agent=vpg": "agent=reinforce", "agent=her": "replay=hindsight", "replay=her": "replay=hindsight", "replay=per": "replay=prioritized",
-    "agent/torso=cnn": "agent/torso=nature", "agent/core=rnn": "agent/core=gru",
+    "policy=MlpPolicy": "agent/torso=mlp", "policy=CnnPolicy": "agent/torso=nature", "agent/torso=cnn": "agent/torso=nature",
+    "agent/core=rnn": "agent/core=gru",
 }  # fmt: skip
 """Short names of the literature that resemble none of ours, or another one"""
 
 
-def key_of_others(slot: str, name: str, chosen: dict[str, str]) -> str:
+def key_of_others(slot: str, name: str, chosen: dict[str, str], wanted: Collection[str] = ()) -> str:
     """' agent.chain.tau is a key of agent/chain=polyak.': of the other options of a slot, or, where it is the agent, of its slots and other
     agents; '' if none has such a key."""
     found: dict[str, list[str]] = {}
@@ -51,6 +56,6 @@ def key_of_others(slot: str, name: str, chosen: dict[str, str]) -> str:
                 keys = [key for key in tuned.values(group, option) if f".{key}".endswith(f".{name}") and not settings.is_setting(key)]
             for key in keys[:1] if group != "agent" or name in keys else ():
                 found.setdefault(f"{package or group.replace('/', '.')}.{key}", []).append(unplaced(f"{place}={option}"))
-    likely = sorted(found, key=lambda key: key not in ELSEWHERE.get(name, ()))[:3]
+    likely = sorted([key for key in found if not wanted or key in wanted], key=lambda key: key not in ELSEWHERE.get(name, ()))[:3]
     more = {key: " and others" if len(found[key]) > 3 else "" for key in likely}
     return "".join(f" {key} is a key of {', '.join(found[key][:3])}{more[key]}." for key in likely)

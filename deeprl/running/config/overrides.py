@@ -170,7 +170,8 @@ def torn(overrides: list[str], index: int) -> str:
         last = next((i for i in range(index, len(overrides)) if not is_open(" ".join(overrides[first : i + 1]))), index)
         return f" A value with spaces is quoted: {shlex.quote(' '.join(overrides[first : last + 1]))}"
     value = overrides[index + 1 : index + 2]
-    return f" Write {overrides[index]}={value[0]}" if "." in overrides[index] and value and "=" not in value[0] else ""
+    meant = "." in overrides[index] or (value and value[0] in options(overrides[index]))  # a key, or a slot in front of its option
+    return f" Write {overrides[index]}={value[0]}" if meant and value and "=" not in value[0] else ""
 
 
 def is_open(text: str) -> bool:

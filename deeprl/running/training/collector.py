@@ -115,9 +115,9 @@ class Collector:
             self._starting = ending
 
     def metrics(self) -> dict[str, float]:
-        """Statistics of the last episodes, and the number that failures have cut off, if there are any."""
-        restarts = {"rollout/env_restarts": float(self.envs.num_restarts)} if self.envs.num_restarts else {}
-        return {**restarts, **self.episodes.metrics()}
+        """Statistics of the last episodes, the number that failures have cut off, and workers that were made again, if there are any."""
+        counts = {"rollout/env_restarts": self.envs.num_restarts, "time/env_workers_replaced": self.envs.num_recreated}
+        return {**{name: float(count) for name, count in counts.items() if count}, **self.episodes.metrics()}
 
     def state_dict(self) -> dict:
         return {

@@ -55,6 +55,11 @@ def test_an_option_that_there_is_not_has_the_nearest_one(word, says):
     assert says in explain([word], ConfigError("as Hydra says it"))
 
 
+def test_a_slot_in_front_of_its_option_lacks_its_sign():
+    with pytest.raises(ConfigError, match=r"agent is not of the form key=value \(see --help\)\. Write agent=dqn$"):
+        check_words(["agent", "dqn"])
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
@@ -64,6 +69,13 @@ def test_an_option_that_there_is_not_has_the_nearest_one(word, says):
         ("dqn", "dqn is not of the form key=value (see --help). Did you mean agent=dqn?"),
         ("my/experiment/a.yaml", "are chosen with --config-dir my experiment=a."),
         ("cartpole", "Did you mean env=classic/cartpole?"),
+        # words of a first hour that had no answer, or another key's: Adam's eps, agent.torso.init, keys of agents that nobody chose
+        pytest.param("epsilon=0.1", "Did you mean agent.explore.schedule.end?", marks=pytest.mark.exhaustive),
+        pytest.param("eps=0.1", "Did you mean agent.explore.schedule.end?", marks=pytest.mark.exhaustive),
+        pytest.param("agent.epsilon=0.1", "Did you mean agent.explore.schedule.end?", marks=pytest.mark.exhaustive),
+        ("tau=0.1", "there is no key tau. agent.chain.tau is a key of agent/chain="),
+        pytest.param("agent.network.width=64", "Did you mean agent.torso.hidden?", marks=pytest.mark.exhaustive),
+        pytest.param("policy=MlpPolicy", "Did you mean agent/torso=mlp?", marks=pytest.mark.exhaustive),
         ("agent.torso.hidden=(64,64)", "a list is written agent.torso.hidden=[64,64]"),
         ("agent.torso.hidden=[64", r"it has 1 [ and 0 ]"),
     ],
