@@ -46,7 +46,11 @@ PUBLISHED = {
 
 def key_of_others(slot: str, name: str, chosen: dict[str, str], wanted: Collection[str] = ()) -> str:
     """' agent.chain.tau is a key of agent/chain=polyak.': of the other options of a slot, or, where it is the agent, of its slots and other
-    agents; '' if none has such a key."""
+    agents; '' if none has such a key.
+
+    Args:
+        wanted: the only keys that are meant; empty: any of this name.
+    """
     found: dict[str, list[str]] = {}
     for place in [slot, *(each for each in chosen if slot == "agent" and each.startswith("agent/"))]:
         group, _, package = place.partition("@")
