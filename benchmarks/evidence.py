@@ -24,8 +24,8 @@ from benchmarks import atari_others
 from benchmarks.headline import against_goal, beside_published
 from benchmarks.learning import RESULTS, after, interval, planned, scores, stored, train_all
 from benchmarks.learning import compared as compared_at
-from benchmarks.rank_test import holm, p_value
 from benchmarks.recipes import AS_PUBLISHED, COMPOSITIONS, DISCOUNTED, RECIPES, SAC_CHANGED, SETS, SMALL_XQC
+from deeprl.tools.report.rank_test import holm, p_value
 from deeprl.tools.report.statistics import Interval, improvement, iqm, relative
 
 NAMES = {

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from benchmarks.learning import RESULTS
-from benchmarks.rank_test import holm, p_value
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session.api import load
 from deeprl.running.session.run import Run
+from deeprl.tools.report.rank_test import holm, p_value
 from deeprl.tools.report.statistics import improvement
 
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from benchmarks.evidence import three_digits, with_interval
 from benchmarks.learning import RESULTS, stored
-from benchmarks.rank_test import holm, p_value
 from benchmarks.recipes import SETS
+from deeprl.tools.report.rank_test import holm, p_value
 from deeprl.tools.report.statistics import improvement
 
 SEEDS = 5

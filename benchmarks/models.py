@@ -41,10 +41,10 @@ import torch
 from benchmarks.curves import read
 from benchmarks.evidence import three_digits, welch
 from benchmarks.learning import RESULTS, keep, stored, train
-from benchmarks.rank_test import p_value
 from deeprl.agents.dynamics import Data
 from deeprl.agents.model_ensemble import ModelEnsemble
 from deeprl.running.runs.folder import read_lines
+from deeprl.tools.report.rank_test import p_value
 
 FILE = RESULTS / "models.json"
 COMMON = (

@@ -25,7 +25,6 @@ import scipy
 import torch
 from torch import Tensor
 
-from benchmarks.rank_test import holm
 from deeprl.agents.rbis import RBIS, ImportanceSampling, QLambda, RecursiveRetrace, Retrace, TreeBackup, TruncatedIS
 from deeprl.envs.toy import TabularMDP, policy_values, random_mdp, value_iteration
 from deeprl.learning.backups import traces
@@ -33,6 +32,7 @@ from deeprl.learning.backups.policies import epsilon_greedy
 from deeprl.learning.backups.traces import Step, Trace, trace_sums
 from deeprl.learning.values.losses import squared
 from deeprl.learning.values.scalar import ScalarValues
+from deeprl.tools.report.rank_test import holm
 from deeprl.types import Batch
 
 METHODS = {

@@ -47,8 +47,8 @@ import scipy
 
 from benchmarks.curves import read
 from benchmarks.learning import RESULTS, interval, keep, stored, train
-from benchmarks.rank_test import holm
 from deeprl.envs.lqr import gain, mean_return
+from deeprl.tools.report.rank_test import holm
 
 FILE = RESULTS / "trajectories.json"
 COMMON = "evaluation.episodes=20 evaluation.num=20 evaluation.final_episodes=20 runtime.threads=1 accelerate=fast checkpoint.every=null"

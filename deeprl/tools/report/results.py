@@ -14,6 +14,7 @@ import numpy as np
 from deeprl.running.config.rules import get
 from deeprl.tools.report import statistics
 from deeprl.tools.report.normalise import ScoreScale, scales
+from deeprl.tools.report.rank_test import p_value
 from deeprl.tools.report.runs import LAST, RunRecord
 from deeprl.tools.report.statistics import Interval, MeanCurve
 
@@ -168,10 +169,11 @@ class Results:
         for x, y in combinations(self.groups, 2):
             tasks = [task for task, groups in self.cells.items() if x in groups and y in groups]
             if tasks:
-                found = statistics.improvement([self.final(task, x) for task in tasks], [self.final(task, y) for task in tasks])
-                rows.append({"x": x, "y": y, "tasks": len(tasks), **spread("probability", found)})
+                mine, theirs = [[self.final(task, group) for task in tasks] for group in (x, y)]
+                found, p = statistics.improvement(mine, theirs), p_value(mine, theirs)
+                rows.append({"x": x, "y": y, "tasks": len(tasks), **spread("probability", found), "p": p})
                 reverse = Interval(1 - found.point, 1 - found.high, 1 - found.low)
-                rows.append({"x": y, "y": x, "tasks": len(tasks), **spread("probability", reverse)})
+                rows.append({"x": y, "y": x, "tasks": len(tasks), **spread("probability", reverse), "p": p})
         return rows
 
     def each(self) -> Iterator[tuple[str, str, RunRecord]]:

@@ -560,6 +560,7 @@ def test_only_groups_on_every_task_are_aggregated(tmp_path):
     assert row["mean"] == pytest.approx((0 + 0.25 + 0 + 1) / 4)  # min-max: one has 0 to 4, two 0 to 10
     better, worse = (row for row in results.improvements)
     assert (better["x"], better["y"], better["tasks"], better["probability"]) == ("agent=dqn", "agent=idqn", 1, 0)
+    assert better["p"] == worse["p"] == pytest.approx(2 / 6)  # of two runs beside two
     assert (worse["x"], worse["y"], worse["probability"]) == ("agent=idqn", "agent=dqn", 1)
 
 

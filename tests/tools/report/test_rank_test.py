@@ -1,10 +1,11 @@
-"""benchmarks.rank_test: shares of splits that can be counted by hand, and agreement with SciPy on one task."""
+"""Ranks of runs: shares of splits that can be counted by hand, and agreement with SciPy on one task."""
 
 import numpy as np
 import pytest
 import scipy
 
-from benchmarks.rank_test import holm, p_value
+from deeprl.tools.report import rank_test
+from deeprl.tools.report.rank_test import holm, p_value
 
 
 def arrays(*tasks):
@@ -36,6 +37,23 @@ def test_one_task_is_the_exact_test_of_mann_and_whitney(sizes):
     rng = np.random.default_rng(0)
     x, y = rng.normal(0.8, size=sizes[0]), rng.normal(size=sizes[1])
     assert p_value([x], [y]) == pytest.approx(scipy.stats.mannwhitneyu(x, y, method="exact").pvalue)
+
+
+def test_of_many_runs_random_splits_stand_for_all():
+    """Those of 12 beside 12 are 2,704,156. Where few are drawn, the split that was seen is one of them."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0.8, size=12), rng.normal(size=12)
+    assert p_value([x], [y]) == pytest.approx(scipy.stats.mannwhitneyu(x, y, method="exact").pvalue, abs=0.003)
+    assert p_value([np.arange(12.0) + 100], [np.arange(12.0)]) == pytest.approx(1 / rank_test.MOST)
+
+
+def test_of_many_tasks_sums_are_told_apart_to_fewer_places(monkeypatch):
+    """With another number of runs on each task the sums of the probabilities are nearly all different."""
+    rng = np.random.default_rng(0)
+    x, y = ([rng.normal(mean, size=rng.integers(2, 5)) for _ in range(6)] for mean in (0.4, 0.0))
+    exact = p_value(x, y)
+    monkeypatch.setattr(rank_test, "MANY", 0)
+    assert p_value(x, y) == pytest.approx(exact, abs=0.005)
 
 
 def test_holm_raises_each_by_the_number_of_tests_that_are_left():
