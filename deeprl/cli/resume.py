@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
 from deeprl.cli.exits import FINISHED, ended, guarded
-from deeprl.errors import CheckpointError, ConfigError, on_one_line
+from deeprl.errors import CheckpointError, ConfigError, RunFolderError, on_one_line
 from deeprl.running.config.connections import connections, unasked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
 from deeprl.running.runs.config_file import CHANGEABLE_BY_RESUME, Config, flatten
@@ -72,12 +72,13 @@ def resume(
     config = changed(stored, overrides)
     keep_step(path, stored, config)
     prepare()
-    if said := nothing_to_train(path, folder.read_status() or {}, stored, config, overrides):
+    status = folder.read_status() or {}
+    if said := nothing_to_train(path, status, stored, config, overrides):
         print_end(said)
         return FINISHED
-    if holds_weights_alone(path):
+    if status.get("state") == "finished" and holds_weights_alone(path):  # of other runs the checkpoint says so, which is read later
         alone = f"{path} holds weights alone, as a packed policy does"
-        raise ConfigError(f"{alone}: start another run with init_from={shlex.quote(str(path))}")
+        raise RunFolderError(f"{alone}: start another run with init_from={shlex.quote(str(path))}")
     require_ahead(path, stored, config)
     require_sources(path, stored)
     require_connections(config, overrides)

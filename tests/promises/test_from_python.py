@@ -133,9 +133,7 @@ def test_two_threads_do_not_train_at_once():
 def test_an_evaluation_whose_episodes_never_end_does(monkeypatch, capsys):
     monkeypatch.setattr("deeprl.running.training.evaluation.SHORTEST", 6)
     short = {**PLAIN, "steps": 30, "agent/torso": "mlp", "evaluation": {"every": None, "num": 2, "final_episodes": 5}}
-    with pytest.warns(
-        RuntimeWarning, match=r"cut off after 6 steps, because no time limit of .* is known: a function of your own can return"
-    ):
+    with pytest.warns(RuntimeWarning, match=r"cut off after 6 steps, because no time limit of .* is known: a function of your own can put"):
         run = deeprl.train(short, env=Endless)
     assert [list(each) for each in run.evaluations()["returns"]] == [[6.0] * 5]
     told = r"no time limit is known, and no episode ended in [\d,]+ steps .*: return gymnasium\.wrappers\.TimeLimit\(env, STEPS\)"
