@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
+from deeprl.errors import origin
 from deeprl.learning.networks.torsos import Auto, MinAtarTorso, Nature, PartsTorso
 from deeprl.running.config.rules import get
 from deeprl.running.runs.config_file import Config, flatten
@@ -46,7 +47,13 @@ def tell_doubts(trainer: Trainer, asked: Collection[str]) -> None:
 
 
 def doubts(run: Prospect) -> list[Suspicion]:
-    return [Suspicion(key, text) for find in FINDERS for key, text in find(run)]
+    found = []
+    for find in FINDERS:
+        try:
+            found += [Suspicion(key, text) for key, text in find(run)]
+        except Exception as error:  # the key of a part of another package may have the name of one of ours, and values of another form
+            found.append(Suspicion("", f"Nothing can be said of {find.__name__}: {origin(error)}: {error}."))
+    return found
 
 
 def setting(config: Config, key: str) -> str:

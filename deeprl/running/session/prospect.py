@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from deeprl.learning.agent import Agent
+from deeprl.learning.networks.encoders import Encoder, PartsEncoder
 from deeprl.learning.networks.torsos import TorsoChoice
 from deeprl.replay.source import Source
 from deeprl.running.config.instantiate import instantiate
@@ -103,12 +105,18 @@ def imitates(agent: Agent, source: Source) -> bool:
 
 
 def torsos(config: Config, agent: Agent) -> dict[str, TorsoChoice]:
-    """The torsos of an encoder, if there is one, and of critics and actors, which see what it makes of images."""
+    """The torsos of an encoder, if there is one, and of critics and actors, which see what it makes of images. Those that follow from no
+    observations are left out: an agent of another package may show them something else."""
     encoder = getattr(agent, "encoder", None)
-    encoded = agent.spec if encoder is None else encoder.encoded(agent.spec)
-    specs = {"torso": encoded, "actor_torso": encoded} | ({} if encoder is None else {"encoder_torso": agent.spec})
-    choices = {name: instantiate(get(config, f"agent.{name}", None), f"agent.{name}", None) for name in specs}
-    return {f"agent.{name}": choice.resolve(specs[name]) for name, choice in choices.items() if isinstance(choice, TorsoChoice)}
+    specs = {"torso": agent.spec, "actor_torso": agent.spec}
+    if isinstance(encoder, Encoder | PartsEncoder):
+        specs = dict.fromkeys(specs, encoder.encoded(agent.spec)) | {"encoder_torso": agent.spec}
+    found = {}
+    for name, spec in specs.items():
+        choice = instantiate(get(config, f"agent.{name}"), f"agent.{name}", None)
+        with contextlib.suppress(ValueError):
+            found |= {f"agent.{name}": choice.resolve(spec)} if isinstance(choice, TorsoChoice) else {}
+    return found
 
 
 def averages(agent: Agent) -> bool:
@@ -140,15 +148,16 @@ def disk_available(root: Path) -> int:
 
 def targets(config: Config, agent: Agent) -> tuple[Target, ...]:
     """How often target networks follow. A period of the chain is named `sync` or `shift`; its key is `sync_period`, or that of DQN."""
-    chain, steps = get(config, "agent.chain", {}), max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
+    chain, steps = get(config, "agent.chain") or {}, max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
     found = []
     for name, period in agent.clock.periods.items():
         key = next((key for key in (f"{name}_period", "target_update_period") if key in chain), None)
         if key is not None:
             found.append(Target(f"agent.chain.{key}", period, steps // period))
-    if "tau" in chain and not agent.clock.periods:
-        updates = planned_updates(config) // getattr(agent, "target_period", 1)
-        found.append(Target("agent.chain.tau", chain["tau"], updates * chain["tau"]))
+    tau = get(config, "agent.chain.tau")
+    if isinstance(tau, (int, float)) and not agent.clock.periods:
+        updates = planned_updates(config) // (getattr(agent, "target_period", None) or 1)
+        found.append(Target("agent.chain.tau", tau, updates * tau))
     return tuple(found)
 
 

@@ -184,6 +184,8 @@ def as_json(record: Record, suspicions: list[Suspicion]) -> str:
     content = asdict(record)
     for name in ("decisions", "networks", "targets"):
         content[name] = [each._asdict() for each in getattr(record, name)]
+    content["torsos"] = {place: type(torso).__name__ for place, torso in record.torsos.items()}
+    content["asked"] = sorted(record.asked)
     content["forecast"] = {**asdict(found), "total": found.total, "most": found.most}
     content["suspicions"] = [each._asdict() for each in suspicions]
     return json.dumps(plain(content), allow_nan=False)

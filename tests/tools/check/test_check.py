@@ -71,6 +71,8 @@ def test_json_holds_the_record_its_forecast_and_suspicions(capsys):
     assert found["tuned"] == "configs/tuned/classic/dqn.yaml"
     assert found["forecast"]["steps"] == 300
     assert {"replay.capacity", "agent.chain.target_update_period"} <= {each["key"] for each in found["suspicions"]}
+    assert found["torsos"] == {"agent.torso": "MLPTorso"}
+    assert found["asked"] == sorted(found["asked"])  # a text with the words of a set
 
 
 def test_strict_leaves_with_1_if_anything_is_suspicious(capsys):

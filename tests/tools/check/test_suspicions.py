@@ -6,10 +6,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from deeprl.running.session.prospect import Target, imitates
+from deeprl.running.session.prospect import Target, imitates, targets, torsos
 from deeprl.tools.check.record import forecast
 from deeprl.tools.check.suspicions import suspicions
+from deeprl.types import Spec
 from tests.tools.check.records import SOUND, with_keys, within
 
 
@@ -116,6 +118,22 @@ def test_steps_are_rounded_up_to_whole_ticks():
 def test_without_an_ended_episode_evaluations_are_taken_at_the_time_limit():
     found = forecast(within("seen", episodes=0, length=None))
     assert found.evaluation == found.evaluation_most == forecast(SOUND).evaluation_most
+
+
+def test_an_agent_of_another_package_is_judged_as_far_as_it_is_known():
+    """The run ended at its start, with an error about `encoded`, about observations of two axes, or about the missing chain."""
+    spec = Spec(obs_shape=(4, 4), obs_dtype=torch.float32, num_actions=2, action_dim=0)
+    agent = SimpleNamespace(spec=spec, encoder=torch.nn.Linear(4, 2), clock=SimpleNamespace(periods={}))
+    config = with_keys(agent__torso={"_target_": "deeprl.learning.networks.torsos.Auto"}, agent__chain=None).config
+    assert torsos(config, agent) == {}
+    assert targets(config, agent) == ()
+
+
+def test_a_key_of_another_form_spoils_one_judgement_alone():
+    """`resets.at` of an agent of another package need not be a list."""
+    (other, large) = suspicions(with_keys(within("seen", largest=101.0), agent__resets__at=5_000))
+    assert "of resets: TypeError in" in other.text
+    assert large.key == "agent/normalize"
 
 
 def test_steps_of_a_model_are_no_data_to_imitate():
