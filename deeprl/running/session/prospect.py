@@ -111,7 +111,7 @@ def torsos(config: Config, agent: Agent) -> dict[str, TorsoChoice]:
     specs = {"torso": agent.spec, "actor_torso": agent.spec}
     if isinstance(encoder, Encoder | PartsEncoder):
         specs = dict.fromkeys(specs, encoder.encoded(agent.spec)) | {"encoder_torso": agent.spec}
-    found = {}
+    found: dict[str, TorsoChoice] = {}
     for name, spec in specs.items():
         choice = instantiate(get(config, f"agent.{name}"), f"agent.{name}", None)
         with contextlib.suppress(ValueError):
