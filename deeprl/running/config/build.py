@@ -175,9 +175,10 @@ def check_parts(part: Deferred) -> None:
     Raises:
         ConfigError: a part is missing, has the wrong class, or needs what actor, head with its mapping, chain, or core do not offer.
     """
-    slots, parameters = part.kwargs, keys_of(part.cls, eval_str=True)
+    given, parameters = part.kwargs, keys_of(part.cls, eval_str=True)
+    slots = {slot: each for slot, each in given.items() if issubclass(class_of(each), Choice)}  # another agent may have a word there
     needed = {slot for slot, each in parameters.items() if each.default is each.empty and each.kind is not each.VAR_KEYWORD}
-    missing = [slot for slot in parameters if slot in needed - {*slots, "spec", "seed"}]
+    missing = [slot for slot in parameters if slot in needed - {*given, "spec", "seed"}]
     if missing:
         raise UnknownNameError(f"agent.{missing[0]} is missing: `deeprl list agent/{missing[0]}` shows what it may be.")
     consumers = {slot: slots[slot] for slot in CONSUMERS if slot in slots}
@@ -186,25 +187,25 @@ def check_parts(part: Deferred) -> None:
         raise ConfigError(instead(refused[0], lambda parts: against_actor(parts, slots.get("actor"))))
     for slot, parameter in parameters.items():
         *_, wanted = get_args(parameter.annotation) or [parameter.annotation]  # Callable[..., Chain] -> Chain
-        checked = inspect.isclass(wanted) and slot in slots and (Protocol in wanted.__bases__ or issubclass(wanted, Choice))
-        if checked and not fits(class_of(slots[slot]), wanted):
+        checked = inspect.isclass(wanted) and slot in given and (Protocol in wanted.__bases__ or issubclass(wanted, Choice))
+        if checked and not fits(class_of(given[slot]), wanted):
             if f"agent/{slot}" not in groups():
                 keys = ", ".join(f"agent.{slot}.{name}" for name in inspect.signature(wanted).parameters)
-                raise ConfigError(f"agent.{slot}={slots[slot]!r:.100} is out of range: it takes the keys {keys}.")
+                raise ConfigError(f"agent.{slot}={given[slot]!r:.100} is out of range: it takes the keys {keys}.")
             raise ConfigError(
-                f"agent/{slot}={class_of(slots[slot]).__name__} does not fit, because this agent takes {wanted.__name__} there: "
+                f"agent/{slot}={class_of(given[slot]).__name__} does not fit, because this agent takes {wanted.__name__} there: "
                 f"`deeprl list agent/{slot}` shows what each option is for."
             )
     if "head" not in slots:
         return
     rewards = slots["rewards"]()
 
-    chain: Any = class_of(slots["chain"])
+    chain: Any = class_of(slots["chain"]) if "chain" in slots else None
 
     def among(parts: Mapping[str, object]) -> list[Refusal]:
         joint = {f"agent/{slot}": parts[slot] for slot in ("torso", "weighting") if slot in parts}
         found = among_parts(slots["head"], slots.get("mapping", Identity()), rewards, parts, slots.get("actor"))
-        return found + refusals(joint, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
+        return found if chain is None else found + refusals(joint, f"agent/chain={chain.__name__}", chain.offers, CHAIN)
 
     try:
         refused = among({**consumers, **{slot: slots[slot] for slot in ("torso",) if slot in slots}})

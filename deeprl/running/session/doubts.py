@@ -157,7 +157,7 @@ def horizon(run: Prospect) -> Found:
 def actor(run: Prospect) -> Found:
     config = run.config
     period, ratio = get(config, "agent.actor_period"), get(config, "replay.ratio")
-    if None not in (period, ratio) and period >= FAR and period > 2 * ratio:
+    if isinstance(period, int) and ratio is not None and period >= FAR and period > 2 * ratio:
         yield (
             "replay.ratio",
             f"agent.actor_period={period} with {setting(config, 'replay.ratio')} updates the actor once in {period / ratio:,.0f} steps: "
@@ -167,8 +167,8 @@ def actor(run: Prospect) -> Found:
 
 def resets(run: Prospect) -> Found:
     config = run.config
-    at = get(config, "agent.resets.at") or ()
-    if run.updates and at and at[-1] >= run.updates:
+    at = get(config, "agent.resets.at")
+    if run.updates and isinstance(at, (list, tuple)) and at and at[-1] >= run.updates:
         yield (
             "agent.resets.at",
             f"{setting(config, 'agent.resets.at')} counts updates, of which the run makes {run.updates:,}, so that the last "

@@ -89,11 +89,11 @@ def train(
         if status is not None and ranks.first:
             require_checkpoints(folder, status)
         trainer = built(config, folder, allowed, ranks, status, cluster=cluster, check_stop=signals.raise_if_stopped)
-        if asked is not None and not resume and ranks.first:
-            tell_doubts(trainer, asked)
         going = False  # whether the folder says that it runs
         ready = False  # whether the trainer has the state from which it goes on: that of step 0, or of a checkpoint
         try:
+            if asked is not None and not resume and ranks.first:
+                tell_doubts(trainer, asked)
             logging = logging_of(config, allowed)
             if ranks.first:
                 logging.log_in(goes_on=status is not None)

@@ -14,10 +14,12 @@ from deeprl.errors import ConfigError, located
 from deeprl.learning.agent import Agent
 from deeprl.learning.backups.bellman import Max
 from deeprl.learning.backups.policies import greedy
+from deeprl.learning.networks.heads import Scalar
 from deeprl.learning.networks.layers import Init
 from deeprl.learning.networks.torsos import MLPTorso
 from deeprl.learning.parts.exploration import ActorExploration, ValueExploration, certain, epsilon_greedy_action
 from deeprl.learning.parts.weighting import Weighting
+from deeprl.learning.transforms.rewards import Raw
 from deeprl.learning.value_agent import ValueAgent
 from deeprl.learning.values.returns import Returns
 from deeprl.running.config.build import check_parts
@@ -310,6 +312,10 @@ def test_an_agent_from_scratch_is_told_what_it_lacks():
     with pytest.raises(ConfigError, match=r"agent \(Borderless\): it has no spec: Borderless.__init__ has to call self.set_border\(spec"):
         dry_run(Borderless(spec=DISCRETE), DISCRETE, "cpu")
     check_parts(Deferred(Borderless, {}, "agent"))
+    check_parts(Deferred(Borderless, {"head": "plain", "actor": "same", "chain": None}, "agent"))  # "type object 'str' has no … 'offers'"
+    check_parts(
+        Deferred(Borderless, {"head": Scalar(), "rewards": Deferred(Raw, {}, "agent.rewards")}, "agent")
+    )  # "it cannot be built here: 'chain'"
     with pytest.raises(ConfigError, match=r"'seed'\. Let Plain.__init__ take it beside its own keys, as each agent takes spec and seed\."):
         construct(type("Plain", (Agent,), {"__init__": lambda self, spec: None}), (), {"spec": DISCRETE, "seed": 0}, "agent")
 

@@ -130,9 +130,10 @@ def test_an_agent_of_another_package_is_judged_as_far_as_it_is_known():
 
 
 def test_a_key_of_another_form_spoils_one_judgement_alone():
-    """`resets.at` of an agent of another package need not be a list."""
-    (other, large) = suspicions(with_keys(within("seen", largest=101.0), agent__resets__at=5_000))
-    assert "of resets: TypeError in" in other.text
+    """Keys of other packages may have names of ours. Those of agents are told apart by their type."""
+    strange = with_keys(within("seen", largest=101.0), agent__resets__at=5_000, agent__actor_period="often", replay__n_step="whole")
+    other, large = suspicions(strange)
+    assert "of windows: TypeError in" in other.text
     assert large.key == "agent/normalize"
 
 
