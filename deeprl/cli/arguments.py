@@ -73,12 +73,16 @@ FOREIGN = {
     "--dry-run": "`deeprl check` measures what a run would be and cost, and budget=tiny trains a few hundred steps",
     "--render": "`deeprl record RUN` films the policy",
     "--verbose": "a run prints its progress; log.every sets the period of its metrics, and DEEPRL_DEBUG=1 in front prints tracebacks",
+    **dict.fromkeys(
+        ("--allow-package", "--allow-file", "--allow-connection"),
+        "leave it out: this command asks for no such permission, because what it names itself is allowed",
+    ),
 }
-"""Flags of other programs, and what does the same here"""
+"""Flags of other programs, and of other commands, with what does the same here"""
 
 
 def foreign(words: list[str]) -> str:
-    """What deeprl has in place of the first flag in `words` that belongs to other programs; empty if there is none."""
+    """What deeprl has in place of the first flag in `words` that belongs to other programs or commands; empty if there is none."""
     found = next((FOREIGN[name] for word in words if (name := word.partition("=")[0]) in FOREIGN), "")
     return f"; {found}" if found else ""
 

@@ -228,6 +228,12 @@ def test_options_are_not_abbreviated():
         cli.parsed(["eval", "run", "--episode=3"])
 
 
+def test_a_permission_where_none_is_asked_for_is_told():
+    """It is part of the commands that a run of another package prints at its end, which are edited into others."""
+    with pytest.raises(ConfigError, match="--allow-package mine; leave it out"):
+        cli.parsed(["report", "runs", "--allow-package", "mine"])
+
+
 def test_eval_with_the_recorded_seed_repeats_the_final_evaluation(finished, capsys):
     final = RunFolder(finished).read_evaluations()[-1]
     assert console("eval", finished, "--seed", final["seed"], "--json") == 0
