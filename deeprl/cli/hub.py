@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,7 +98,8 @@ def pull(options: argparse.Namespace) -> None:
         require_policy(path, options.repository)
         with opened(path) as file, making(str(out), "--out FILE"):
             replace_file(out, iter(lambda: file.read(PIECE), b""))
-    print_end(f"{out}: {out.stat().st_size:,} bytes. To use it: deeprl eval {out}, or deeprl unpack {out} FOLDER")
+    quoted = shlex.quote(str(out))
+    print_end(f"{out}: {out.stat().st_size:,} bytes. To use it: deeprl eval {quoted}, or deeprl unpack {quoted} FOLDER")
 
 
 def require_policy(path: Path, name: str) -> bytes:

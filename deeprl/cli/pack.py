@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deeprl.cli.arguments import allow_package
 from deeprl.errors import FINISHED
+from deeprl.running.config.trust import argument_of_trust, words_of_trust
 from deeprl.running.runs.folder import RunFolder
 from deeprl.system.terminal import print_end
 
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or Path(f"{names['agent']}_{names['env']}_seed{seed}.zip".replace("/", "_"))
     text = card(found, folder.read_system(), out.name)
     pack(options.run, found.step, found.agent.state(), text, out, best=options.checkpoint == "best")
-    use = f"deeprl eval {shlex.quote(str(out))}, or deeprl.load({str(out)!r})"
+    words, argument = words_of_trust(found.config), argument_of_trust(found.config)
+    use = f"deeprl eval {shlex.quote(str(out))}{words}, or deeprl.load({str(out)!r}{argument})"
     print_end(f"{out}: step {found.step:,}, {out.stat().st_size:,} bytes. To use it: {use}")
     return FINISHED

@@ -178,10 +178,21 @@ def allow_with(package: str) -> str:
 
 
 def words_of_trust(config: Config) -> str:
-    """Words with which a command accepts what this run names: its environment, its files, and parts that are not deeprl's."""
+    """Words with which a command accepts what this run names."""
+    return "".join(f" {flag} {shlex.quote(name)}" for flag, name in needs_trust(config))
+
+
+def argument_of_trust(config: Config) -> str:
+    """The same for a call of `deeprl.load`, behind its other arguments."""
+    names = [name for _, name in needs_trust(config)]
+    return f", allow=({', '.join(map(json.dumps, names))},)" if names else ""
+
+
+def needs_trust(config: Config) -> list[tuple[str, str]]:
+    """What this run names that a user allows, each behind its flag: its environment, its files, and parts that are not deeprl's."""
     env, known = config["env"], folders.packages()
     targets = [str(value).split(".")[0] for key, value in flatten(config) if key.rpartition(".")[2] == "_target_"]
     packages = [package for key, _, package in named(env) if package not in known or key == "function"]
-    words = [f"--allow-package {shlex.quote(name)}" for name in [*packages, *(name for name in targets if name not in known)]]
-    words += [f"--allow-file {shlex.quote(text)}" for _, package, text in files(env) if package == "gymnasium"]
-    return "".join(f" {word}" for word in dict.fromkeys(words))
+    found = [("--allow-package", name) for name in [*packages, *(name for name in targets if name not in known)]]
+    found += [("--allow-file", text) for _, package, text in files(env) if package == "gymnasium"]
+    return list(dict.fromkeys(found))

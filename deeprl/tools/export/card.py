@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from deeprl.running.config.trust import words_of_trust
+from deeprl.running.config.trust import argument_of_trust, words_of_trust
 from deeprl.running.session.run import Run
 from deeprl.system.strict_json import JsonObject
 
@@ -31,7 +31,7 @@ def card(run: Run, system: list[Any], file_name: str) -> str:
         "made with": made_with(system),
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
-    allow = words_of_trust(config)
+    allow, argument = words_of_trust(config), argument_of_trust(config)
     return f"""# {names["agent"]} on {names["env"]}
 
 A policy that deeprl has trained. `config.yaml` has every setting of the run; there is no code in this archive.
@@ -46,7 +46,7 @@ deeprl unpack {file_name} FOLDER    # a run folder: deeprl record FOLDER films i
 ```
 
 ```python
-run = deeprl.load({json.dumps(file_name)})
+run = deeprl.load({json.dumps(file_name)}{argument})
 action = run.act(observation)  # greedy
 ```
 """

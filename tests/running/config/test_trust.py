@@ -11,7 +11,7 @@ import pytest
 from deeprl.envs.function import Function
 from deeprl.errors import ConfigError
 from deeprl.running.config.stored import require_trusted
-from deeprl.running.config.trust import words_of_trust
+from deeprl.running.config.trust import argument_of_trust, words_of_trust
 from deeprl.system.functions import name_of
 
 HERE = __name__
@@ -152,4 +152,5 @@ def test_a_command_is_printed_with_all_the_words_that_it_needs():
     env = gym(package="theirs", wrappers=[{"path": "gymnasium.wrappers.RecordVideo", "kwargs": {"video_folder": "my films"}}])
     words = "--allow-package theirs --allow-package gymnasium --allow-file 'my films'"
     assert words_of_trust({"env": env, "agent": {"_target_": "deeprl.agents.mvi.MVI"}}) == f" {words}"
-    assert words_of_trust({"env": gym()}) == ""
+    assert argument_of_trust({"env": env}) == ', allow=("theirs", "gymnasium", "my films",)'  # `deeprl pack` printed the call without it
+    assert words_of_trust({"env": gym()}) == argument_of_trust({"env": gym()}) == ""
