@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from deeprl.cli.arguments import allow_package
-from deeprl.cli.exits import FINISHED, ended, guarded
+from deeprl.cli.exits import FINISHED, ended, guarded, trusted
 from deeprl.errors import CheckpointError, ConfigError, RunFolderError, on_one_line
 from deeprl.running.config.connections import connections, unasked
 from deeprl.running.config.rules import IDENTITY, RESUMABLE, finalise, get, nearest, put
@@ -108,10 +108,10 @@ def nothing_to_train(path: Path, status: dict, stored: Config, config: Config, o
     if (why := status.get("stopped_early")) and config["steps"] == stored["steps"] and config["stop"] == stored["stop"]:
         # what a listener of Python asked for is over with another number of steps alone
         word = next((f"{key}=null" for key in ("stop.return", "stop.hours") if key in why), f"steps={2 * config['steps']}")
-        return f"{path} finished early at step {reached:,}, because {why}{unused}. To train on: deeprl resume {named} {word}"
+        return f"{path} finished early at step {reached:,}, because {why}{unused}. To train on: deeprl resume {named} {word}{trusted(path)}"
     if config["steps"] > reached:
         return ""
-    longer = f"To train longer: deeprl resume {named} steps={2 * reached}"
+    longer = f"To train longer: deeprl resume {named} steps={2 * reached}{trusted(path)}"
     if holds_weights_alone(path):
         longer = f"It holds weights alone, as a packed policy does: to train longer, start another run with init_from={named}"
     elif rates_are_zero(config, reached):

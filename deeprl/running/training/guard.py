@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from deeprl.errors import NotFinite
 from deeprl.replay.gather import Sample
 from deeprl.running.accelerate.modes import precision
+from deeprl.running.config.trust import words_of_trust
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.training import crash
 from deeprl.running.training.learner import Learner
@@ -90,7 +92,8 @@ class Guard:
         failure = {"step": self.step(), "update": agent.updates, "objective": objective, "tensor": found, "rank": ranks.rank}
         failure["product"] = self.matmul_precision.choice
         bundle = crash.write(self.folder, self.config, agent, batch, failure)
+        again = f"deeprl replay-crash {shlex.quote(str(bundle))}{words_of_trust(self.config)}"
         return NotFinite(
-            f"{what} is not finite: {found}. The batch, its noise and the weights "
-            f"are in {bundle}, `deeprl replay-crash {bundle}` repeats it; checkpoints are untouched"
+            f"{what} is not finite: {found}. The batch, its noise and the weights are in {bundle}, `{again}` repeats it; checkpoints are "
+            "untouched"
         )

@@ -212,10 +212,19 @@ def test_a_batch_whose_rows_were_overwritten_is_no_suspect(tmp_path):
     learner.watch = Watch(torch.device("cpu"), immediate=False)
     bad, other = made_up(agent, SPEC), made_up(agent, SPEC, seed=1)
     bad.reward[1] = math.nan
-    guard = Guard(learner, precision("highest"), RunFolder(tmp_path), {"device": "cpu"}, lambda: 1, lambda drawn: drawn is other)
+    guard = Guard(
+        learner,
+        precision("highest"),
+        RunFolder(tmp_path),
+        {"device": "cpu", "env": {"package": "mine"}},
+        lambda: 1,
+        lambda drawn: drawn is other,
+    )
     for batch in (bad, other):
         guard.update(batch, lambda learned: None)
-    with pytest.raises(NotFinite, match="a loss or the norm of a gradient is not finite"):
+    with pytest.raises(
+        NotFinite, match=r"a loss or the norm of a gradient is not finite.*deeprl replay-crash \S+ --allow-package mine` repeats it"
+    ):
         guard.check()
     _, _, batch, failure, _ = crash.read(next((tmp_path / "crash").iterdir()))
     assert torch.equal(batch.reward, other.reward)
