@@ -158,7 +158,8 @@ def dry_run(agent: Agent, spec: Spec, device: str, sequences: bool = False) -> N
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(f"{blamed(agent, error)}: the {name} loss fails on a made-up batch: {located(error)}") from error
+            made = f"made-up batch of shape {size}, steps first" if len(size) > 1 else "made-up batch"
+            raise ConfigError(f"{blamed(agent, error)}: the {name} loss fails on a {made}: {located(error)}") from error
         if loss.shape != () or not bool(torch.isfinite(loss)):
             raise ConfigError(f"agent: its {name} loss is {loss} on a made-up batch, not one finite number.")
     try:

@@ -76,6 +76,17 @@ def test_targets_of_a_wrong_shape_are_told_with_the_shape_that_is_needed(backup,
         dry_run(value_agent(backup=backup), DISCRETE, "cpu")
 
 
+def test_a_loss_that_fails_on_sequences_is_told_with_their_shape(monkeypatch):
+    agent = value_agent()
+
+    def flat(batch):  # fails on (T, B) alone
+        (_,) = batch.reward.shape
+
+    monkeypatch.setattr(agent, "views", flat)
+    with pytest.raises(ConfigError, match=r"the value loss fails on a made-up batch of shape \(2, 4\), steps first: "):
+        dry_run(agent, DISCRETE, "cpu", sequences=True)
+
+
 def test_nobody_who_sees_tracebacks_is_told_how_to_see_them(monkeypatch):
     monkeypatch.setenv("DEEPRL_DEBUG", "1")
     assert located(ValueError("my own bug")) == "ValueError: my own bug."
