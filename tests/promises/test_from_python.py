@@ -25,6 +25,7 @@ from deeprl.envs.conversion import Conversion
 from deeprl.envs.function import Function
 from deeprl.errors import CheckpointError, ConfigError
 from deeprl.running.config.compose import compose
+from deeprl.running.config.stored import require_ahead
 from deeprl.running.runs.config_file import check_identity, identity
 from deeprl.running.runs.folder import RunFolder
 from deeprl.running.session import session
@@ -555,12 +556,15 @@ def test_a_run_whose_environment_fails_again_goes_on_with_a_fresh_one():
 
 
 def test_a_run_with_more_steps_names_the_command_that_goes_on():
-    deeprl.train(PLAIN, env=make, folder="run")
     """Periods that were shares of the steps stay those of the shorter run."""
-    with pytest.raises(ConfigError, match=r"go on with deeprl resume run steps=160 evaluation.every=60, or"):
+    deeprl.train(PLAIN, env=make, folder="run")
+    with pytest.raises(ConfigError, match=r"go on with deeprl resume run steps=160 evaluation.every=60 --allow-package tests, or"):
         deeprl.train({**PLAIN, "steps": 160, "evaluation.every": 60}, env=make, folder="run", resume=True)
     with pytest.raises(ConfigError, match="another configuration"):
         deeprl.train({**PLAIN, "steps": 160, "discount": 0.5}, env=make, folder="run", resume=True)
+    stored = RunFolder(Path("run")).read_config()
+    with pytest.raises(ConfigError, match="`deeprl resume run steps=120 --allow-package tests` ends it there"):
+        require_ahead(Path("run"), stored, {**stored, "steps": 60})
     assert console("resume", "run", "--allow-package", "tests", "steps=160", "evaluation.every=60") == exits.FINISHED
 
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from deeprl.errors import ConfigError, RunFolderError, UnknownNameError
+from deeprl.running.config.connections import words_of_resume
 from deeprl.running.config.instantiate import resolve
 from deeprl.running.config.rules import RESUMABLE, finalise, get, put, with_fractions
 from deeprl.running.config.trust import Allowed, require_environment
@@ -160,11 +161,11 @@ def continued(path: Path, config: Config) -> Config:
     different = [key for key in now if key not in ("resume", "accelerate", "runtime") and before.get(key) != now[key]]
     different += [key for key, undecided in SAME.items() if get(config, key) not in (get(stored, key), undecided)]
     if different:
-        words = words_of_resume(before, now) if {*different} <= {*now} else ""
+        words = changes(before, now) if {*different} <= {*now} else ""
         if words:
             require_ahead(path, stored, config, ", or choose another folder")
         if words:
-            command = f"deeprl resume {shlex.quote(str(path))} {words}"
+            command = f"deeprl resume {shlex.quote(str(path))} {words}{words_of_resume(stored)}"
             raise ConfigError(f"{path} holds this run, but not with {words}: go on with {command}, or choose another folder.")
         told = some(differences(before, now, different), 3)
         raise ConfigError(f"{path} holds a run of another configuration ({told}): choose another folder.")
@@ -193,7 +194,7 @@ def require_ahead(path: Path, stored: Config, config: Config, otherwise: str = "
     """
     at = max(Checkpoints(path).steps(), default=0)
     if stored["steps"] != config["steps"] < at:
-        again = f"deeprl resume {shlex.quote(str(path))} steps={at}"
+        again = f"deeprl resume {shlex.quote(str(path))} steps={at}{words_of_resume(stored)}"
         below = f"steps={config['steps']} is below step {at:,}, where {path} is"
         raise ConfigError(f"{below}: `{again}` ends it there, more train on{otherwise}.")
 
@@ -243,7 +244,7 @@ def keep_step(path: Path, stored: Config, config: Config) -> None:
         put(config, "replay.data", f"{now}@{step}")
 
 
-def words_of_resume(before: Config, now: Config) -> str:
+def changes(before: Config, now: Config) -> str:
     """Overrides with which `deeprl resume` makes the configuration `before` to `now`; empty if it refuses some of them. Periods that were
     shares of `steps` stay as they are."""
     old, new = ({key: value for key, value in flatten(each) if key != "resume"} for each in (before, now))
