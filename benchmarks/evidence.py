@@ -12,6 +12,7 @@ the last 20,000 up to them.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import combinations, groupby
@@ -418,12 +419,13 @@ def main() -> None:
     if wrong := sorted(set(options.tasks or ()) - set(tasks)):
         parser.error(f"--tasks {' '.join(wrong)}: {options.name} has {', '.join(tasks)}")
     results = options.folder if options.again else RESULTS
+    failed = list[str]()
     if not options.table:
         until = after(options.minutes)
         for name, seeds in NAMES[options.name][:: -1 if options.reverse else 1]:
             runs = [run for run in planned(name, None, seeds) if options.tasks is None or run[1] in options.tasks]
             file = results / f"{options.name}.json"
-            train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, until)
+            failed += train_all(name, runs[::-1] if options.reverse else runs, options.folder, file, options.mode, until)
     print(table(options.name, results))
     print(f"\n{cost(options.name, results)}")
     if options.again and options.name in OTHERS_ANEW:
@@ -452,6 +454,8 @@ def main() -> None:
         print(f"\n{atari_others.beside_published(stored(results / 'atari_others.json'))}")
     if options.name == "headline":
         print(f"\n{beside_published(stored(results / 'headline.json'))}")
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ def written(results: Path, changed: Callable[[list[dict]], list[dict]]) -> None:
 
 
 def train(folder: Path, words: list[str], until: float = math.inf) -> bool:
-    """Start or resume; returns whether it finished. `resume=auto` makes the same command do both. The processor time of each start is
-    written behind the folder's name, that of one whose caller was killed is not.
+    """Start or resume; returns whether it finished, and prints where its log is if it did not. `resume=auto` makes the same command do
+    both. The processor time of each start is written behind the folder's name, that of one whose caller was killed is not.
 
     Args:
         until: when the run is stopped, in seconds of `time.monotonic`. It is saved then, as it is when this process is told to end.
@@ -93,6 +93,8 @@ def train(folder: Path, words: list[str], until: float = math.inf) -> bool:
                 process.wait()
             with open(f"{folder}.seconds", "a") as seconds:
                 seconds.write(f"{processor_seconds() - before:.1f}\n")
+    if process.returncode:
+        print(f"{folder.name}: {'did not finish' if time.monotonic() < until else 'stopped'}, see {folder}.log", flush=True)
     return process.returncode == 0
 
 
@@ -185,9 +187,16 @@ def planned(name: str, agents: Sequence[str] | None, seeds: Iterable[int]) -> li
     return [run for run in runs if name != "cartpole" or run[0] not in LOG_MAPPED]
 
 
-def train_all(name: str, runs: Iterable[tuple[str, str, int]], folder: Path, results: Path, mode: str, until: float = math.inf) -> None:
-    """Train what is not in the table yet, and is not trained by another process, until a time; see `train`."""
+def train_all(
+    name: str, runs: Iterable[tuple[str, str, int]], folder: Path, results: Path, mode: str, until: float = math.inf
+) -> list[str]:
+    """Train what is not in the table yet, and is not trained by another process, until a time; see `train`.
+
+    Returns:
+        names of the runs that failed. One that was stopped for the time did not.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    failed = []
     for agent, env, seed in runs:
         if time.monotonic() > until:
             break
@@ -207,9 +216,10 @@ def train_all(name: str, runs: Iterable[tuple[str, str, int]], folder: Path, res
             continue
         if RunFolder(path).read_summary() and (other := other_words(path, words)):  # of another set, which has the same names
             print(f"{path.name}: its run was trained with other settings: {', '.join(other)}. Take another folder", flush=True)
+            failed.append(path.name)
             continue
         if not RunFolder(path).read_summary() and not train(path, words, until):  # a finished run is only read
-            print(f"{path.name}: {'did not finish' if time.monotonic() < until else 'stopped'}, see {path}.log", flush=True)
+            failed += [path.name] if time.monotonic() < until else []
             continue
         assert RunFolder(path).read_summary(), f"{path} has no summary.json"
         spent = Path(f"{path}.seconds")
@@ -217,6 +227,7 @@ def train_all(name: str, runs: Iterable[tuple[str, str, int]], folder: Path, res
         line = {"name": agent, **read(path), **hours, "overrides": words, "commit": commits(path)}
         keep(line, results)
         print(f"{path.name}: {line['final']['mean']:.1f}, {line['steps_per_second']:.0f} steps/s", flush=True)
+    return failed
 
 
 def main() -> None:
@@ -237,16 +248,20 @@ def main() -> None:
     if options.folder is None and (options.again or not options.table):
         parser.error("--folder says where the run folders go; or print what there is with --table")
     results = (options.folder if options.again else RESULTS) / f"{options.into}.json"
+    failed = list[str]()
     if not options.table:
         unknown = set(options.tasks or ()) - set(SETS[options.set][0])
         if unknown:
             parser.error(f"--tasks: {', '.join(unknown)} is not in the set {options.set}: {', '.join(SETS[options.set][0])}")
         runs = [run for run in planned(options.set, options.agents, options.seeds) if not options.tasks or run[1] in options.tasks]
-        train_all(options.set, runs[::-1] if options.reverse else runs, options.folder, results, options.mode, after(options.minutes))
+        runs = runs[::-1] if options.reverse else runs
+        failed = train_all(options.set, runs, options.folder, results, options.mode, after(options.minutes))
     if options.at is not None:
         print(compared([line for line in stored(results) if options.agents is None or line["name"] in options.agents], options.at))
-        return
-    print(table([line for line in stored(results) if options.table or line["env"] in SETS[options.set][0]]))
+    else:
+        print(table([line for line in stored(results) if options.table or line["env"] in SETS[options.set][0]]))
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

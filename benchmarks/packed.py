@@ -70,7 +70,7 @@ def make(name: str, folder: Path) -> None:
     """
     path = folder.resolve() / name
     if not RunFolder(path).read_summary() and not train(path, command(name)):
-        raise SystemExit(f"{name} did not finish, see {path}.log")
+        raise SystemExit(1)
     run, options = parsed(["pack", str(path), "--out", str(archive(name))])
     run(options)
 

@@ -35,7 +35,8 @@ def test_stored_runs_are_made_again_only_if_asked(monkeypatch, trained, tmp_path
     assert trained == []
     assert "| minatar/asterix, 200,000 | dqn | 5 |" in capsys.readouterr().out
 
-    call(monkeypatch, evidence, "successors", "--folder", tmp_path, "--again")
+    with pytest.raises(SystemExit, match="1"):
+        call(monkeypatch, evidence, "successors", "--folder", tmp_path, "--again")
     assert len(trained) == 4 * 2 * 5  # agents, games, seeds
     assert "dqn |" not in capsys.readouterr().out  # none of the new ones finished
     assert (learning.RESULTS / "successors.json").read_bytes() == before
@@ -55,7 +56,8 @@ def test_sets_of_learning_too(monkeypatch, trained, tmp_path, capsys):
     words = "--set", "pong", "--agents", "pong_dqn", "--into", "atari", "--folder", tmp_path
     call(monkeypatch, learning, *words)
     assert trained == []
-    call(monkeypatch, learning, *words, "--again")
+    with pytest.raises(SystemExit, match="1"):
+        call(monkeypatch, learning, *words, "--again")
     assert trained == ["pong_dqn-atari_pong-0-1000000"]
     assert not (tmp_path / "atari.json").exists()
 
