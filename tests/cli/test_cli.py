@@ -265,6 +265,8 @@ def test_a_run_repeats_its_final_evaluation_from_python_and_leaves_the_generator
     assert deeprl.load(finished, checkpoint="best").evaluate(1)["seed"] != final["seed"]
     with pytest.raises(ConfigError, match="episodes must be at least 1, not 0"):
         run.evaluate(0)
+    with pytest.raises(ConfigError, match="episodes must be a whole number, not 2.0"):
+        run.evaluate(2.0)
 
 
 def test_eval_of_the_best_checkpoint_repeats_its_evaluation(finished, capsys):

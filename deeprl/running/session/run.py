@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ class Run:
             "interval" is Student's 95 % interval of the mean, None of one episode. "info" and "cut_off" as in evaluations.jsonl.
 
         Raises:
-            ConfigError: `episodes` is less than 1, or `seed` less than 0.
+            ConfigError: `episodes` is no whole number or less than 1, or `seed` is none or less than 0.
         """
         config = self.config
         if seed is None:
@@ -156,6 +157,8 @@ class Run:
         own = recorded(self.folder, self.step, seed, config["evaluation"])
         episodes = own.episodes if episodes is None else episodes
         for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+            if not isinstance(value, Integral):
+                raise ConfigError(f"{name} must be a whole number, not {value!r:.200}")
             if value < least:
                 raise ConfigError(f"{name} must be at least {least}, not {value}")
         num, device, longest = own.num, config["device"], own.longest
