@@ -6,7 +6,6 @@ import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +155,9 @@ class Run:
             seed = repeated_seed(self.folder, config["seed"], self.step, self.checkpoint)
         own = recorded(self.folder, self.step, seed, config["evaluation"])
         episodes = own.episodes if episodes is None else episodes
-        for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
-            if not isinstance(value, Integral):
+        given: tuple[tuple[str, object, int], ...] = (("episodes", episodes, 1), ("seed", seed, 0))
+        for name, value, least in given:
+            if not isinstance(value, int | np.integer):
                 raise ConfigError(f"{name} must be a whole number, not {value!r:.200}")
             if value < least:
                 raise ConfigError(f"{name} must be at least {least}, not {value}")
