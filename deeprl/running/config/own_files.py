@@ -48,6 +48,8 @@ def check_choices(group: str, name: str, place: str = "") -> None:
         for key, value in flatten(_readable(group, each)):
             if not prefix and value is None and key in CLASSES:
                 raise ConfigError(f"{path}, line {line_of(path, key)}: {key}: null, and every run needs {key}. Leave the key out.")
+            if not prefix and isinstance(value, int | float) and key in CLASSES:
+                raise ConfigError(f"{path}, line {line_of(path, key)}: {key}: {value}, where the keys of {key} belong. Leave it out.")
             slot = key if "/" in key else f"{prefix}{key}".replace(".", "/")
             offered = options(slot) if slot in known else []
             if isinstance(value, str) and "${" not in value and (value in offered or (offered and slot in (*CLASSES, "budget"))):

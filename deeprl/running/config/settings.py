@@ -47,7 +47,8 @@ def taken(cfg: DictConfig) -> list[Settings]:
     with open_dict(cfg):
         for part in (cfg.agent, cfg):
             settings: Settings = {}
-            for key in [str(key) for key in part if is_setting(str(key))]:
+            keys = part if isinstance(part, DictConfig) else ()  # what else a file of one's own may hold is refused later
+            for key in [str(key) for key in keys if is_setting(str(key))]:
                 value: Any = part.pop(key)
                 if OmegaConf.is_dict(value):
                     settings[key] = OmegaConf.to_container(value, resolve=False)  # type: ignore[assignment]

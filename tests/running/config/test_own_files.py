@@ -15,7 +15,7 @@ from deeprl.running.config.captions import caption
 from deeprl.running.config.compose import compose
 from deeprl.running.config.explain import explain
 from deeprl.running.config.menu import option_files
-from deeprl.running.config.own_files import line_of
+from deeprl.running.config.own_files import check_choices, line_of
 from deeprl.running.config.resolve import require_own_id
 from deeprl.running.session.complete import complete
 from tests.builders import settled
@@ -71,7 +71,7 @@ def test_a_file_that_is_no_option_is_named_when_it_is_chosen(mine, name, content
         ("experiment/mine", "agent: {head: quantile}\n", "experiment=mine", r"agent\.head: .* - override /agent/head: quantile$"),
         ("experiment/mine", "agent/head: quantile\n", "experiment=mine", r"agent/head: .* - override /agent/head: quantile$"),
         ("experiment/mine", "budget: tiny\n", "experiment=mine", r"A file chooses no budget: give budget=tiny on the command line\.$"),
-        ("experiment/mine", "agent: null\n", "experiment=mine", r"line 2: agent: null, and every run needs agent\. Leave the key out\.$"),
+        ("tuned/classic/cartpole/double_dqn", "agent: null\n", "agent=double_dqn", r"line 2: agent: null, and every run needs agent"),
         ("experiment/mine", "collect: actors\n", "experiment=mine", r"collect takes here, ray\. .* - override /collect: OPTION$"),
         ("agent/mine", "defaults: [dqn, _self_]\nhead: quantile\n", "agent=mine", r" - override head: quantile$"),
         ("agent/mine", "defaults: [dqn, _self_]\nagent/head: quantile\n", "agent=mine", r" - override head: quantile$"),
@@ -84,6 +84,13 @@ def test_a_file_that_chooses_an_option_as_it_sets_a_key_is_told_how_to(mine, nam
     mine(name, f"# @package _global_\n{content}" if not name.startswith("agent/") else content)
     with pytest.raises(ConfigError, match=told):
         compose(words.split())
+
+
+def test_a_number_in_the_place_of_a_class_is_told(mine):
+    """It was an AttributeError."""
+    mine("experiment/mine", "# @package _global_\nagent: 5\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml, line 2: agent: 5, where the keys of agent belong\. Leave it out\.$"):
+        check_choices("experiment", "mine")
 
 
 def test_a_key_that_the_class_takes_and_the_file_does_not_list_is_told(mine):
