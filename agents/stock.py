@@ -64,6 +64,8 @@ class MeanVarianceUtility(StaticRisk):
         discount: γ, which must be 1.
     """
 
+    discounts = False
+
     price: float = 0.5
     discount: float = 1.0
     of_run: ClassVar[tuple[str, ...]] = ("discount",)
@@ -112,6 +114,7 @@ class ExponentialUtility(Utility):
 
     needs = frozenset({"distribution"})
     neutral = False
+    discounts = False
 
     aversion: float = 1.0
     discount: float = 1.0

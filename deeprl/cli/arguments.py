@@ -74,9 +74,11 @@ FOREIGN = {
     "--render": "`deeprl record RUN` films the policy",
     "--verbose": "a run prints its progress; log.every sets the period of its metrics, and DEEPRL_DEBUG=1 in front prints tracebacks",
     **dict.fromkeys(
-        ("--allow-package", "--allow-file", "--allow-connection"),
+        ("--allow-package", "--allow-file"),
         "leave it out: this command asks for no such permission, because what it names itself is allowed",
     ),
+    "--allow-connection": "it is of `deeprl sweep resume` and `deeprl tune resume`; `deeprl resume` takes the setting itself again, such "
+    "as logger.wandb=true, and other commands ask for no such permission",
 }
 """Flags of other programs, and of other commands, with what does the same here"""
 

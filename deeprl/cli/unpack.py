@@ -19,5 +19,6 @@ def run(options: argparse.Namespace) -> int:
     from deeprl.running.runs.archive import unpack
 
     unpack(options.file, options.folder)
-    print_end(f"{options.folder}: to train on with its weights, deeprl train init_from={shlex.quote(str(options.folder))}")
+    start = f"init_from={shlex.quote(str(options.folder))}"
+    print_end(f"{options.folder}: {start} starts a run of the same agent and environment with its weights")
     return FINISHED

@@ -232,6 +232,8 @@ def test_a_permission_where_none_is_asked_for_is_told():
     """It is part of the commands that a run of another package prints at its end, which are edited into others."""
     with pytest.raises(ConfigError, match="--allow-package mine; leave it out"):
         cli.parsed(["report", "runs", "--allow-package", "mine"])
+    with pytest.raises(ConfigError, match=r"`deeprl resume` takes the setting itself again, such as logger.wandb=true"):
+        cli.parsed(["resume", "run", "--allow-connection", "logger.wandb=true"])
 
 
 def test_eval_with_the_recorded_seed_repeats_the_final_evaluation(finished, capsys):
@@ -669,9 +671,11 @@ def test_the_first_job_of_a_sweep_is_the_one_that_is_checked(override, first):
 
 def test_a_packed_policy_is_no_run_to_resume(finished, tmp_path, capsys):
     """`deeprl resume` named a command, which refused then what it had named."""
-    assert console("pack", finished, "--out", tmp_path / "p.zip") == exits.FINISHED
-    assert console("unpack", tmp_path / "p.zip", tmp_path / "policy") == exits.FINISHED
-    capsys.readouterr()
+    assert console("pack", finished, "--out", tmp_path / "my p.zip") == exits.FINISHED
+    assert console("unpack", tmp_path / "my p.zip", tmp_path / "policy") == exits.FINISHED
+    # `deeprl train init_from=` was printed, which fails without the agent and the environment
+    assert f"init_from={tmp_path / 'policy'} starts a run of the same agent and environment" in capsys.readouterr().out
+    assert "deeprl eval 'my p.zip'\n" in (tmp_path / "policy" / "README.md").read_text()  # the name came without quotes
     assert console("resume", tmp_path / "policy") == exits.FINISHED
     assert f"To train longer, start another run with init_from={tmp_path / 'policy'}".lower() in capsys.readouterr().out.lower()
     assert console("resume", tmp_path / "policy", "steps=600") != exits.FINISHED

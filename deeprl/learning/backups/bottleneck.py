@@ -35,6 +35,8 @@ class Bottleneck(Choice):
     """The least reward from now on, along greedy actions."""
 
     needs = frozenset({"sequences", "returns", "actions"})
+    discounts = False
+    """The least of the rewards is bounded without a discount"""
 
     def __call__(self, online: View, target: View, batch: Batch) -> Returns:
         """Target of every row, atoms (K, T, B, N).

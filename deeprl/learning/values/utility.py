@@ -31,6 +31,8 @@ class Utility(Choice):
     neutral = True
     stocked = False
     """Whether it needs the stock"""
+    discounts = True
+    """Whether a discount below 1 is allowed"""
 
     @property
     def candidates(self) -> Tensor | None:

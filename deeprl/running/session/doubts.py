@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from deeprl.errors import origin
+from deeprl.learning.networks.encoders import ImageEncoder
 from deeprl.learning.networks.torsos import Auto, MinAtarTorso, Nature, PartsTorso
 from deeprl.running.config.rules import get
 from deeprl.running.runs.config_file import Config, flatten
@@ -22,10 +23,10 @@ MOST_MEMORY = 0.8
 """Share of the free memory above which networks, environments and evaluations may find too little"""
 COUNTS_WITH = {
     "agent.head.sigma": ("agent.head.noisy", False),
-    "agent.backup.clip": ("agent.backup.smoothing", 0),
     "agent.explore.exponent": ("agent.explore.longest", 1),
 }
-"""Keys that nothing reads while another one has a value"""
+"""Keys that nothing reads while another one has a value, which can be changed in every run"""
+IMAGE_ENCODER = f"{ImageEncoder.__module__}.{ImageEncoder.__qualname__}"
 Found = Iterator[tuple[str, str]]
 
 
@@ -42,7 +43,11 @@ def tell_doubts(trainer: Trainer, asked: Collection[str]) -> None:
     """
     if not trainer.source.paced_by:
         return
-    for doubt in doubts(prospect(trainer, asked)):
+    try:
+        found = doubts(prospect(trainer, asked))
+    except Exception as error:  # a part of another package may have values of another form, and its run goes on
+        found = [Suspicion("", unknown("this run", error))]
+    for doubt in found:
         say(doubt.text.removesuffix("."))
 
 
@@ -52,8 +57,12 @@ def doubts(run: Prospect) -> list[Suspicion]:
         try:
             found += [Suspicion(key, text) for key, text in find(run)]
         except Exception as error:  # the key of a part of another package may have the name of one of ours, and values of another form
-            found.append(Suspicion("", f"Nothing can be said of {find.__name__}: {origin(error)}: {error}."))
+            found.append(Suspicion("", unknown(find.__name__, error)))
     return found
+
+
+def unknown(what: str, error: Exception) -> str:
+    return f"Nothing can be said of {what}: {origin(error)}: {error}."
 
 
 def setting(config: Config, key: str) -> str:
@@ -141,7 +150,7 @@ def threads(run: Prospect) -> Found:
 def horizon(run: Prospect) -> Found:
     config, length = run.config, run.limit
     discount = config["discount"]
-    if run.average_reward or length is None:
+    if run.without_discount or length is None or (discount == 1 and "discount" not in run.asked):  # an experiment knows its episodes
         return
     steps = 1 / (1 - discount) if discount < 1 else float("inf")
     if steps > 1.001 * FAR * length:  # 1 / (1 - γ) is not exact
@@ -229,16 +238,22 @@ def unread_layers(run: Prospect, key: str) -> str:
     if name in ("hidden", "activation") and type(image) in (Auto, Nature, MinAtarTorso):
         dense = "" if place == "agent.encoder_torso" else "; agent/torso=nature, minatar and impala have dense layers in head_hidden"
         return f"images get convolutions, and {name} is of the layers of vectors: leave it out, or choose the torso{dense}"
-    if key.startswith(("agent.encoder.", "agent.encoder_torso.")) and "agent.encoder_torso" not in run.torsos:
+    ours = get(run.config, "agent.encoder._target_", None) == IMAGE_ENCODER
+    if ours and key.startswith(("agent.encoder.", "agent.encoder_torso.")) and "agent.encoder_torso" not in run.torsos:
         return "observations hold no image that is encoded: leave it out"
     critic = run.torsos.get("agent.torso")
     if key == "agent.head.layer_norm" and get(run.config, key) is True and critic is not None and not critic.head_hidden:
-        return "the head has no hidden layers: agent.torso.layer_norm=true is of those before it"
+        before = (
+            "agent.torso.layer_norm=true is of those before it" if get(run.config, "agent.torso.layer_norm") is not None else "leave it out"
+        )
+        return f"the head has no hidden layers: {before}"
     return ""
 
 
 def unread_switch(run: Prospect, key: str) -> str:
     """Why nothing reads a key beside the value of another one; "" if something does."""
+    if key == "agent.backup.clip" and get(run.config, "agent.backup.smoothing") == 0:  # which a temperature asks for
+        return "agent.backup.smoothing=0 leaves no noise to clip: leave it out"
     other, off = COUNTS_WITH.get(key, ("", None))
     idle = bool(other) and get(run.config, other, None) == off
     return f"{setting(run.config, other)}: change {other} too, or leave {key} out" if idle else ""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deeprl.learning.agent import Agent
 from deeprl.learning.networks.encoders import Encoder, PartsEncoder
-from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.torsos import CommonTorso, MLPTorso, TorsoChoice
 from deeprl.replay.source import Source
 from deeprl.running.config.instantiate import instantiate
 from deeprl.running.config.rules import get
@@ -21,6 +21,7 @@ from deeprl.running.config.sources import planned_updates
 from deeprl.running.runs.config_file import Config
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.machine import available_memory, usable_cores
+from deeprl.types import Spec
 
 
 class Target(NamedTuple):
@@ -40,8 +41,8 @@ class Prospect:
     updates: int
     """Gradient updates that the whole run makes"""
     targets: tuple[Target, ...]
-    average_reward: bool
-    """The agent learns the rate of reward, without a discount"""
+    without_discount: bool
+    """The agent learns the rate of reward, or something else that needs no discount, see `discounts`"""
     sequences: bool
     """The agent learns from sequences of `replay.length`"""
     limit: int | None
@@ -80,7 +81,7 @@ def prospect(trainer: Trainer, asked: Collection[str]) -> Prospect:
         config=config,
         updates=planned_updates(config),
         targets=targets(config, agent),
-        average_reward=averages(agent),
+        without_discount=not discounts(agent),
         sequences=sequences(agent),
         limit=limit(trainer.envs),
         replay=source.bytes + source.working,
@@ -106,21 +107,36 @@ def imitates(agent: Agent, source: Source) -> bool:
 
 def torsos(config: Config, agent: Agent) -> dict[str, TorsoChoice]:
     """The torsos of an encoder, if there is one, and of critics and actors, which see what it makes of images. Those that follow from no
-    observations are left out: an agent of another package may show them something else."""
+    observations are left out: an agent of another package may show them something else. So is that of a policy which sees no image, because
+    all are privileged: it has the layers of vectors."""
     encoder = getattr(agent, "encoder", None)
     specs = {"torso": agent.spec, "actor_torso": agent.spec}
     if isinstance(encoder, Encoder | PartsEncoder):
         specs = dict.fromkeys(specs, encoder.encoded(agent.spec)) | {"encoder_torso": agent.spec}
+    policy = "torso" if get(config, "agent.actor_torso") is None else "actor_torso"
     found: dict[str, TorsoChoice] = {}
     for name, spec in specs.items():
         choice = instantiate(get(config, f"agent.{name}"), f"agent.{name}", None)
+        if not isinstance(choice, TorsoChoice) or (name == policy and blind(choice, spec)):
+            continue
         with contextlib.suppress(ValueError):
-            found |= {f"agent.{name}": choice.resolve(spec)} if isinstance(choice, TorsoChoice) else {}
+            found[f"agent.{name}"] = choice.resolve(spec)
     return found
 
 
-def averages(agent: Agent) -> bool:
-    return bool(getattr(getattr(agent, "rate", None), "learned", False))
+def blind(choice: TorsoChoice, spec: Spec) -> bool:
+    """Whether all images are privileged, and a policy with this torso sees vectors alone."""
+    seen = CommonTorso.of(choice, spec)
+    return isinstance(seen, CommonTorso) and isinstance(seen.whole, MLPTorso)
+
+
+def discounts(agent: Agent) -> bool:
+    """Whether what the agent learns can be unbounded without a discount: no rate of reward, no least reward, no utility of undiscounted
+    totals."""
+    rate = getattr(agent, "rate", None)
+    return not getattr(rate, "learned", False) and all(
+        getattr(getattr(agent, name, None), "discounts", True) for name in ("backup", "utility")
+    )
 
 
 def size(tensors: Iterable[Tensor]) -> int:
@@ -148,7 +164,8 @@ def disk_available(root: Path) -> int:
 
 def targets(config: Config, agent: Agent) -> tuple[Target, ...]:
     """How often target networks follow. A period of the chain is named `sync` or `shift`; its key is `sync_period`, or that of DQN."""
-    chain, steps = get(config, "agent.chain") or {}, max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
+    part, steps = get(config, "agent.chain"), max(config["steps"] - get(config, "replay.learning_starts", 0), 0)
+    chain = part if isinstance(part, Mapping) else {}  # an agent of another package may have anything by this name
     found = []
     for name, period in agent.clock.periods.items():
         key = next((key for key in (f"{name}_period", "target_update_period") if key in chain), None)

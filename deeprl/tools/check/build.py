@@ -20,7 +20,7 @@ from deeprl.running.runs.folder import RunFolder
 from deeprl.running.runs.places import holds_run, require_new
 from deeprl.running.session.assemble import assemble
 from deeprl.running.session.complete import complete
-from deeprl.running.session.prospect import averages, imitates, sequences, targets, torsos
+from deeprl.running.session.prospect import discounts, imitates, sequences, targets, torsos
 from deeprl.running.training.trainer import Trainer
 from deeprl.system.machine import available_memory
 from deeprl.system.signals import interrupting
@@ -71,7 +71,7 @@ def build(overrides: Sequence[str], seconds: float) -> Record:
         updates=planned_updates(run),
         targets=targets(run, trainer.agent),
         support=facts.support(run),
-        average_reward=averages(trainer.agent),
+        without_discount=not discounts(trainer.agent),
         sequences=sequences(trainer.agent),
         imitates=imitates(trainer.agent, trainer.source),
         first_phase=trainer.agent.first_phase,

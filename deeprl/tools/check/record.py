@@ -157,7 +157,7 @@ class Record:
     targets: tuple[Target, ...]
     support: tuple[float, float] | None
     """Smallest and largest return that the head represents; None: any, or in other units than rewards"""
-    average_reward: bool
+    without_discount: bool
     """The agent learns the rate of reward, without a discount"""
     sequences: bool
     """The agent learns from sequences of `replay.length`"""
@@ -179,7 +179,7 @@ class Record:
         """What of it no measurement tells, but for the length of episodes."""
         at = self.memory
         return Prospect(
-            self.config, self.updates, self.targets, self.average_reward, self.sequences, self.environment.limit, at.replay, at.available,
+            self.config, self.updates, self.targets, self.without_discount, self.sequences, self.environment.limit, at.replay, at.available,
             at.disk, at.disk_available, self.system["cores"], self.imitates, self.seen.length,
             self.torsos, self.asked,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def card(run: Run, system: list[Any], file_name: str) -> str:
         "made with": made_with(system),
     }
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items())
-    allow, argument = words_of_trust(config), argument_of_trust(config)
+    file, allow, argument = shlex.quote(file_name), words_of_trust(config), argument_of_trust(config)
     return f"""# {names["agent"]} on {names["env"]}
 
 A policy that deeprl has trained. `config.yaml` has every setting of the run; there is no code in this archive.
@@ -41,8 +42,8 @@ A policy that deeprl has trained. `config.yaml` has every setting of the run; th
 {table}
 
 ```bash
-deeprl eval {file_name}{allow}
-deeprl unpack {file_name} FOLDER    # a run folder: deeprl record FOLDER films it, init_from=FOLDER trains on
+deeprl eval {file}{allow}
+deeprl unpack {file} FOLDER    # a run folder: deeprl record FOLDER{allow} films it, init_from=FOLDER trains on
 ```
 
 ```python

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from deeprl.learning.networks.torsos import Auto, MLPTorso, Nature, PartsTorso
-from deeprl.running.session.doubts import FINDERS, horizon, idle, units
+from deeprl.running.session.doubts import FINDERS, IMAGE_ENCODER, horizon, idle, tell_doubts, units
 
 
 def test_numbers_of_another_unit_are_told():
@@ -20,7 +20,7 @@ def test_numbers_of_another_unit_are_told():
 
 def test_a_discount_of_one_has_no_number_of_steps():
     """It was said to look inf steps ahead."""
-    told = dict(horizon(SimpleNamespace(config={"discount": 1}, limit=500, average_reward=False)))
+    told = dict(horizon(SimpleNamespace(config={"discount": 1}, limit=500, without_discount=False, asked={"discount"})))
     assert told["discount"].startswith("discount=1 has no horizon, and episodes have at most 500 steps: lower it; discount=0.998 looks")
 
 
@@ -43,11 +43,22 @@ def test_a_key_that_nothing_reads_is_told_to_who_set_it():
     assert found(PartsTorso(Auto(), (512,), "torch", "none")) == {*keys[:4]}
     assert found(MLPTorso()) == {*keys[3:]}
     assert not found(MLPTorso(head_hidden=(64,)), noisy=True)
-    agent |= {"encoder": {"shift": 4}, "backup": {"smoothing": 0.0, "clip": 0.5}}
+    assert (
+        "leave it out" in dict(idle(SimpleNamespace(config={"agent": agent}, torsos={"agent.torso": MLPTorso()}, asked=keys[4:])))[keys[4]]
+    )
+    agent |= {"encoder": {"_target_": IMAGE_ENCODER, "shift": 4}, "backup": {"smoothing": 0.0, "clip": 0.5}}
     others = ("agent.encoder.shift", "agent.backup.clip")
     assert found(MLPTorso(), others) == {*others}
+    agent["encoder"]["_target_"] = "mine.Encoder"
+    assert found(MLPTorso(), others) == {*others[1:]}
     line = {"_target_": "deeprl.schedules.Linear", "start": 1.0}
     agent |= {"optimizer": {"schedule": {**line, "end": 1.0}}, "explore": {"schedule": {**line, "end": 0.1}}}
     durations = ("agent.optimizer.schedule.duration", "agent.explore.schedule.duration")
     assert found(MLPTorso(), durations) == {durations[0]}
     assert not found(Nature(), asked=())  # agent=ppo has widths for vectors, which its user did not choose
+
+
+def test_the_run_goes_on_where_nothing_can_be_said_of_it(capsys):
+    """It ended before its first step with a number as `agent.chain` of another package's agent."""
+    tell_doubts(SimpleNamespace(source=SimpleNamespace(paced_by="rows"), config={}, agent=None), asked=())
+    assert "Nothing can be said of this run: AttributeError" in capsys.readouterr().err

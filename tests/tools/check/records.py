@@ -43,7 +43,7 @@ SOUND = Record(
     updates=4_500,
     targets=(Target("agent.chain.target_update_period", 500, 18),),
     support=None,
-    average_reward=False,
+    without_discount=False,
     sequences=False,
     imitates=False,
     # of each step 1 ms in the environment, 1 ms acting, nothing else; of each update 2 ms, and 1 ms for its batch

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from deeprl.running.session.prospect import Target, imitates, targets, torsos
+from deeprl.agents.stock import ExponentialUtility
+from deeprl.learning.backups.bottleneck import Bottleneck
+from deeprl.learning.values.utility import Utility
+from deeprl.running.session.prospect import Target, discounts, imitates, targets, torsos
 from deeprl.tools.check.record import forecast
 from deeprl.tools.check.suspicions import suspicions
-from deeprl.types import Spec
+from deeprl.types import ObsPart, Spec
 from tests.tools.check.records import SOUND, with_keys, within
 
 
@@ -37,7 +40,7 @@ WRONG = {
     "threads": (with_keys(runtime__threads=5), "runtime.threads", "runtime.threads=4"),
     "checkpoints": (with_keys(within("speed", startup=7_000.0), checkpoint__every=None), "checkpoint.every", "checkpoint.minutes=30"),
     "horizon": (with_keys(discount=0.9999), "discount", "discount=0.995 looks"),
-    "no discount": (with_keys(discount=1.0), "discount", "discount=1 has no horizon"),
+    "no discount": (replace(with_keys(discount=1.0), asked={"discount"}), "discount", "discount=1 has no horizon"),
     "actor": (with_keys(agent__actor_period=20, replay__ratio=1.0), "replay.ratio", "replay.ratio=20"),
     "resets": (with_keys(agent__resets__at=[2_000, 4_500]), "agent.resets.at", "4,500, so"),
     "LAP": (with_keys(replay__sampler__least=1.0, agent__head__loss="squared"), "agent.head.loss", "set agent.head.loss=huber"),
@@ -79,7 +82,8 @@ RIGHT = {
     "threads": with_keys(runtime__threads=4),
     "minutes": with_keys(within("speed", startup=7_000.0), checkpoint__every=None, checkpoint__minutes=30),
     "horizon": with_keys(discount=0.9995),
-    "average reward": replace(with_keys(discount=1.0), average_reward=True),
+    "average reward": replace(with_keys(discount=1.0), without_discount=True, asked={"discount"}),
+    "an experiment's own discount": with_keys(discount=1.0),
     "actor": with_keys(agent__actor_period=20, replay__ratio=20.0),
     "td3": with_keys(agent__actor_period=2, replay__ratio=0.5),
     "narrow head": replace(SOUND, support=(0.0, 25.0)),
@@ -127,6 +131,27 @@ def test_an_agent_of_another_package_is_judged_as_far_as_it_is_known():
     config = with_keys(agent__torso={"_target_": "deeprl.learning.networks.torsos.Auto"}, agent__chain=None).config
     assert torsos(config, agent) == {}
     assert targets(config, agent) == ()
+    config["agent"]["chain"], agent.clock.periods = 4, {"sync": 10}
+    assert targets(config, agent) == ()
+
+
+def test_parts_that_need_no_discount():
+    """discount=1 was doubted, and less is refused with a utility of whole totals."""
+    plain = SimpleNamespace(utility=Utility(), backup=None)
+    found = [discounts(each) for each in (plain, SimpleNamespace(utility=ExponentialUtility()), SimpleNamespace(backup=Bottleneck()))]
+    assert found == [True, False, False]
+
+
+def test_a_policy_that_sees_no_image_has_the_layers_of_vectors():
+    """With a privileged camera `agent.torso.hidden` was said to have no effect, and it made the policy."""
+    auto = {"_target_": "deeprl.learning.networks.torsos.Auto"}
+    camera = ObsPart("camera", (3, 8, 8), torch.uint8, image=True, privileged=True)
+    spec = Spec(
+        obs_shape=(196,), obs_dtype=torch.float32, num_actions=2, action_dim=0, parts=(ObsPart("joints", (4,), torch.float32), camera)
+    )
+    agent = SimpleNamespace(spec=spec)
+    assert torsos(with_keys(agent__torso=auto, agent__actor_torso=None).config, agent) == {}
+    assert [*torsos(with_keys(agent__torso=auto, agent__actor_torso=auto).config, agent)] == ["agent.torso"]
 
 
 def test_a_key_of_another_form_spoils_one_judgement_alone():
