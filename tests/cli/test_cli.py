@@ -458,6 +458,7 @@ def test_a_wrong_command_line_leaves_with_2_and_names_the_key(overrides, says, t
     assert front_door(*overrides) == exits.WRONG == 2
     error = capsys.readouterr().err
     assert [word for word in says if word not in error] == []
+    assert [line.startswith("deeprl: ") for line in error.splitlines()].count(True) == 1
     assert "Traceback" not in error
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []  # and nothing is left behind
 

@@ -6,7 +6,8 @@ import pytest
 
 from deeprl.errors import ConfigError
 from deeprl.running.config.build import build_agent
-from deeprl.running.config.rules import check
+from deeprl.running.config.overrides import parsed
+from deeprl.running.config.rules import check, put
 from tests.builders import settled, spec_of
 
 CASES = {
@@ -42,12 +43,20 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("text", CASES)
-def test_a_value_that_nobody_can_mean(text):
+def built(text: str):
+    """Options are composed, once for all cases that share them, and an agent's values are put."""
     words = text.split()
     env = next((word.removeprefix("env=") for word in words if word.startswith("env=")), "toy/chain")
+    config = settled(*[word for word in words if not word.startswith(("agent.", "env="))], f"env={env}")
+    for value in [parsed(word) for word in words if word.startswith("agent.")]:
+        put(config, value.key_or_group, value.value())
+    return build_agent(config, spec_of(env))
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_a_value_that_nobody_can_mean(text):
     with pytest.raises(ConfigError, match=CASES[text]):
-        build_agent(settled(*words, *([] if "env=" in text else ["env=toy/chain"])), spec_of(env))
+        built(text)
 
 
 @pytest.mark.parametrize("words", ["agent/chain=polyak agent.chain.tau=1", "agent/chain=single agent.chain.target_update_period=9"])
