@@ -34,7 +34,8 @@ def explain(overrides: list[str], error: Exception) -> str:
             continue
         short = {option.rpartition("/")[2]: option for option in reversed(offered)}  # the first of a name
         part_of = [option for option in offered if value in re.split(r"[/_]", option)]
-        part_of.sort(key=lambda option: ("/" in option, not option.startswith(value)))
+        # the whole name first: env=hopper is mujoco/hopper rather than dmc/hopper_hop
+        part_of.sort(key=lambda option: (option.rpartition("/")[2] != value, "/" in option, not option.startswith(value)))
         family = [option for option in offered if "/" in value and option.startswith(f"{value.partition('/')[0]}/")]
         near = nearest(value, family) or (
             f" Did you mean {part_of[0]}?" if part_of else nearest(value, short, short) or nearest(value, offered)

@@ -39,7 +39,8 @@ PUBLISHED = {
     "agent=ddqn": "agent=double_dqn", "agent=d3qn": "agent=dueling_dqn", "agent=rlpd": "agent=redq replay=mixed",
     "agent=vpg": "agent=reinforce", "agent=her": "replay=hindsight", "replay=her": "replay=hindsight", "replay=per": "replay=prioritized",
     "policy=MlpPolicy": "agent/torso=mlp", "policy=CnnPolicy": "agent/torso=nature", "agent/torso=cnn": "agent/torso=nature",
-    "agent/core=rnn": "agent/core=gru",
+    "agent/core=rnn": "agent/core=gru", "agent=recurrent_ppo": "agent=ppo agent/core=lstm", "agent=rppo": "agent=ppo agent/core=lstm",
+    "agent=drqn": "agent=dqn agent/core=lstm", "agent=a3c": "agent=a2c",
 }  # fmt: skip
 """Short names of the literature that resemble none of ours, or another one"""
 

@@ -44,6 +44,8 @@ def test_an_option_is_no_path(word):
     [
         ("agent=td3_mujoco", "It is one of experiment: experiment=td3_mujoco."),
         ("env=ant", "Did you mean mujoco/ant?"),
+        ("env=hopper", "Did you mean mujoco/hopper?"),  # and dmc/hopper_hop, which needs a package
+        ("agent=recurrent_ppo", "Did you mean agent=ppo agent/core=lstm?"),
         ("agent=pendulum", "agent=pendulum is not an option of agent. (`deeprl list agents`"),
         ("agent=munchausen", "Did you mean munchausen_dqn? It is one of agent/backup: agent/backup=munchausen."),
         ("env=minatar/brekout", "Did you mean minatar/breakout?"),
