@@ -43,9 +43,9 @@ class Expectile(StateValue):
         self.network = plan.observed("state_value", 1, 1, 1)
         torso = self.network.torso
         if has_statistics(torso) or has_dropout(torso):
+            remedy = "choose another agent/torso" if has_statistics(torso) else "set agent.torso.dropout=0"
             raise ValueError(
-                f"V of agent/state_value=expectile goes with neither running averages nor dropout, as {type(torso).__name__} has: "
-                "choose another agent/torso, or agent.torso.dropout=0"
+                f"V of agent/state_value=expectile goes with neither running averages nor dropout, as {type(torso).__name__} has: {remedy}"
             )
         self.optimizer = plan.optimizer
 

@@ -33,7 +33,7 @@ def undiscounted(owner: MeanVarianceUtility | ExponentialUtility) -> None:
     if owner.discount != 1:
         raise ValueError(
             f"discount must be 1 with agent/utility={type(owner).__name__}, not {owner.discount:g}, because it orders discounted returns "
-            "differently"
+            "differently: set discount=1"
         )
 
 

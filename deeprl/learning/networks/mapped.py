@@ -39,7 +39,9 @@ def wrapped(head: HeadChoice, mapping: Mapping, rewards: Part) -> HeadChoice | M
         )
     if not isinstance(head, Scalar):
         one = f"mapping {name} maps one number for each action: agent/head=scalar, not agent/head={type(head).__name__}"
-        raise ValueError(f"{one}; or agent/mapping=identity, with any head")
+        if len(scales) > 1:  # no mapping is neutral then
+            raise ValueError(f"{one}; or agent/rewards=raw, because agent/rewards={type(rewards).__name__} has {len(scales)} channels")
+        raise ValueError(f"{one}; or agent/mapping=identity without keys of its own, with any head")
     if not mapping.offsets(scales).isfinite().all():
         raise ValueError(
             f"mapping.initial is {list(mapping.initial or ())}, where {name} is infinite or no number: "
