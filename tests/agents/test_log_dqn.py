@@ -494,8 +494,9 @@ def test_rewards_of_either_sign_are_refused_with_the_way_out():
         wrapped(Scalar(), LOG, Raw())
     with pytest.raises(ValueError, match=r"mapping Log maps one number for each action: agent/head=scalar, not agent/head=Nature"):
         wrapped(Nature(), LOG, Polar())
-    with pytest.raises(ValueError, match=r"agent/head=scalar, not agent/head=Nature; or agent/rewards=raw, because .* has 2 channels$"):
-        wrapped(Nature(), Identity(), Polar())  # and not "or agent/mapping=identity", which it is
+    for mapping in (Identity(), LOG):  # the former was told to take the identity alone; the latter takes no raw rewards
+        with pytest.raises(ValueError, match=r"; or agent/mapping=identity without keys of its own and agent/rewards=raw, with any head$"):
+            wrapped(Nature(), mapping, Polar())
     with pytest.raises(ValueError, match="mapping LogLinear takes no negative values"):
         value_agent(mapping=LogLinear())
     with pytest.raises(ValueError, match="^agent.head.unit=true projects .*: set agent.mapping.zero_negative=false"):

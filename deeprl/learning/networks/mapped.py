@@ -39,9 +39,8 @@ def wrapped(head: HeadChoice, mapping: Mapping, rewards: Part) -> HeadChoice | M
         )
     if not isinstance(head, Scalar):
         one = f"mapping {name} maps one number for each action: agent/head=scalar, not agent/head={type(head).__name__}"
-        if len(scales) > 1:  # no mapping is neutral then
-            raise ValueError(f"{one}; or agent/rewards=raw, because agent/rewards={type(rewards).__name__} has {len(scales)} channels")
-        raise ValueError(f"{one}; or agent/mapping=identity without keys of its own, with any head")
+        raw = " and agent/rewards=raw" if len(scales) > 1 else ""  # values of several channels are mapped, by the identity too
+        raise ValueError(f"{one}; or agent/mapping=identity without keys of its own{raw}, with any head")
     if not mapping.offsets(scales).isfinite().all():
         raise ValueError(
             f"mapping.initial is {list(mapping.initial or ())}, where {name} is infinite or no number: "
