@@ -44,7 +44,8 @@ class CountingGame(Game):
         if seed is not None and not self.choice.forgetful:
             self.random = np.random.default_rng(seed)
         self.length = int(self.random.integers(1, self.choice.max_length + 1))
-        self.obs[:] = self.random.integers(1, 1000), 0, 0
+        # by chance a repeat had the tag of the run once in a thousand tests, and counted as equal; beyond 2**24 float32 holds no tag
+        self.obs[:] = self.random.integers(1, 2**24 if self.choice.forgetful else 1000), 0, 0
         return self.obs
 
     def step(self, action):
