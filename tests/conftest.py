@@ -120,6 +120,8 @@ def one_process():
         menu.stamps = once(menu.stamps)  # each composition would ask a thousand times whether a file of the checkout has changed
     if trainer := sys.modules.get("deeprl.running.training.trainer"):
         trainer.freeze_objects = trainer.thaw_objects = lambda: None  # twice a run it would visit the objects of all tests so far
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.manual_seed(0)  # a test draws the same numbers, whichever tests ran before it in its process
     yield
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)

@@ -26,7 +26,7 @@ def holds_data(folder: Path) -> bool:
 
 
 def described(folder: Path) -> DataSet:
-    """What data.json says. Its `rows` are those of the replay, `Found.capacity`, a whole number from 1.
+    """What data.json says. Its `rows` are those for which its replay had room, a whole number from 1.
 
     Raises:
         RunFolderError: it is damaged, or of another form, or cannot be read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ class Found(NamedTuple):
     num: int
     """Environments that the run stepped"""
     capacity: int
+    """Rows of all environments, as many as there are, if none was overwritten: a run may have had room for many more"""
     state: State
     segments: Iterable[dict[str, Tensor]]
     env: str
@@ -70,6 +72,8 @@ def cut(segments: Iterable[dict[str, Tensor]], columns: int) -> Iterator[dict[st
     return ({**segment, "rows": segment["rows"][:, :-columns]} for segment in segments)
 
 
+FEW = 1000
+"""Rows of each environment for which there is room in any case, so that what needs more rows than there are says so itself"""
 ARRAYS = (".npz", ".npy", ".hdf5", ".h5", ".csv", ".pkl", ".parquet", ".pt")
 """Files in which people keep transitions"""
 
@@ -146,7 +150,16 @@ def find(data: str, spec: Spec) -> Found:
         of_set = "take the data set itself, whose parts this folder has as one vector, or env.parts=flat"
         remedy = of_set if data_folder.holds_data(path) else "take a run with the same env.parts and env.privileged"
         raise ValueError(f"data={data}: {error}: {remedy}") from error
-    return Found(None if data_folder.holds_data(path) else step, num, capacity, state, checkpoints.segments(step), minari.shown(env))
+    room = min(capacity, num * max(longest(state), FEW))
+    return Found(None if data_folder.holds_data(path) else step, num, room, state, checkpoints.segments(step), minari.shown(env))
+
+
+def longest(state: State) -> int:
+    """Rows ever written by the environment with the most, the size of a ring in which the rows have the places that they had."""
+    count = state.get("count")
+    if not isinstance(count, np.ndarray) or count.dtype != np.int64 or not count.size:
+        return sys.maxsize  # it is refused when it is loaded
+    return int(count.max())
 
 
 def unstored(folder: Path) -> str:

@@ -55,20 +55,21 @@ class Stored(Replay):
         num: int,
         **others,
     ):
-        found = find(data, others["spec"])
-        super().__init__(
-            capacity=found.capacity, num=found.num, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device,
-            pace=Pace(ratio=ratio), **self.suited(found, others),
-        )  # fmt: skip
-        self.data = data
-        if not found.fits(self.layout):
-            width = np.shape(found.state.get("pending", ()))[-1:]
-            mine = shown(found.columns and self.layout.columns, (self.layout.state,))
-            raise ValueError(
-                f"data={data}: its transitions are of {found.env}, {shown(found.columns, width)}, and those of this run have {mine}, with "
-                f"observations {tuple(self.spec.obs_shape)}: take data of this run's env"
-            )
-        found = self.loaded(found)
+        self.data, complete = data, False
+        while not complete:
+            found = find(data, others["spec"])
+            super().__init__(
+                capacity=found.capacity, num=found.num, batch_size=batch_size, n_step=n_step, sampler=sampler, device=device,
+                pace=Pace(ratio=ratio), **self.suited(found, others),
+            )  # fmt: skip
+            if not found.fits(self.layout):
+                width = np.shape(found.state.get("pending", ()))[-1:]
+                mine = shown(found.columns and self.layout.columns, (self.layout.state,))
+                raise ValueError(
+                    f"data={data}: its transitions are of {found.env}, {shown(found.columns, width)}, and those of this run have {mine}, "
+                    f"with observations {tuple(self.spec.obs_shape)}: take data of this run's env"
+                )
+            complete = self.loaded(found)
         if not len(self):
             raise ValueError(f"data={data}: {self.too_little()}")
         held = self.ring.written([0] * self.num)
@@ -93,8 +94,11 @@ class Stored(Replay):
         which = found.env if found.step is None else f"{found.env}, step {found.step:,}"
         say(f"replay.data: {count:,} transitions of {which}, digest {self.digest}{found.remark}")
 
-    def loaded(self, found: Found) -> Found:
-        """Load the rows. Where their run has saved again meanwhile, and removed the checkpoint, those of its next one.
+    def loaded(self, found: Found) -> bool:
+        """Load the rows.
+
+        Returns:
+            false: their run has saved again meanwhile, and removed the checkpoint. The next one may hold more rows.
 
         Raises:
             ValueError: they are damaged.
@@ -106,9 +110,9 @@ class Stored(Replay):
             raise
         except DAMAGE as error:  # the folder may be a stranger's
             if found.step is not None and not step_of(self.data).isdecimal() and is_gone(f"{folder_of(self.data)}@{found.step}"):
-                return self.loaded(find(self.data, self.spec))
+                return False
             raise ValueError(f"data={self.data}: {error}") from error
-        return state
+        return True
 
     @classmethod
     def suited(cls, found: Found, given: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def instead(refusal: Refusal, refused: Callable[[Mapping[str, object]], list[Ref
         chains = {option: cls for option, cls in ours(provider).items() if refusal.need in cls.offers}
         copied = [option for option, cls in chains.items() if refusal.need != "iterations" or cls.has_copied_target()]
         ways.append(f"{provider}={few(copied, provider)}")
+    elif provider == "agent/rewards":
+        ways.append(f"{provider}=raw" + (" with agent/mapping=identity" if " with " in refusal.provider else ""))
     elif "=" in refusal.provider:
         ways.append(f"another {provider}")
     return f"{refusal} Choose {', or '.join(ways)}." if ways else str(refusal)

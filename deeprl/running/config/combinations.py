@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from deeprl.learning.networks.mapped import wrapped
+from deeprl.learning.transforms.channels import channel_scales
 
 WORDS = {
     "signed": "values that may take either sign, in one channel, because it adds to them or subtracts from them",
@@ -108,6 +109,14 @@ def against_actor(consumers: Mapping[str, object], actor: object = None) -> list
     return refusals({f"agent/{slot}": part for slot, part in consumers.items()}, acting, offered, ACTOR)
 
 
+def in_units(mapping: Any, rewards: Any) -> str:
+    """The choices by which values are not the head's own, of one channel in ordinary units. There is at least one."""
+    units, channels = f"agent/mapping={class_of(mapping).__name__}", f"agent/rewards={class_of(rewards).__name__}"
+    if len(channel_scales(rewards)) == 1:
+        return units
+    return channels if mapping.neutral((1.0,)) else f"{channels} with {units}"
+
+
 def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, object], actor: Any = None) -> list[Refusal]:
     """Refusals within an agent.
 
@@ -127,6 +136,6 @@ def among_parts(head: Any, mapping: Any, rewards: Any, consumers: Mapping[str, o
     seen = wrapped(head, mapping, rewards)
     low, high = getattr(head, "bounds", (-math.inf, math.inf))
     range_ = "" if low < 0 < high else f" with returns from {low:g} to {high:g}"
-    provider = f"agent/head={class_of(head).__name__}{range_}" if seen is head else f"agent/mapping={class_of(mapping).__name__}"
+    provider = f"agent/head={class_of(head).__name__}{range_}" if seen is head else in_units(mapping, rewards)
     named = {f"agent/{slot}": part for slot, part in consumers.items()}
     return refusals(named, provider, seen.offers, HEAD) + against_actor(consumers, actor)

@@ -153,7 +153,8 @@ def disk_needed(config: Config, source: Source, each: int) -> int:
         each: bytes of a checkpoint beside the rows.
     """
     rows = min(source.capacity, config["steps"])
-    stored = source.bytes * rows // source.capacity if config["checkpoint"]["replay"] and source.capacity else 0
+    own = config["checkpoint"]["replay"] and source.collects and source.capacity  # stored data stay in their own folder
+    stored = source.bytes * rows // source.capacity if own else 0
     return each * (config["checkpoint"]["keep"] + 2) + stored  # the best, and a new one before an old one goes
 
 

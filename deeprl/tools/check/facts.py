@@ -100,6 +100,8 @@ def memory(trainer: Trainer, config: Config, available: int | None, device_avail
         weights=size(agent.state_dict().values()),
         optimizer=optimizer_bytes(agent),
         replay=source.bytes + source.working,
+        rows=source.capacity,
+        collects=source.collects,
         process=peak_memory(),
         workers=sum(known) if known else None,
         device=torch.cuda.max_memory_allocated(config["device"]) if cuda else None,

@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 
 from deeprl.replay.source import rows_and_memory
-from deeprl.running.config.rules import get
 from deeprl.running.config.sources import update_ratio
 from deeprl.running.session.doubts import Suspicion
 from deeprl.system.progress import duration
@@ -115,13 +114,12 @@ def trust(record: Record) -> Rows:
 
 def memory(record: Record) -> Rows:
     at, config = record.memory, record.config
-    capacity = get(config, "replay.capacity") or get(config, "replay.length", 0) * config["env"]["num"]  # or that of a rollout
     steps = config["steps"]
-    part = f"; this run writes {steps:,}: {amount(at.replay * steps / capacity)}" if steps < capacity else ""
+    part = f"; this run writes {steps:,}: {amount(at.replay * steps / at.rows)}" if at.collects and steps < at.rows else ""
     place, available = ("", at.available) if at.replay_device == "cpu" else (f", on {at.replay_device}", at.device_available)
     free = "" if available is None else f", {amount(available)} free"
     rows = [
-        ("replay", f"{rows_and_memory(capacity, at.replay)}{part}{place}{free}"),
+        ("replay", f"{rows_and_memory(at.rows, at.replay)}{part}{place}{free}"),
         ("agent", f"{amount(at.weights)}, its optimizers {amount(at.optimizer)}"),
         ("this process", f"{amount(at.process)} at most while it measured, with few rows in the replay"),
     ]

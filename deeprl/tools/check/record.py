@@ -50,6 +50,10 @@ class Memory:
     optimizer: int
     replay: int
     """Of a full replay"""
+    rows: int
+    """That a full replay holds"""
+    collects: bool
+    """Whether they are the run's own: those of stored data are there from the start"""
     process: int
     """Largest resident size of this process while it measured, with the rows of that time only"""
     workers: int | None

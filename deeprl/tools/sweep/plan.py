@@ -133,7 +133,8 @@ def side_by_side(plan: SweepPlan, wanted: int | None, usual: int) -> int:
     if wanted is None:
         say(f"{fits} jobs side by side, because the full replays of more need more than the {amount(available)} of memory that are free")
         return fits
+    smaller = ", or a smaller replay.capacity" if any("capacity" in config["replay"] for config in plan.configs) else ""
     raise ConfigError(
         f"--jobs {wanted}: the full replays of so many jobs need {amount(sum(largest[:wanted]))}, and {amount(available)} are free: "
-        f"--jobs {fits} fits, or a smaller replay.capacity."
+        f"--jobs {fits} fits{smaller}."
     )

@@ -344,6 +344,24 @@ def test_stacks_of_more_frames_than_those_of_the_data_are_refused(monkeypatch):
                 Stored(data="x", batch_size=8, spec=other, num=1, discount=0.99)
 
 
+@pytest.mark.parametrize("num", [1, 3])
+def test_memory_is_that_of_the_rows_that_there_are(monkeypatch, tmp_path, num):
+    """That of all rows for which the run had room was announced: 7 GB for 300 transitions, of which two sweeps did not fit side by side."""
+    spec = Spec((3,), torch.float32, 3, 0)
+    stream, played = Stream(spec, num, seed=0), make(spec, capacity=150_000_000, num=num)
+    for _ in range(1500):
+        played.append(next(stream))
+    monkeypatch.setattr(RunFolder, "read_config", lambda self: {"replay": {"capacity": 150_000_000}, "env": {"num": num}})
+    monkeypatch.setattr(Checkpoints, "load", lambda self, which, **more: (1, {"replay": played.state_dict()}))
+    monkeypatch.setattr(Checkpoints, "segments", lambda self, step: [played.rows()])
+    found = Stored(data=f"{tmp_path}@1", batch_size=8, spec=spec, num=1, discount=0.9)
+    assert found.bytes < 200_000 * num
+    assert np.array_equal(found.transitions(found.numbers()).obs, np.concatenate([rows.obs for rows in stream.ticks]))
+    monkeypatch.setattr("deeprl.replay.memory.available_memory", lambda device: 50_000)
+    with pytest.raises(ValueError, match=r"50,000 are available: take data of at most [\d,]+ rows, not [\d,]+"):
+        Stored(data=f"{tmp_path}@1", batch_size=8, spec=spec, num=1, discount=0.9)
+
+
 def test_rows_of_other_parts_are_refused(monkeypatch, tmp_path):
     a, b = ObsPart("a", (2,), torch.float32), ObsPart("b", (3,), torch.float32)
     stored = kept((a._replace(shape=(3,)), b._replace(shape=(2,))))

@@ -34,6 +34,10 @@ CASES = {
     "agent=loglin_dqn agent.mapping.delta=-1000": "agent.mapping.delta must be between -80 c and 80 c, not -1000",
     "agent=loglin_dqn agent.mapping.delta=abc": "agent.mapping.delta must be a number, not 'abc'",
     "agent=loglin_dqn agent/mapping=per_channel agent.mapping.floor=0.5": "floor must be null, not 0.5, because each of maps has its own",
+    "agent=munchausen_dqn agent/rewards=layers": "one channel, .*, and agent/rewards=layers offers none. .*, or agent/rewards=raw",
+    "agent=munchausen_dqn agent/mapping=asinh agent/rewards=layers": (
+        "and agent/rewards=layers with agent/mapping=asinh offers none. .*, or agent/rewards=raw with agent/mapping=identity"
+    ),
     "agent=td3 env=classic/pendulum agent/mapping=log": "Log takes no negative values, .*choose agent/mapping=signed_root or asinh",
     "agent=td3 env=classic/pendulum agent.chain.tau=0": "agent.chain.tau must be above 0 and at most 1, not 0",
     "agent=itd3 env=classic/pendulum agent.chain.tau=0": "agent.chain.tau must be above 0 and at most 1, not 0",

@@ -39,7 +39,7 @@ SOUND = Record(
     decisions=(),
     environment=Environment("(3,) float32", "2 discrete", ("TimeLimit", "Chain"), limit=200, reward_range=None, num=2, vector="sync"),
     networks=(NetworkSize("chain.online", 100, 100), NetworkSize("chain.target", 100, 0)),
-    memory=Memory(800, 800, 10**9, 10**8, None, None, 2 * 10**9, None, 10**4, 10**9, 10**10),
+    memory=Memory(800, 800, 10**9, 5_000, True, 10**8, None, None, 2 * 10**9, None, 10**4, 10**9, 10**10),
     updates=4_500,
     targets=(Target("agent.chain.target_update_period", 500, 18),),
     support=None,

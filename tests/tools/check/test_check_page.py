@@ -39,8 +39,10 @@ def test_the_time_of_the_run():
 
 
 def test_a_replay_that_is_not_filled():
-    assert "1 GB when full; this run writes 10,000: 500 MB, 2 GB free" in words(with_keys(replay__capacity=20_000))
+    assert "20,000 rows, 1 GB when full; this run writes 10,000: 500 MB, 2 GB free" in words(within("memory", rows=20_000))
     assert "this run writes" not in words(SOUND)
+    stored = within("memory", rows=20_000, collects=False)  # data of 0 rows, it said, because replay=stored has no capacity
+    assert "20,000 rows, 1 GB when full, 2 GB free" in words(stored)
     there = within("memory", replay_device="cuda:0", device_available=7 * 10**9)
     assert "1 GB when full, on cuda:0, 7 GB free" in words(there)  # it named the free memory of the host
 
