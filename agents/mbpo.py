@@ -75,7 +75,7 @@ class ModelReplay(Replay):
     ):
         device = in_main_memory(device, "imagined transitions, which are in main memory")
         if type(sampler) is not Uniform:
-            raise ValueError("sampler must be that of replay=uniform, because imagined transitions have no priorities: leave it out")
+            raise ValueError("sampler must be uniform, because imagined transitions have no priorities: leave it out")
         if n_step != 1:
             raise ValueError(f"n_step must be 1, not {n_step}, because imagined transitions are single steps")
         if not spec.action_dim or spec.masked or spec.choices:

@@ -16,7 +16,7 @@ from gymnasium.vector import VectorEnv
 from deeprl.system.functions import found, takes
 from deeprl.system.signals import HANDLED
 from deeprl.system.terminal import say
-from deeprl.types import Spec
+from deeprl.types import Goals, Spec
 
 from .function import is_new
 from .gym import import_package, known
@@ -118,6 +118,9 @@ class Vectorized(EnvChoice):
         finally:
             games.close()
         return games.spec
+
+    def goals(self) -> Goals:
+        raise ValueError("rewards of other goals are asked of a single environment, and env=vector makes none: take env=gym with env.num")
 
     def try_evaluation(self, num: int) -> None:
         if num == self.num:  # rehearsed by `spec`

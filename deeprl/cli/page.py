@@ -19,7 +19,7 @@ EXAMPLES = (
     ("-m agent=dqn,idqn seed=0,1", "a grid, four runs"),
     ("experiment=dqn_atari budget=tiny", "a paper's settings, tried out"),
 )
-FIRST = ("train", "env/_atari", "agent/dqn", "agent/td3", "agent/ppo")
+FIRST = ("train", "env/_atari", "replay/_memory", "agent/dqn", "agent/td3", "agent/ppo")
 """Files that define slots; the order of the page is theirs. If several files define a slot, its default is that of the first file."""
 KEYS = (("train", ""), ("env/_base", "env."), ("replay/_memory", "replay."), ("replay/uniform", "replay."))
 """Files with the keys of every run, and the prefix of these keys."""

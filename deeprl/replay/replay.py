@@ -95,7 +95,7 @@ class Replay(Source):
         self.pace, self.device = pace, device
         one_of(self, device=("auto", "cpu", "cuda"))
         if not isinstance(sampler, Sampler):
-            raise ValueError(f"sampler must be that of replay=uniform, prioritized or lap, not {sampler!r}: set replay in place of it")
+            raise ValueError(f"sampler must be an option of its slot, replay/sampler=uniform, prioritized or lap, not {sampler!r}")
         require_resumes(sampler)
         self.spec = spec
         self.rule = TransitionRule(spec, n_step, discount, rewards, needs & self.offers, torch.device(batch_device))

@@ -349,7 +349,7 @@ def test_a_state_that_none_can_have_is_refused(change, message):
     ("given", "message"),
     [
         ({"n_step": 3}, "n_step must be 1, not 3"),
-        ({"sampler": Prioritized()}, "sampler must be that of replay=uniform"),
+        ({"sampler": Prioritized()}, "sampler must be uniform, because imagined"),
         ({"device": "cuda"}, "device=cuda does not go with imagined"),
         ({"spec": Spec((3,), torch.float32, 2, 0)}, "continuous actions without masks: choose another replay"),
         ({"spec": Spec((3, 8, 8), torch.uint8, 0, 1)}, "plain vectors, not images or several parts: choose another replay"),

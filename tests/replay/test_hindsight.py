@@ -11,6 +11,7 @@ import torch
 
 from deeprl.cli import exits
 from deeprl.envs.reaching import BitFlip, Reach
+from deeprl.envs.vectorized import Vectorized
 from deeprl.errors import ConfigError
 from deeprl.replay.hindsight import Hindsight
 from deeprl.replay.replay import Replay
@@ -159,6 +160,8 @@ def test_what_cannot_be_relabelled_is_refused(tmp_path):
         Hindsight(goals=GOALS, capacity=10, batch_size=1, num=1, discount=0.9, spec=Spec((3, 8, 8), torch.uint8, 2, 0))
     with pytest.raises(ConfigError, match="replay=hindsight needs an environment with goals: its observations are Box"):
         train(tmp_path / "run", "agent=dqn", "env=classic/cartpole", "replay=hindsight", "replay.n_step=1", "steps=10")
+    with pytest.raises(ValueError, match="env=vector makes none: take env=gym with env.num"):  # it said that there were no goals
+        Vectorized(id="Reach-v0").goals()
 
 
 @pytest.mark.parametrize("world", [BitFlip(bits=5), Reach()], ids=lambda world: world.name)

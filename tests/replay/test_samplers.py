@@ -305,6 +305,8 @@ def test_a_sampler_that_forgets_is_refused():
     require_resumes(Turns())
     for sampler in (Uniform(), Prioritized(), Prioritized(alpha=0.5, initial="one", normalization="global"), Prioritized(least=1.0)):
         require_resumes(sampler)
+    with pytest.raises(ValueError, match="sampler must be an option of its slot, replay/sampler=uniform, .* not 'prioritized'"):
+        Replay(capacity=4, batch_size=4, spec=SPEC, num=1, discount=0.9, sampler="prioritized")
     with pytest.raises(ValueError, match="sampler must draw after a resume .*Turning does not: what it keeps"):
         Replay(capacity=4, batch_size=4, spec=SPEC, num=1, discount=0.9, sampler=Turns("loading"))
     with pytest.raises(ValueError, match="Turning cannot go on from what it has saved: KeyError"):

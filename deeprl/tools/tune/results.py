@@ -116,7 +116,9 @@ def options_below(overrides: list[str]) -> dict[str, str]:
         return {}
     chosen = places(compose(overrides)[2])
     return {
-        slot.replace("/", "."): f"{slot}={option}" for slot, (_, option) in chosen.items() if slot == "replay" or slot.startswith("agent/")
+        slot.replace("/", "."): f"{slot}={option}"
+        for slot, (_, option) in chosen.items()
+        if slot == "replay" or slot.startswith(("agent/", "replay/"))
     }
 
 

@@ -325,7 +325,7 @@ def test_one_step_is_told_from_the_whole_run(value, told, capsys):
         ("replay", "uniform", {"replay=uniform": {"batch_size": 5}, "replay=rollout": {"length": 7}}, {"batch_size": 5}),
         ("replay", "rollout", {"replay=uniform": {"batch_size": 5}}, {}),
         ("replay", "lap", {"replay=uniform": {"batch_size": 5}, "replay=prioritized": {"batch_size": 6}}, {"batch_size": 6}),
-        ("replay", "lap", {"replay=prioritized": {"sampler": {"alpha": 0.9, "initial": "max"}}}, {"sampler.initial": "max"}),
+        ("replay/sampler", "lap", {"replay/sampler=prioritized": {"alpha": 0.9, "initial": "max"}}, {"initial": "max"}),
         (
             "agent/surrogate",
             "plain",
