@@ -24,7 +24,6 @@ from deeprl.choice import Part, counts
 from deeprl.learning.agent import CORE, Agent, Infer, of_iterations, watching
 from deeprl.learning.networks.critics import Critics, ensemble_loss, ensemble_returns, for_each, pair, pair_spec
 from deeprl.learning.networks.mapped import wrapped
-from deeprl.learning.networks.torsos import CommonTorso
 from deeprl.learning.networks.value_network import Networks
 from deeprl.learning.networks.weight_norm import initialise_with_gains
 from deeprl.learning.objective import Objective, without_decay
@@ -115,8 +114,7 @@ class ActorCritic(Agent):
         self.auxiliary.bind(self.chain)
         self.weighting = critic.weighting(plan=plan, chain=self.chain)
         self.actor_value = ActorValue(critics, self.chain, actor.reduce)
-        torso = actor.torso.resolve(spec)
-        self.actor = actor.output.build(spec, CommonTorso.of(torso, spec), self.core)
+        torso, self.actor = actor.built(spec, self.core)
         self.state_size = 0 if self.actor.core is None else self.actor.core.size
         self.renews_actor = getattr(self.actor.torso, "every_update", False)
         """The actor's running averages move at every update of the critics, see `renewed`"""

@@ -106,10 +106,11 @@ class ValueAgent(Agent):
                     "chain.acting must not be uniform_with_target beside agent/core: while acting the target network has no state"
                 )
             if self.chain.torsos > 1:
+                shared = "agent.chain.torso=shared"
+                remedy = f"set {shared}" if hasattr(self.chain, "torso") else f"choose another chain, agent/chain=iterated {shared} say"
                 raise ValueError(
                     "agent/core goes with chains of one torso, because acting and the replay keep the states of a core where they are "
-                    "while a chain hands weights from one iteration to another: set agent.chain.torso=shared, or choose another chain than "
-                    "agent/chain=iterated_polyak"
+                    f"while a chain hands weights from one iteration to another: {remedy}"
                 )
             self.state_size = self.chain.online.core.size
         self.auxiliary.bind(self.chain)

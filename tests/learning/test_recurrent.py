@@ -12,6 +12,7 @@ import torch
 from deeprl import load
 from deeprl.agents.idqn import Iterated
 from deeprl.agents.is_dqn import IteratedShared
+from deeprl.agents.iterated_polyak import IteratedPolyak
 from deeprl.choice import grouped
 from deeprl.learning.backups.bellman import Double
 from deeprl.learning.networks.cores import GRU, LSTM, Keep, Memoryless
@@ -231,8 +232,10 @@ def test_parts_that_see_single_observations_are_refused():
         sac(core=LSTM(6), auxiliary=partial(SelfPrediction, latent=3, hidden=(3,)))
     with pytest.raises(ValueError, match="chain.acting must not be uniform_with_target"):
         value_agent(core=LSTM(6), chain=partial(Iterated, length=2, acting="uniform_with_target"))
-    with pytest.raises(ValueError, match="agent/core goes with chains of one torso"):  # Q̄_k started from the state of Q_{k+1}
-        value_agent(core=LSTM(6), chain=partial(Iterated, length=2, torso="separate"))
+    with pytest.raises(ValueError, match=r"agent/core goes with chains of one torso, .*: set agent\.chain\.torso=shared$"):
+        value_agent(core=LSTM(6), chain=partial(Iterated, length=2, torso="separate"))  # Q̄_k started from the state of Q_{k+1}
+    with pytest.raises(ValueError, match=r"choose another chain, agent/chain=iterated agent\.chain\.torso=shared say$"):
+        value_agent(core=LSTM(6), chain=partial(IteratedPolyak, length=2))  # was told to set a key that it lacks
 
 
 # ---- policies on rollouts

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from deeprl.choice import Group
 from deeprl.learning.backups.actor import PolicyBackup
-from deeprl.learning.networks.actors import ActorChoice
+from deeprl.learning.networks.actors import Actor, ActorChoice
 from deeprl.learning.networks.cores import CoreChoice, Memoryless
 from deeprl.learning.networks.encoders import ImageEncoder
 from deeprl.learning.networks.heads import HeadChoice
-from deeprl.learning.networks.torsos import TorsoChoice
+from deeprl.learning.networks.torsos import CommonTorso, TorsoChoice
 from deeprl.learning.optim.flat import Optimizer
 from deeprl.learning.parts.auxiliary import Auxiliary
 from deeprl.learning.parts.chains import Chain
@@ -21,6 +21,7 @@ from deeprl.learning.parts.state_value import StateValue
 from deeprl.learning.parts.weighting import Weighting
 from deeprl.learning.values.mapping import Identity, Mapping
 from deeprl.learning.values.reduce import Reduction
+from deeprl.types import Spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,18 @@ class PolicyChoices(Group):
     reduce: Reduction
     period: int
     improvement: Improvement = field(default_factory=Improvement)
+
+    def built(self, spec: Spec, core: CoreChoice) -> tuple[TorsoChoice, Actor]:
+        """The torso for these observations, and the network.
+
+        Raises:
+            ValueError: they do not go together. A torso names the slot of the critics, where to choose another one changes nothing.
+        """
+        try:
+            torso = self.torso.resolve(spec)
+            return torso, self.output.build(spec, CommonTorso.of(torso, spec), core)
+        except ValueError as error:
+            raise ValueError(str(error).replace("agent/torso", "agent/actor/torso")) from error
 
 
 @dataclass(frozen=True, kw_only=True)

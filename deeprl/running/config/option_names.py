@@ -8,7 +8,7 @@ import re
 from deeprl.running.config.menu import groups, options
 from deeprl.running.config.tuned import UNREADABLE, content, lineage
 
-LABEL = re.compile(r"\b(agent/\w+|replay)=([A-Z]\w*)")
+LABEL = re.compile(r"\b(agent(?:/\w+)+|replay)=([A-Z]\w*)")
 """agent/backup=Retrace, as parts name each other, which do not know the menu"""
 
 
@@ -48,6 +48,7 @@ def in_options(text: str) -> str:
     the one that has the name of the class."""
 
     def named(slot: str, cls: str) -> str:
+        slot = slot if slot in groups() else f"agent/{slot.rpartition('/')[2]}"  # agent/actor/torso has the options of agent/torso
         spellings = (cls.lower(), re.sub(r"(?<=.)(?=[A-Z])", "_", cls).lower())  # as files spell Max and EpsilonGreedy
         return option_of(slot, cls) or next((name for name in spellings if slot in groups() and name in options(slot)), cls)
 

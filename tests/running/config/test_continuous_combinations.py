@@ -246,11 +246,12 @@ def test_channels_of_rewards_are_refused(rewards):
 
 
 @pytest.mark.parametrize("torso", IMAGES)
-@pytest.mark.parametrize("slot", ["torso", "actor_torso"])
-def test_convolutions_are_refused_where_observations_are_vectors(slot, torso):
+@pytest.mark.parametrize(("slot", "place"), [("torso", "agent/torso"), ("actor_torso", "agent/actor/torso")])
+def test_convolutions_are_refused_where_observations_are_vectors(slot, place, torso):
+    """Of the actor's, the torso of the critics was blamed."""
     config = settled(*BASE)
     config["agent"][slot] = node("torso", torso)
-    with pytest.raises(ConfigError, match="needs images .* choose agent/torso=mlp"):
+    with pytest.raises(ConfigError, match=f"^{place}=.* needs images .* choose {place}=mlp"):
         build.build_agent(config, CONTINUOUS)
 
 
