@@ -314,7 +314,7 @@ def start(cfg: DictConfig, path: Path) -> int:
 
         try:
             config, user = resolve(full)
-            return ended(*train(complete(config, user), path, asked=None if "budget" in user else user), path)
+            return ended(*train(complete(config, user), path, asked=user), path)
         except ConfigError:
             discard(path)
             raise

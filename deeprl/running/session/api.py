@@ -178,8 +178,7 @@ def train(
     path = None if path is None else path.absolute()  # because an environment may change the current folder
     ranks = join(config, path)
     try:
-        asked = None if "budget" in user else user
-        outcome, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks, asked=asked)
+        outcome, trainer = session.train(config, ranks.home, resume=holds, listeners=listeners, ranks=ranks, asked=user)
     except ConfigError:
         if folder is None and ranks.first:
             discard(ranks.home)

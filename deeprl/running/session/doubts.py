@@ -28,6 +28,7 @@ COUNTS_WITH = {
 """Keys that nothing reads while another one has a value, which can be changed in every run"""
 IMAGE_ENCODER = f"{ImageEncoder.__module__}.{ImageEncoder.__qualname__}"
 Found = Iterator[tuple[str, str]]
+Finders = tuple[Callable[[Prospect], Found], ...]
 
 
 class Suspicion(NamedTuple):
@@ -36,7 +37,7 @@ class Suspicion(NamedTuple):
 
 
 def tell_doubts(trainer: Trainer, asked: Collection[str]) -> None:
-    """Say what looks wrong in a run that begins, a line each. One without updates is not judged.
+    """Say what looks wrong in a run that begins, a line each. One without updates is not judged, and the sizes that a budget sets are not.
 
     Args:
         asked: keys that the user set.
@@ -44,16 +45,17 @@ def tell_doubts(trainer: Trainer, asked: Collection[str]) -> None:
     if not trainer.source.paced_by:
         return
     try:
-        found = doubts(prospect(trainer, asked))
+        run = prospect(trainer, asked)
+        found = doubts(run, AT_ANY_SIZE if "budget" in asked else FINDERS)
     except Exception as error:  # a part of another package may have values of another form, and its run goes on
         found = [Suspicion("", unknown("this run", error))]
     for doubt in found:
         say(doubt.text.removesuffix("."))
 
 
-def doubts(run: Prospect) -> list[Suspicion]:
+def doubts(run: Prospect, finders: Finders) -> list[Suspicion]:
     found = []
-    for find in FINDERS:
+    for find in finders:
         try:
             found += [Suspicion(key, text) for key, text in find(run)]
         except Exception as error:  # the key of a part of another package may have the name of one of ours, and values of another form
@@ -268,6 +270,8 @@ def unread_schedule(run: Prospect, key: str) -> str:
     return ""
 
 
-FINDERS: tuple[Callable[[Prospect], Found], ...] = (
-    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap, imitation, units, idle,
+AT_ANY_SIZE: Finders = (units, idle)
+"""What a budget does not change"""
+FINDERS: Finders = (
+    replay_memory, disk, short_replay, target_updates, windows, threads, horizon, actor, resets, lap, imitation, *AT_ANY_SIZE,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from deeprl.running.config.rules import get
 from deeprl.running.config.tuned import family
-from deeprl.running.session.doubts import FAR, Found, Suspicion, doubts, setting
+from deeprl.running.session.doubts import FAR, FINDERS, Found, Suspicion, doubts, setting
 from deeprl.system.progress import duration
 from deeprl.tools.check.record import Record, forecast
 
@@ -20,7 +20,7 @@ def suspicions(record: Record) -> list[Suspicion]:
     """Everything that is suspicious in a record. What training says in other words, and before it, comes first."""
     return [
         *[Suspicion(key, text) for find in (tuned, updates) for key, text in find(record)],
-        *doubts(record.prospect),
+        *doubts(record.prospect, FINDERS),
         *[Suspicion(key, text) for find in MEASURED for key, text in find(record)],
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from deeprl.learning.networks.torsos import Auto, MLPTorso, Nature, PartsTorso
+from deeprl.running.session import doubts
 from deeprl.running.session.doubts import FINDERS, IMAGE_ENCODER, horizon, idle, tell_doubts, units
 
 
@@ -62,3 +63,12 @@ def test_the_run_goes_on_where_nothing_can_be_said_of_it(capsys):
     """It ended before its first step with a number as `agent.chain` of another package's agent."""
     tell_doubts(SimpleNamespace(source=SimpleNamespace(paced_by="rows"), config={}, agent=None), asked=())
     assert "Nothing can be said of this run: AttributeError" in capsys.readouterr().err
+
+
+def test_a_short_run_tells_what_does_not_depend_on_its_size(monkeypatch, capsys):
+    """With budget=tiny, with which a command is tried out, a width that images do not have was told in the long run alone."""
+    agent = {"head": {"sigma": 0.3, "noisy": False}, "optimizer": {"lr": 0.0}}
+    monkeypatch.setattr(doubts, "prospect", lambda trainer, asked: SimpleNamespace(config={"agent": agent}, torsos={}, asked=asked))
+    tell_doubts(SimpleNamespace(source=SimpleNamespace(paced_by="rows")), asked={"agent.head.sigma", "budget"})
+    lines = capsys.readouterr().err.splitlines()
+    assert ["agent.optimizer.lr=0 is" in lines[0], "agent.head.sigma=0.3 has no effect" in lines[1], len(lines)] == [True, True, 2]
